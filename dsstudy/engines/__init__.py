@@ -1,0 +1,25 @@
+"""How a trial is trained: one module an engine, each with one loop, to be read side by side."""
+
+from collections.abc import Callable
+from importlib import import_module
+
+from torch import nn
+
+from dsstudy.session import Session
+from dsstudy.trial import Trial
+
+ENGINES = {
+    "normal": "dsstudy.engines.normal",
+    "deepspeed": "dsstudy.engines.deepspeed",
+}
+"""Where each engine's ``train`` lies. A third engine is one more line, and one more module."""
+
+LAUNCHED = ("deepspeed",)
+"""Engines whose ranks a launcher starts; the others train in the notebook's own process."""
+
+Train = Callable[[Trial, nn.Module, Session], None]
+
+
+def training_loop(engine: str) -> Train:
+    """Return an engine's training loop, importing only the libraries that it needs."""
+    return import_module(ENGINES[engine]).train

@@ -1,0 +1,102 @@
+"""Engine ``deepspeed``: the same training, handed to DeepSpeed; one process (rank) a GPU."""
+
+from datetime import timedelta
+from typing import Any
+
+import deepspeed
+import torch.nn.functional as F
+from torch import nn
+
+from dsstudy.optim import cyclic
+from dsstudy.session import Session
+from dsstudy.trial import Trial
+
+LONGEST_WAIT = timedelta(hours=6)
+"""How long ranks wait for one another: rank 0 evaluates alone, which takes a CPU its time."""
+
+
+def train(trial: Trial, model: nn.Module, session: Session) -> None:
+    """Train a model with DeepSpeed's engine, which owns optimizer, scheduler and precision."""
+    deepspeed.init_distributed(timeout=LONGEST_WAIT)
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        model_parameters=[p for p in model.parameters() if p.requires_grad],
+        lr_scheduler=cyclic(trial) if trial.scheduler == "cyclic" else None,
+        config=config(trial),
+    )
+    go_on_at_smallest_loss_scale(engine)
+
+    for epoch in session.epochs():
+        engine.train()
+        for images, labels in session.batches(epoch):
+            loss = F.cross_entropy(engine(images), labels)
+            session.step(loss, learning_rate=engine.get_lr()[0])
+
+            engine.backward(loss)
+            engine.step()
+
+        session.skipped_steps = engine.skipped_steps
+        session.end_epoch(epoch, engine, together=trial.zero_stage == 3)
+
+
+def config(trial: Trial) -> dict[str, Any]:
+    """Return the DeepSpeed configuration that a trial means.
+
+    References
+    ----------
+    Keys: https://www.deepspeed.ai/docs/config-json/. Loss scaling and warm-up: the official
+    CIFAR-10 example, ``training/cifar`` in DeepSpeedExamples, which the paper follows.
+    """
+    optimizers: dict[str, dict[str, Any]] = {
+        "sgd": {"type": "SGD", "params": {"momentum": trial.momentum}},
+        "adam": {
+            "type": "Adam",
+            "params": {
+                "betas": [trial.beta1, trial.beta2],
+                "eps": 1e-8,
+                # "Adam" alone would decouple the weight decay, as AdamW does.
+                "adam_w_mode": False,
+            },
+        },
+    }
+    optimizer = optimizers[trial.optimizer]
+    optimizer["params"] |= {"lr": trial.learning_rate, "weight_decay": trial.weight_decay}
+    settings: dict[str, Any] = {
+        "train_batch_size": trial.batch_size,
+        "optimizer": optimizer,
+        "zero_optimization": {"stage": trial.zero_stage},
+        "zero_allow_untested_optimizer": True,  # SGD, under any ZeRO stage
+        "fp16": {
+            "enabled": trial.precision == "fp16",
+            "loss_scale": 0,  # dynamic
+            "initial_scale_power": 15,
+            "loss_scale_window": 500,
+            "hysteresis": 2,
+            "min_loss_scale": 1,
+        },
+        "bf16": {"enabled": trial.precision == "bf16"},
+        "steps_per_print": 2**31,
+    }
+    if trial.gradient_clipping != "none":
+        settings["gradient_clipping"] = trial.gradient_clipping
+    if trial.scheduler == "warmup":
+        settings["scheduler"] = {
+            "type": "WarmupLR",
+            "params": {
+                "warmup_min_lr": 0.0,
+                "warmup_max_lr": trial.learning_rate,
+                "warmup_num_steps": trial.warmup_steps,
+            },
+        }
+    return settings
+
+
+def go_on_at_smallest_loss_scale(engine: deepspeed.DeepSpeedEngine) -> None:
+    """Keep ZeRO's fp16 training from raising once the loss scale cannot shrink further.
+
+    Without ZeRO, DeepSpeed goes on, skipping steps; so a training that diverges is recorded as
+    diverged at every stage.
+    """
+    scaler = getattr(engine.optimizer, "loss_scaler", None)
+    if hasattr(scaler, "raise_error_at_min_scale"):
+        scaler.raise_error_at_min_scale = False

@@ -1,0 +1,299 @@
+"""A trial: the validated, immutable parameters of one training run. Pure data, no torch."""
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+ARCHITECTURES = ("lenet", "alexnet", "vgg11_bn", "resnet18", "densenet121", "squeezenet1_0", "vit")
+"""The paper's seven rows, in its order; the model names that stand for themselves."""
+
+PLACES = ("data_dir", "output_dir", "overwrite", "device")
+"""Parameters that say where a trial runs, not what it is: no part of its identity."""
+
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class InputError(ValueError):
+    """A user's mistake, told in one sentence: parameter, value, what is allowed, what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks an exception for its own rendering: a notebook shows the sentence alone.
+        return [f"{type(self).__name__}: {self}"]
+
+
+def _parameter(default: Any, allowed: str, meaning: str, **limits: Any) -> Any:
+    return Field(default, description=meaning, json_schema_extra={"allowed": allowed}, **limits)
+
+
+class Trial(BaseModel):
+    """The parameters of one training run, as in the notebook's parameters cell.
+
+    Every parameter is a scalar, so that ``papermill -p`` can set it; "no value" is the word
+    ``none``, and ``auto`` is replaced by the value it stands for when the trial is made.
+
+    Raises
+    ------
+    InputError
+        A parameter is unknown, misspelt or out of range, or two do not go together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    model: str = _parameter(
+        "lenet",
+        f"{', '.join(ARCHITECTURES)}, timm/<name> or torchvision/<name>",
+        "the network to train",
+        pattern=rf"^({'|'.join(ARCHITECTURES)}|(timm|torchvision)/[\w.\-]+)$",
+    )
+    architecture: str = _parameter(
+        "auto",
+        "a short name of letters, digits and _ . - /",
+        "the paper's row that the model stands for (auto: the model itself)",
+        pattern=r"^\w[\w./\-]{0,99}$",
+    )
+    engine: Literal["normal", "deepspeed", "ddp"] = _parameter(
+        "normal", "normal, deepspeed or ddp", "how the model is trained"
+    )
+    optimizer: Literal["sgd", "adam"] = _parameter("sgd", "sgd or adam", "the optimizer")
+    scheduler: Literal["none", "warmup", "cyclic"] = _parameter(
+        "none", "none, warmup or cyclic", "the course of the learning rate"
+    )
+    precision: Literal["fp32", "fp16", "bf16"] = _parameter(
+        "fp32", "fp32, fp16 or bf16", "the floating-point type of the arithmetic"
+    )
+    processes: Count = _parameter(
+        1, "a whole number, 1 or more", "training processes (ranks), one GPU each"
+    )
+    zero_stage: int = _parameter(
+        0, "0, 1, 2 or 3", "DeepSpeed's ZeRO stage: what the ranks share out", ge=0, le=3
+    )
+    epochs: Count = _parameter(3, "a whole number, 1 or more", "passes over the training images")
+    batch_size: Count = _parameter(
+        16, "a whole number, 1 or more", "images per step, over all processes (global)"
+    )
+    learning_rate: Positive = _parameter(
+        1e-3, "a number above 0", "the base, and with a scheduler the highest"
+    )
+    momentum: float = _parameter(
+        0.9, "a number from 0 to below 1", "of SGD, and where its cycle begins", ge=0, lt=1
+    )
+    beta1: float = _parameter(
+        0.9, "a number from 0 to below 1", "Adam's decay of the mean", ge=0, lt=1
+    )
+    beta2: float = _parameter(
+        0.999, "a number from 0 to below 1", "Adam's decay of the variance", ge=0, lt=1
+    )
+    weight_decay: float = _parameter(
+        0.0, "a number, 0 or more", "L2 penalty added to the gradient", ge=0, le=1e6
+    )
+    gradient_clipping: Literal["none"] | Positive = _parameter(
+        "none", "none or a number above 0", "largest norm of the whole gradient"
+    )
+    warmup_steps: Count = _parameter(
+        1000, "a whole number, 1 or more", "steps of the logarithmic warm-up"
+    )
+    cycle_steps: Count = _parameter(
+        2000, "a whole number, 1 or more", "steps of half a cycle of CyclicLR"
+    )
+    cycle_momentum: bool = _parameter(
+        "auto", "true, false or auto", "CyclicLR cycles momentum too (auto: with sgd)"
+    )
+    dataset: Literal["cifar10", "cifar100", "imagefolder", "synthetic"] = _parameter(
+        "synthetic", "cifar10, cifar100, imagefolder or synthetic", "the images"
+    )
+    data_dir: str = _parameter(
+        "none", "a folder, or none", "the data set's folder, taken from $DSSTUDY_DATA (data/)"
+    )
+    train_images: Literal["all"] | Count = _parameter(
+        "all", "all or a whole number, 1 or more", "training images, balanced over classes"
+    )
+    test_images: Literal["all"] | Count = _parameter(
+        "all", "all or a whole number, 1 or more", "test images, balanced over classes"
+    )
+    image_size: int = _parameter(
+        "auto", "a whole number of pixels from 8 to 1024, or auto", "side of the square input"
+        " (auto: 32 for lenet, 224 otherwise)", ge=8, le=1024
+    )  # fmt: skip
+    seed: int = _parameter(
+        0, "a whole number from 0 to 4294967295", "of weights and of the images' order",
+        ge=0, lt=2**32
+    )  # fmt: skip
+    device: Literal["auto", "cpu", "cuda"] = _parameter(
+        "auto", "auto, cpu or cuda", "where to train (auto: a GPU if there is one)"
+    )
+    output_dir: str = _parameter(
+        "none", "a folder, or none", "the trial's own folder (none: runs/trials/<trial name>)"
+    )
+    overwrite: bool = _parameter(
+        False, "true or false", "train again although output_dir holds a record"
+    )
+
+    def __init__(self, **parameters: Any) -> None:
+        try:
+            super().__init__(**parameters)
+        except ValidationError as error:
+            raise InputError(_sentence(error)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_auto(cls, given: dict[str, Any]) -> dict[str, Any]:
+        values = {
+            name: given.get(name, field.default)
+            for name, field in cls.model_fields.items()
+        } | given  # fmt: skip
+        automatic = {
+            "architecture": values["model"],
+            "image_size": 32 if values["model"] == "lenet" else 224,
+            "cycle_momentum": values["optimizer"] == "sgd",
+        }
+        for name, value in automatic.items():
+            if values[name] == "auto":
+                values[name] = value
+        for name, value in values.items():
+            # Python takes True for 1; a user who writes epochs=True has slipped a line.
+            if isinstance(value, bool) and name not in ("overwrite", "cycle_momentum"):
+                values[name] = str(value)
+            elif isinstance(value, os.PathLike):
+                values[name] = os.fspath(value)
+        return values
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.engine == "normal" and self.processes != 1:
+            raise ValueError(
+                f"processes={self.processes} is not possible with engine=normal, which trains in "
+                "one process: set processes=1, or engine=deepspeed"
+            )
+        if self.engine != "deepspeed" and self.zero_stage != 0:
+            raise ValueError(
+                f"zero_stage={self.zero_stage} is not possible with engine={self.engine}, which "
+                "has no ZeRO: set zero_stage=0, or engine=deepspeed"
+            )
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot be split evenly over processes="
+                f"{self.processes}: set batch_size to a multiple of processes"
+            )
+        if self.train_images != "all" and self.train_images < self.batch_size:
+            raise ValueError(
+                f"train_images={self.train_images} does not fill one batch: set at least "
+                f"batch_size={self.batch_size} images, or a smaller batch_size"
+            )
+        if self.dataset == "imagefolder" and self.data_dir == "none":
+            raise ValueError(
+                "data_dir=none is not possible with dataset=imagefolder: set data_dir to a folder "
+                "that holds train/<class>/ and test/<class>/"
+            )
+        return self
+
+    @classmethod
+    def from_namespace(cls, namespace: Mapping[str, Any]) -> Self:
+        """Make a trial of a notebook's variables, refusing any that is not a parameter.
+
+        Parameters
+        ----------
+        namespace
+            The notebook's ``globals()``. Modules, functions, IPython's own names and names with
+            a leading underscore are passed over; everything else is taken for a parameter, so
+            that a misspelt one, of which papermill only warns, is not overlooked.
+
+        Raises
+        ------
+        InputError
+            A name is not a trial's parameter, or a value is not allowed.
+        """
+        plain = (str, int, float, bool, list, dict, tuple, type(None))
+        ipython = {"In", "Out"}
+        return cls(
+            **{
+                name: value
+                for name, value in namespace.items()
+                if isinstance(value, plain) and not name.startswith("_") and name not in ipython
+            }
+        )
+
+    @property
+    def setting(self) -> str:
+        """The paper's name for optimizer and scheduler: ``SGD``, ``SGD+S``, ``Adam`` or ``Adam+S``.
+
+        Source: the paper, section 3.2.1.
+        """
+        name = {"sgd": "SGD", "adam": "Adam"}[self.optimizer]
+        return name if self.scheduler == "none" else f"{name}+S"
+
+    @property
+    def name(self) -> str:
+        """A readable name that ends in a short hash over the scientific parameters.
+
+        The hash goes over the parameters that differ from their defaults, so that a parameter
+        which a later version adds leaves older names as they are.
+        """
+        defaults = Trial(model=self.model, optimizer=self.optimizer).model_dump()
+        identity = {
+            name: value
+            for name, value in self.model_dump(exclude=set(PLACES)).items()
+            if name in ("model", "optimizer") or value != defaults[name]
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        parts = (self.model, self.engine, self.optimizer, self.scheduler, f"seed{self.seed}")
+        words = re.sub(r"[^\w.\-]+", "_", "-".join(part for part in parts if part != "none"))
+        return f"{words}-{digest}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the record goes: `output_dir`, or ``runs/trials/<name>`` in the project."""
+        if self.output_dir == "none":
+            return project_root() / "runs" / "trials" / self.name
+        return Path(self.output_dir).expanduser().absolute()
+
+    @property
+    def data_folder(self) -> Path:
+        """`data_dir`, taken relative to ``$DSSTUDY_DATA`` (default: ``data/`` in the project)."""
+        root = Path(os.environ.get("DSSTUDY_DATA") or project_root() / "data")
+        return (root if self.data_dir == "none" else root / self.data_dir).expanduser().absolute()
+
+    def describe(self) -> str:
+        """Say in one sentence what the trial does."""
+        where = "1 process" if self.processes == 1 else f"{self.processes} processes"
+        images = "all" if self.train_images == "all" else f"{self.train_images:,}"
+        return (
+            f"{self.model} on {images} training images of {self.dataset} at "
+            f"{self.image_size}x{self.image_size}, trained by engine {self.engine} ({where}, "
+            f"{self.precision}) with {self.setting}, global batch size {self.batch_size}, "
+            f"{self.epochs} epochs, seed {self.seed}"
+        )
+
+
+def project_root() -> Path:
+    """Return the project's folder, or the current one where the library was installed alone."""
+    root = Path(__file__).resolve().parents[1]
+    return root if (root / "notebooks" / "trial.ipynb").exists() else Path.cwd()
+
+
+def _sentence(error: ValidationError) -> str:
+    """Turn pydantic's first complaint into the project's one sentence."""
+    first = error.errors(include_url=False)[0]
+    if not first["loc"]:
+        return str(first["ctx"]["error"])
+    name = str(first["loc"][0])
+    field = Trial.model_fields.get(name)
+    if field is None:
+        return f"{name} is not a parameter of a trial: {_hint(name, list(Trial.model_fields))}"
+    assert isinstance(field.json_schema_extra, dict)
+    allowed = str(field.json_schema_extra["allowed"])
+    value = "no value" if first["input"] is None else first["input"]
+    return f"{name}={value} is not allowed: set {name} to {allowed}"
+
+
+def _hint(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"the parameters are {', '.join(known)}"
