@@ -250,8 +250,8 @@ def _open_cifar(trial: Trial) -> dict[str, Any]:
 def _hash_arrays(splits: _Splits) -> str:
     digest = hashlib.sha256()
     for images, labels in splits.values():
-        digest.update(np.ascontiguousarray(images))
-        digest.update(labels)
+        digest.update(np.ascontiguousarray(images).data)
+        digest.update(labels.data)
     return digest.hexdigest()[:16]
 
 

@@ -161,7 +161,7 @@ def _timm(name: str, trial: Trial, classes: int) -> nn.Module:
     if not timm.is_model(name):
         raise _unknown(trial, "timm", "python -c 'import timm; print(timm.list_models())'")
     config = timm.get_pretrained_cfg(name)
-    size = {}
+    size: dict[str, Any] = {}
     if config is not None and config.fixed_input_size:
         size["img_size"] = trial.image_size
     return timm.create_model(name, num_classes=classes, **size)

@@ -128,10 +128,13 @@ class Record:
 
     def add_steps(self, loss: np.ndarray, learning_rate: np.ndarray) -> None:
         """Add the steps of one epoch, as `steps` returns them."""
-        new = {"loss": loss, "learning_rate": learning_rate}
         if (self.folder / "steps.npz").exists():
-            new = {name: np.append(old, new[name]) for name, old in self.steps().items()}
-        self._replace("steps.npz", lambda file: np.savez(file, **new))
+            before = self.steps()
+            loss = np.append(before["loss"], loss)
+            learning_rate = np.append(before["learning_rate"], learning_rate)
+        self._replace(
+            "steps.npz", lambda file: np.savez(file, loss=loss, learning_rate=learning_rate)
+        )
 
     def set_predictions(self, predicted: np.ndarray) -> None:
         """Keep the class predicted for every test image."""

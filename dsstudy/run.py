@@ -102,6 +102,7 @@ class TrialBar(tqdm):
             total=None,
             bar_format="{desc} {bar:24} {percentage:3.0f} % [{elapsed}, {remaining} left]",
             mininterval=0,
+            ascii=False,
             file=io.StringIO() if self.handle else sys.stderr,
         )
 

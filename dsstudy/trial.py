@@ -250,9 +250,10 @@ class Trial(BaseModel):
 
     @property
     def folder(self) -> Path:
-        """Where the record goes: `output_dir`, or ``runs/trials/<name>`` in the project."""
+        """Where the record goes: `output_dir`, or ``$DSSTUDY_RUNS/trials/<name>`` (``runs/``)."""
         if self.output_dir == "none":
-            return project_root() / "runs" / "trials" / self.name
+            root = Path(os.environ.get("DSSTUDY_RUNS") or project_root() / "runs")
+            return root.absolute() / "trials" / self.name
         return Path(self.output_dir).expanduser().absolute()
 
     @property

@@ -98,5 +98,5 @@ def go_on_at_smallest_loss_scale(engine: deepspeed.DeepSpeedEngine) -> None:
     diverged at every stage.
     """
     scaler = getattr(engine.optimizer, "loss_scaler", None)
-    if hasattr(scaler, "raise_error_at_min_scale"):
+    if scaler is not None and hasattr(scaler, "raise_error_at_min_scale"):
         scaler.raise_error_at_min_scale = False

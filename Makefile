@@ -1,0 +1,53 @@
+# Everything goes into .venv/ in this folder; whatever is in .venv/bin works without activating it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup test lint format lab doctor cifar10 cifar100 benchmarks lock clean
+
+setup: $(READY)
+
+# Installed packages come from the lock file alone; DeepSpeed's C++ ops are compiled here, not
+# inside somebody's first trial.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11: install Python 3.11, or run make PYTHON=python3.11"; exit 1; }
+	@command -v g++ > /dev/null || \
+	  { echo "g++ is missing, which DeepSpeed needs: install it (Debian: apt install g++)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/dsstudy doctor --compile-ops
+	@touch $@
+
+test: setup lint
+	$(BIN)/pytest --nbmake
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout notebooks/*.ipynb
+
+lab: setup
+	$(BIN)/jupyter lab notebooks/trial.ipynb
+
+doctor: setup
+	$(BIN)/dsstudy doctor
+
+cifar10 cifar100: setup
+	$(BIN)/python -c "from torchvision import datasets; datasets.$(shell echo $@ | tr a-z A-Z)('data', download=True)"
+
+# The exact versions that the tests ran with; edit pyproject.toml, then this, then make test.
+lock: setup
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --extra dev --allow-unsafe --strip-extras --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv runs book/_build
