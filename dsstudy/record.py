@@ -110,7 +110,7 @@ class Record:
             return
         try:
             held = self.trial()
-        except InputError:
+        except ValueError:  # no JSON, or no trial of this version
             held_name = "a trial that this version cannot read"
         else:
             held_name = trial.name if held is None else held.name
@@ -152,7 +152,7 @@ class Record:
     def _read_json(self, name: str) -> dict[str, Any] | None:
         try:
             return json.loads((self.folder / name).read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def _write(self, name: str, text: str) -> None:

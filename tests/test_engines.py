@@ -1,0 +1,97 @@
+"""Real training: the two engines must be two ways of doing the same thing."""
+
+import json
+
+import numpy as np
+import pytest
+
+import dsstudy
+from dsstudy.run import run_trial
+
+
+@pytest.mark.parametrize(
+    ("parameters", "deepspeed"),
+    [
+        ({"optimizer": "adam", "scheduler": "warmup", "warmup_steps": 10}, {}),
+        (
+            {"learning_rate": 0.05, "scheduler": "cyclic", "cycle_steps": 8}
+            | {"gradient_clipping": 1.0},
+            {"processes": 2},
+        ),
+        ({"optimizer": "adam"}, {"processes": 2, "zero_stage": 2}),
+        ({"learning_rate": 0.05}, {"processes": 2, "zero_stage": 3}),
+    ],
+)
+def test_deepspeed_follows_normal_training(short, parameters, deepspeed):
+    """Same precision, optimizer and seed; no batch normalisation, no dropout: same losses."""
+    normal = run_trial(short("normal", **parameters)).steps()
+    record = run_trial(short("deepspeed", engine="deepspeed", **parameters, **deepspeed))
+    steps = record.steps()
+    assert len(steps["loss"]) == 20
+    assert np.ptp(normal["loss"]) > 0.1  # the weights did move
+    np.testing.assert_allclose(steps["learning_rate"], normal["learning_rate"], rtol=1e-9)
+    np.testing.assert_allclose(steps["loss"], normal["loss"], rtol=1e-4)
+    assert record.result()["environment"]["device"] in ("cpu", "cuda")
+
+
+def test_record_holds_what_the_contract_says(short):
+    trial = short(epochs=2)
+    record = run_trial(trial)
+    assert record.trial() == trial
+    first, second = record.epochs()
+    assert set(first) >= {
+        "epoch", "train_loss", "test_loss", "test_accuracy", "learning_rate", "train_seconds",
+        "eval_seconds", "images_per_second", "peak_memory_mb", "skipped_steps",
+    }  # fmt: skip
+    assert (first["epoch"], second["epoch"]) == (1, 2)
+    assert first["train_loss"] == pytest.approx(record.steps()["loss"][:20].mean(), rel=1e-6)
+    assert 50 < first["peak_memory_mb"] < 100_000
+    result = record.result()
+    assert result["status"] == "completed"
+    assert result["seconds_per_epoch"] == second["train_seconds"]
+    assert result["best_accuracy"] == max(e["test_accuracy"] for e in record.epochs())
+    assert result["timing"] in ("exclusive", "shared")
+    assert result["environment"]["dataset"]["train_images"] == 320
+    correct = record.predictions() == dsstudy.load_data(trial).test.labels.numpy()
+    assert 100 * correct.mean() == pytest.approx(result["final_accuracy"])
+    assert not (record.folder / "progress.json").exists()
+
+
+def test_tables_read_a_folder_of_records(short):
+    records = [run_trial(short(f"study/{seed}", seed=seed)) for seed in (0, 1)]
+    study = records[0].folder.parent
+    results, epochs = dsstudy.load_results(study), dsstudy.load_epochs(study)
+    assert list(results["seed"]) == [0, 1]
+    assert set(dsstudy.Trial.model_fields) | {"setting", "status", "timing"} <= set(results)
+    assert list(epochs["test_accuracy"]) == [r.result()["final_accuracy"] for r in records]
+    with pytest.raises(dsstudy.InputError, match="holds no records"):
+        dsstudy.load_results(study / "none")
+
+
+def test_a_loss_that_is_not_finite_is_recorded_not_raised(short):
+    record = run_trial(short(learning_rate=1e9, epochs=2))
+    result = record.result()
+    assert result["status"] == "diverged"
+    assert record.finished
+    assert len(record.epochs()) == 2
+    assert record.epochs()[-1]["train_loss"] is None
+    assert "NaN" not in (record.folder / "epochs.jsonl").read_text()
+
+
+def test_a_finished_trial_is_shown_and_never_written_over_unasked(short, capsys):
+    trial = short()
+    record = run_trial(trial)
+    before = (record.folder / "result.json").read_text()
+    run_trial(trial)
+    assert "shown, not trained again" in capsys.readouterr().out
+    with pytest.raises(dsstudy.InputError, match="already holds another trial"):
+        run_trial(short(seed=5))
+    assert (record.folder / "result.json").read_text() == before
+    run_trial(short(seed=5, overwrite=True))
+    assert json.loads((record.folder / "trial.json").read_text())["seed"] == 5
+    assert len(record.steps()["loss"]) == 20
+
+
+def test_bf16_trains(short):
+    record = run_trial(short(precision="bf16"))
+    assert record.result()["status"] == "completed"

@@ -1,0 +1,135 @@
+"""What goes wrong, provoked for real: nothing hangs, nothing is left behind, nobody is puzzled."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+import dsstudy
+from dsstudy.machine import Gpu, Machine, problems
+from dsstudy.run import TrialError, run_trial
+from dsstudy.trial import Trial
+
+LAPTOP = Machine("a processor", cores=4, memory_gib=16, cpu_fp16=False, cpu_bf16=False)
+WORKSTATION = Machine(
+    "a processor",
+    cores=16,
+    memory_gib=64,
+    cpu_fp16=True,
+    cpu_bf16=True,
+    gpus=(Gpu("GeForce RTX 2080", 8, bf16=False),),
+)
+
+
+@pytest.mark.parametrize(
+    ("machine", "parameters", "sentence"),
+    [
+        (LAPTOP, {"device": "cuda"}, "device=cuda is not possible without a GPU"),
+        (LAPTOP, {"precision": "fp16"}, "set precision to fp32 or bf16"),
+        (LAPTOP, {"engine": "deepspeed", "processes": 8}, "more than this machine's 4 CPU cores"),
+        (LAPTOP, {"engine": "ddp"}, "engine=ddp is not in this version"),
+        (LAPTOP, {"dataset": "cifar10"}, "download it with 'make cifar10'"),
+        (LAPTOP, {"model": "alexnet", "image_size": 32}, "image_size=32 is not possible for"),
+        (LAPTOP, {"model": "timm/no_such"}, "is not among the models of the installed timm"),
+        (WORKSTATION, {"engine": "deepspeed", "processes": 2}, "more than this machine's 1 GPUs"),
+        (WORKSTATION, {"precision": "bf16"}, "set precision to fp32 or fp16"),
+    ],
+)
+def test_what_a_machine_cannot_run_is_said_before_training(machine, parameters, sentence):
+    (found,) = problems(Trial(**parameters), machine)
+    assert sentence in found
+
+
+def test_what_a_machine_can_run_has_no_problems():
+    assert not problems(Trial(engine="deepspeed", processes=4), LAPTOP)
+    assert not problems(Trial(precision="fp16"), WORKSTATION)
+    assert not problems(Trial(engine="deepspeed", processes=2, device="cpu"), WORKSTATION)
+
+
+def test_refused_trials_write_nothing(short, tmp_path):
+    with pytest.raises(dsstudy.InputError):
+        run_trial(short(model="alexnet", image_size=32))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_folders_place_is_named(short, tmp_path):
+    (tmp_path / "trial").write_text("in the way")
+    with pytest.raises(dsstudy.InputError, match="cannot be written"):
+        run_trial(short())
+
+
+def test_a_record_that_cannot_be_read_is_not_written_over(short, tmp_path):
+    (tmp_path / "trial").mkdir()
+    (tmp_path / "trial" / "trial.json").write_text('{"model": ')
+    with pytest.raises(dsstudy.InputError, match="a trial that this version cannot read"):
+        run_trial(short())
+
+
+def test_a_failing_ranks_own_error_reaches_the_user(short):
+    # One image a rank: ResNet's last batch normalisation has a single value a channel.
+    trial = short(
+        engine="deepspeed", processes=2, model="resnet18", image_size=32, batch_size=2,
+        train_images=20,
+    )  # fmt: skip
+    with pytest.raises(TrialError, match="Expected more than 1 value per channel") as error:
+        run_trial(trial)
+    assert "of 2 failed with ValueError" in str(error.value).splitlines()[-1]
+    assert "batch_norm" in str(error.value)  # from the rank's own traceback
+    result = dsstudy.Record(trial.folder).result()
+    assert result["status"] == "failed"
+    assert "Expected more than 1 value" in result["error"]
+
+
+def test_a_killed_rank_ends_the_trial_within_seconds(short):
+    trial = short(engine="deepspeed", processes=2, epochs=1000)
+    killed_at = []
+
+    def kill_rank_1() -> None:
+        ranks = wait_for_training(trial)
+        ranks[1].kill()
+        killed_at.append(time.monotonic())
+
+    threading.Thread(target=kill_rank_1).start()
+    with pytest.raises(TrialError, match="ended from outside"):
+        run_trial(trial)
+    assert time.monotonic() - killed_at[0] < 10
+    assert not ranks_of(trial)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_behind(short, sign):
+    trial = short(engine="deepspeed", processes=2, epochs=1000)
+    code = f"import dsstudy; dsstudy.run_trial(dsstudy.Trial(**{trial.model_dump()!r}))"
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    ranks = wait_for_training(trial)
+    assert len(ranks) == 2
+    parent.send_signal(sign)
+    assert parent.wait(timeout=15) != 0
+    deadline = time.monotonic() + 5
+    while ranks_of(trial) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not ranks_of(trial)
+
+
+def ranks_of(trial: Trial) -> list[psutil.Process]:
+    """Return the trial's processes, launchers left out, by rank."""
+    found = {}
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        arguments, environ = process.info["cmdline"] or [], process.info["environ"] or {}
+        if str(trial.folder) in arguments and "deepspeed.launcher.launch" not in arguments:
+            found[environ.get("RANK", "launcher")] = process
+    found.pop("launcher", None)
+    return [found[rank] for rank in sorted(found)]
+
+
+def wait_for_training(trial: Trial) -> list[psutil.Process]:
+    """Wait until the ranks have begun to train, and return them."""
+    deadline = time.monotonic() + 60
+    while not dsstudy.Record(trial.folder).epochs() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return ranks_of(trial)

@@ -1,0 +1,73 @@
+"""The trial notebook under papermill, as a researcher runs it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from dsstudy.record import Record
+from dsstudy.trial import Trial
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "trial.ipynb"
+
+
+def papermill(tmp_path: Path, **parameters) -> subprocess.CompletedProcess:
+    """Run the command line that the README gives."""
+    command = [str(Path(sys.executable).parent / "papermill"), str(NOTEBOOK)]
+    command.append(str(tmp_path / "out.ipynb"))
+    for name, value in ({"output_dir": tmp_path / "record"} | parameters).items():
+        command += ["-p", name, str(value)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_parameters_cell_holds_every_parameter_with_its_default():
+    (cell,) = (
+        cell
+        for cell in nbformat.read(NOTEBOOK, as_version=4).cells
+        if "parameters" in cell.metadata.get("tags", [])
+    )
+    given = {
+        statement.targets[0].id: ast.literal_eval(statement.value)
+        for statement in ast.parse(cell.source).body
+    }
+    assert given == {name: field.default for name, field in Trial.model_fields.items()}
+
+
+def test_papermill_runs_a_deepspeed_trial(tmp_path):
+    few = {"train_images": 320, "test_images": 100, "epochs": 2}
+    done = papermill(tmp_path, engine="deepspeed", processes=2, **few)
+    assert done.returncode == 0, done.stderr
+    assert Record(tmp_path / "record").result()["status"] == "completed"
+    outputs = [
+        output
+        for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
+    # The ranks' progress is one output, which keeps its last state.
+    bars = [
+        output.data["text/plain"]
+        for output in outputs
+        if "epoch 2/2" in output.get("data", {}).get("text/plain", "")
+    ]
+    assert len(bars) == 1
+    assert "step 20/20" in bars[0]
+    assert "100 %" in bars[0]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"epoch": 2}, "InputError: epoch is not a parameter of a trial: did you mean epochs?"),
+        ({"engine": "deepspeed", "precision": "fp16", "device": "cpu"}, None),
+    ],
+)
+def test_bad_input_ends_with_its_sentence(tmp_path, parameters, sentence):
+    done = papermill(tmp_path, **parameters)
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == sentence or last.startswith("InputError: precision=fp16 is not possible")
+    assert not (tmp_path / "record").exists()
