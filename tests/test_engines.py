@@ -28,7 +28,7 @@ def test_deepspeed_follows_normal_training(short, parameters, deepspeed):
     record = run_trial(short("deepspeed", engine="deepspeed", **parameters, **deepspeed))
     steps = record.steps()
     assert len(steps["loss"]) == 20
-    assert np.ptp(normal["loss"]) > 0.1  # the weights did move
+    assert np.ptp(normal["loss"]) > 0.05  # the weights did move
     np.testing.assert_allclose(steps["learning_rate"], normal["learning_rate"], rtol=1e-9)
     np.testing.assert_allclose(steps["loss"], normal["loss"], rtol=1e-4)
     assert record.result()["environment"]["device"] in ("cpu", "cuda")

@@ -1,6 +1,5 @@
 """What goes wrong, provoked for real: nothing hangs, nothing is left behind, nobody is puzzled."""
 
-import os
 import signal
 import subprocess
 import sys
