@@ -64,6 +64,8 @@ def config(trial: Trial) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "train_batch_size": trial.batch_size,
         "optimizer": optimizer,
+        # 0 is none. Left out, DeepSpeed clips at 1.0 (since June 2026, its pull request 8068).
+        "gradient_clipping": 0.0 if trial.gradient_clipping == "none" else trial.gradient_clipping,
         "zero_optimization": {"stage": trial.zero_stage},
         "zero_allow_untested_optimizer": True,  # SGD, under any ZeRO stage
         "fp16": {
@@ -77,8 +79,6 @@ def config(trial: Trial) -> dict[str, Any]:
         "bf16": {"enabled": trial.precision == "bf16"},
         "steps_per_print": 2**31,
     }
-    if trial.gradient_clipping != "none":
-        settings["gradient_clipping"] = trial.gradient_clipping
     if trial.scheduler == "warmup":
         settings["scheduler"] = {
             "type": "WarmupLR",
