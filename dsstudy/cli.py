@@ -1,7 +1,9 @@
 """The command line: ``dsstudy``."""
 
+import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,108 @@ def doctor(compile_ops: bool) -> None:
         mark = click.style("no ", fg="yellow") if found else click.style("yes", fg="green")
         click.echo(f"{mark}  {name}" + "".join(f"\n       {sentence}" for sentence in found))
     sys.exit(0 if ready else 1)
+
+
+_OVERRIDES = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Replace a parameter everywhere.",
+)
+_ONLY = click.option(
+    "--only", default="", metavar="NAME=VALUE,...", help="Take only the trials that match."
+)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_OVERRIDES
+@_ONLY
+@click.option("--dry-run", is_flag=True, help="List what would be run, and run nothing.")
+@click.option("--rerun", type=click.Choice(["failed"]), help="Run failed trials again.")
+def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun: str) -> None:
+    """Run what is left of a study; the same command resumes it."""
+    from dsstudy import batch
+    from dsstudy.study import load_study, select
+
+    study = load_study(file, _pairs(overrides, "--set"))
+    trials = select(study.trials, _pairs(only.split(",") if only else (), "--only"))
+    if dry_run:
+        for trial in trials:
+            click.echo(f"{trial.name}: {trial.describe()}")
+        return
+    try:
+        states = batch.run_study(study, trials, rerun_failed=rerun == "failed")
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped. Go on with: dsstudy run {file}", err=True)
+        sys.exit(130)
+    _report(study.folder, states)
+
+
+def _report(folder: Path, states: dict[str, str]) -> None:
+    """Print how a study stands; exit with 1 unless all of it is done."""
+    from dsstudy.batch import strangers, summary
+    from dsstudy.record import Record
+
+    click.echo(f"{folder}: {summary(states)}.")
+    for name in (name for name, state in states.items() if state == "failed"):
+        error = str((Record(folder / name).result() or {})["error"]).strip().splitlines()
+        click.echo(f"  failed: {name}: {error[-1] if error else 'no word'}")
+    if left := strangers(folder):
+        click.echo(
+            f"{len(left)} records there belong to no trial of the study, whose parameters must "
+            f"have changed: {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}"
+        )
+    if set(states.values()) - {"completed", "diverged", "published"}:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_OVERRIDES
+@_ONLY
+@click.option("--commands", is_flag=True, help="Print one papermill command line a trial.")
+def trials(file: Path, overrides: tuple[str, ...], only: str, commands: bool) -> None:
+    """List a study's trials; with --commands, the way to any cluster."""
+    from dsstudy.batch import trial_command
+    from dsstudy.study import load_study, select
+
+    study = load_study(file, _pairs(overrides, "--set"))
+    for trial in select(study.trials, _pairs(only.split(",") if only else (), "--only")):
+        click.echo(shlex.join(trial_command(trial)) if commands else trial.name)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def status(folder: Path) -> None:
+    """Say what of a study is done, running, failed, left."""
+    from dsstudy.batch import study_states
+
+    states = study_states(folder)
+    for name, state in states.items():
+        click.echo(f"{state:<10} {name}")
+    _report(folder, states)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def publish(folder: Path) -> None:
+    """Write a study's finished trials to book/results/, to be committed."""
+    from dsstudy import batch
+
+    click.echo(f"published in {batch.publish(folder)}")
+
+
+def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    pairs = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"{option} {text} is not of the form name=value: write, for example, "
+                             f"{option} engine=normal")  # fmt: skip
+        pairs[name.strip()] = value.strip()
+    return pairs
 
 
 def _facts(machine: Any) -> dict[str, str]:

@@ -91,7 +91,7 @@ class Record:
                 (self.folder / name).unlink(missing_ok=True)
             for file in self.folder.glob("error-rank*.json"):
                 file.unlink()
-            self._write("trial.json", json.dumps(trial.model_dump(), indent=1))
+            write_text(self.folder / "trial.json", json.dumps(trial.model_dump(), indent=1))
         except OSError as error:
             raise InputError(
                 f"output_dir={self.folder} cannot be written ({error.strerror}): set output_dir "
@@ -124,7 +124,7 @@ class Record:
         """Add one epoch's line; a number that is not finite must be given as None."""
         lines = [*self.epochs(), epoch]
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
-        self._write("epochs.jsonl", text)
+        write_text(self.folder / "epochs.jsonl", text)
 
     def add_steps(self, loss: np.ndarray, learning_rate: np.ndarray) -> None:
         """Add the steps of one epoch, as `steps` returns them."""
@@ -132,22 +132,27 @@ class Record:
             before = self.steps()
             loss = np.append(before["loss"], loss)
             learning_rate = np.append(before["learning_rate"], learning_rate)
-        self._replace(
-            "steps.npz", lambda file: np.savez(file, loss=loss, learning_rate=learning_rate)
+        _replace(
+            self.folder / "steps.npz",
+            lambda file: np.savez(file, loss=loss, learning_rate=learning_rate),
         )
 
     def set_predictions(self, predicted: np.ndarray) -> None:
         """Keep the class predicted for every test image."""
-        self._replace("predictions.npy", lambda file: np.save(file, predicted))
+        _replace(self.folder / "predictions.npy", lambda file: np.save(file, predicted))
 
     def set_progress(self, progress: dict[str, Any]) -> None:
         """Tell whoever watches how far the training has come."""
-        self._write("progress.json", json.dumps(progress))
+        write_text(self.folder / "progress.json", json.dumps(progress))
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result, which ends the trial."""
-        self._write("result.json", json.dumps(result, indent=1, allow_nan=False))
+        write_text(self.folder / "result.json", json.dumps(result, indent=1, allow_nan=False))
         (self.folder / "progress.json").unlink(missing_ok=True)
+
+    def fail(self, error: str) -> None:
+        """Write down that the trial failed, where its own process could not."""
+        self.finish({"status": "failed", "error": error})
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         try:
@@ -155,15 +160,18 @@ class Record:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _write(self, name: str, text: str) -> None:
-        self._replace(name, lambda file: file.write(text.encode()))
 
-    def _replace(self, name: str, write: Callable[[BinaryIO], Any]) -> None:
-        """Write a file under another name first: a reader, or a kill, never meets half of it."""
-        unfinished = self.folder / f".{name}.{os.getpid()}"
-        try:
-            with unfinished.open("wb") as file:
-                write(file)
-            unfinished.replace(self.folder / name)
-        finally:
-            unfinished.unlink(missing_ok=True)
+def write_text(file: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    _replace(file, lambda stream: stream.write(text.encode()))
+
+
+def _replace(file: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write under another name first: a reader, or a kill, never meets half of a file."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as stream:
+            write(stream)
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,118 @@
+"""A tiny study end to end, as a researcher runs it: killed, resumed, published, read."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import dsstudy
+from dsstudy import batch
+from dsstudy.record import Record
+from dsstudy.study import load_study
+
+TINY = """\
+defaults: {train_images: 320, test_images: 100, epochs: 1}
+matrix:
+  seed: [0, 1, 2]
+overrides:
+  - {when: {seed: 1}, set: {epochs: 400}}
+"""
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A study of three trials, of which the second takes long, in folders of its own."""
+    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(batch, "published_folder", lambda study: tmp_path / "published" / study)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TINY)
+    return load_study(file)
+
+
+def dsstudy_command(*arguments: str) -> list[str]:
+    return [str(Path(sys.executable).parent / "dsstudy"), *arguments]
+
+
+def test_a_study_is_killed_resumed_and_read(study):
+    command = dsstudy_command("run", str(study.file))
+    first, second, third = (Record(trial.folder) for trial in study.trials)
+    runner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while not second.progress() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    runner.send_signal(signal.SIGKILL)
+    runner.wait()
+    trained = (first.folder / "result.json").read_bytes()
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(second.progress()["pid"]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+    states = batch.study_states(study.folder)
+    assert [states[t.name] for t in study.trials] == ["completed", "unfinished", "left"]
+    shown = subprocess.run(dsstudy_command("status", str(study.folder)), capture_output=True)
+    assert shown.returncode == 1
+    assert b"1 completed, 1 unfinished, 1 left" in shown.stdout
+
+    # The long trial is made short, as a user would who has seen how long it takes.
+    study.file.write_text(TINY.replace("epochs: 400", "epochs: 2"))
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3 completed" in done.stdout
+    assert "1 records there belong to no trial of the study" in done.stdout
+    assert (first.folder / "result.json").read_bytes() == trained
+    assert third.finished
+    assert (third.folder / "trial.ipynb").exists()
+    assert "trial" in done.stderr  # the bar over trials
+
+
+def test_a_failed_trial_is_passed_over_and_run_again_when_asked(study):
+    # One image a batch: ResNet's last batch normalisation has a single value a channel.
+    study.file.write_text(
+        "defaults: {train_images: 20, test_images: 10, epochs: 1, image_size: 32}\n"
+        "matrix: {model: [resnet18, lenet]}\n"
+        "overrides: [{when: {model: resnet18}, set: {batch_size: 1}}]\n"
+    )
+    study = load_study(study.file)
+    broken, fine = study.trials
+    states = batch.run_study(study, study.trials)
+    assert states == {broken.name: "failed", fine.name: "completed"}
+    file = broken.folder / "result.json"
+    assert "Expected more than 1 value per channel" in json.loads(file.read_text())["error"]
+    written = file.stat().st_mtime_ns
+    assert batch.run_study(study, study.trials) == states
+    assert file.stat().st_mtime_ns == written
+    assert batch.run_study(study, study.trials, rerun_failed=True) == states
+    assert file.stat().st_mtime_ns > written
+
+
+def test_a_study_is_checked_whole_before_its_first_trial(study):
+    study.file.write_text("matrix: {image_size: [32, 8]}\n")
+    study = load_study(study.file)
+    with pytest.raises(dsstudy.InputError, match="image_size=8 is not possible"):
+        batch.run_study(study, study.trials)
+    assert not study.folder.exists()
+
+
+def test_published_trials_count_as_done_and_read_the_same(study):
+    for trial in study.trials[:1]:
+        dsstudy.run_trial(trial)
+    batch.write_study(study)
+    target = batch.publish(study.folder)
+    assert json.loads((target / "study.json").read_text())["study"] == "tiny"
+    assert str(study.folder) not in (target / "trials.jsonl").read_text()
+    results, committed = dsstudy.load_results(study.folder), dsstudy.load_results(target)
+    shared = [c for c in results if c not in ("output_dir", "data_dir")]
+    assert committed[shared].equals(results[shared])
+    assert len(dsstudy.load_epochs(target)) == 1
+    # On another machine, which has the repository alone:
+    study.folder.rename(study.folder.with_name("away"))
+    batch.write_study(study)
+    states = batch.study_states(study.folder)
+    assert [states[t.name] for t in study.trials] == ["published", "left", "left"]
+    assert batch.publish(study.folder) == target
+    assert len(dsstudy.load_results(target)) == 1

@@ -1,0 +1,144 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from dsstudy.cli import main
+from dsstudy.study import load_study, select
+from dsstudy.trial import ARCHITECTURES, InputError
+
+PARAMETERS = Path(__file__).parents[1] / "parameters"
+
+
+def study_file(tmp_path, text: str) -> Path:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize("file", sorted(PARAMETERS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_study_of_the_paper_has_its_42_combinations(file):
+    trials = load_study(file).trials
+    if file.stem not in ("paper", "demo", "small"):
+        pytest.skip("another study")
+    combinations = Counter((t.architecture, t.engine, t.setting) for t in trials)
+    assert set(combinations) == {
+        (architecture, engine, setting)
+        for architecture in ARCHITECTURES
+        for engine in ("normal", "deepspeed")
+        for setting in ("SGD", "SGD+S", "Adam+S")
+    }
+    assert set(combinations.values()) == {1}
+    schedulers = {(t.engine, t.setting): t.scheduler for t in trials}
+    assert schedulers["deepspeed", "SGD+S"] == schedulers["deepspeed", "Adam+S"] == "warmup"
+    assert schedulers["normal", "SGD+S"] == schedulers["normal", "Adam+S"] == "cyclic"
+
+
+def test_paper_has_the_papers_settings():
+    """The paper, section 3.1, and the example that it follows."""
+    for trial in load_study(PARAMETERS / "paper.yaml").trials:
+        assert (trial.dataset, trial.epochs, trial.batch_size) == ("cifar10", 25, 16)
+        assert trial.learning_rate == 1e-3
+        assert trial.image_size == (32 if trial.model == "lenet" else 224)
+        expected = (2, "fp16", 1.0) if trial.engine == "deepspeed" else (1, "fp32", "none")
+        assert (trial.processes, trial.precision, trial.gradient_clipping) == expected
+
+
+MINIMAL = """\
+defaults:
+  train_images: 100
+matrix:
+  engine: [normal]
+  seed: [0, 1]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (MINIMAL.replace("train_images", "train_image"), ":2: train_image is not a parameter"),
+        (MINIMAL.replace("100", "few"), ":2: train_images=few is not allowed"),
+        (MINIMAL.replace("[normal]", "[norml]"), ":4: engine=norml is not allowed"),
+        (MINIMAL.replace("matrix:", "matrx:"), ":3: matrx is not a part of a study"),
+        (MINIMAL.replace("[0, 1]", "7"), ":5: seed must be a list of values"),
+        (MINIMAL.replace("[0, 1]", "[1, 1]"), "the same trial"),
+        (MINIMAL + "  engine: [deepspeed]\n", ":6: engine stands here a second time"),
+        (MINIMAL + "overrides:\n- when: {engine: normal}\n", ":6: each of overrides needs"),
+        (MINIMAL + "overrides:\n- {when: {engin: x}, set: {seed: 3}}\n", ":7: engin is neither"),
+        ("- a\n- b\n", "holds no study"),
+        ("a: [1\n", "is not YAML"),
+        ("!!python/object/apply:os.system ['true']", "is not YAML"),
+        ("defaults: {}\n", "has no matrix"),
+    ],
+)
+def test_mistakes_are_found_at_their_line(tmp_path, text, sentence):
+    file = study_file(tmp_path, text)
+    with pytest.raises(InputError) as error:
+        load_study(file)
+    assert str(error.value).startswith(str(file))
+    assert sentence in str(error.value)
+
+
+def test_axes_may_be_labels_with_parameters(tmp_path):
+    file = study_file(
+        tmp_path,
+        """
+matrix:
+  clipping:
+    with: {gradient_clipping: 1.0}
+    without: {}
+  seed: [0, 1]
+overrides:
+- {when: {clipping: with, seed: 1}, set: {momentum: 0}}
+""",
+    )
+    found = [(t.gradient_clipping, t.seed, t.momentum) for t in load_study(file).trials]
+    assert found == [(1.0, 0, 0.9), (1.0, 1, 0.0), ("none", 0, 0.9), ("none", 1, 0.9)]
+
+
+def test_set_wins_and_is_kept(tmp_path):
+    study = load_study(study_file(tmp_path, MINIMAL), {"train_images": "50", "momentum": "0"})
+    assert {(t.train_images, t.momentum) for t in study.trials} == {(50, 0.0)}
+    assert study.overrides == {"train_images": "50", "momentum": "0"}
+    with pytest.raises(InputError, match="--set: momentum=x is not allowed"):
+        load_study(study.file, {"momentum": "x"})
+
+
+def test_trials_lie_in_the_studys_folder(tmp_path):
+    study = load_study(study_file(tmp_path, MINIMAL))
+    assert study.name == "mine"
+    assert [trial.folder for trial in study.trials] == [
+        study.folder / trial.name for trial in study.trials
+    ]
+
+
+def test_select_by_parameter_and_setting():
+    trials = load_study(PARAMETERS / "demo.yaml").trials
+    assert len(select(trials, {"architecture": "vit", "setting": "SGD+S"})) == 2
+    with pytest.raises(InputError, match="selects none"):
+        select(trials, {"model": "vit"})
+    with pytest.raises(InputError, match="cannot select"):
+        select(trials, {"modl": "lenet"})
+
+
+def test_commands_are_papermills(tmp_path):
+    file = study_file(tmp_path, yaml.safe_dump({"matrix": {"seed": [0, 1]}}))
+    listed = CliRunner().invoke(main, ["trials", str(file)])
+    assert listed.output.splitlines() == [trial.name for trial in load_study(file).trials]
+    commands = CliRunner().invoke(main, ["trials", str(file), "--commands"]).output.splitlines()
+    assert len(commands) == 2
+    assert commands[1].startswith("papermill notebooks/trial.ipynb ")
+    assert " -p seed 1 " in commands[1]
+
+
+def test_command_line_mistakes_end_in_one_sentence(tmp_path):
+    result = CliRunner().invoke(main, ["run", str(tmp_path / "none.yaml")])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert "cannot be read" in result.output
+    file = str(study_file(tmp_path, MINIMAL))
+    result = CliRunner().invoke(main, ["run", file, "--set", "seed"])
+    assert result.exit_code == 1
+    assert "not of the form name=value" in result.output
