@@ -47,7 +47,9 @@ class StandIn:
 
 
 def main() -> None:
-    StandIn.folder, script = sys.argv[1:3]
+    # DeepSpeed's launcher puts its --local_rank before everything else.
+    launchers = [word for word in sys.argv[1:] if word.startswith("--local_rank")]
+    StandIn.folder, script, *own = [word for word in sys.argv[1:] if word not in launchers]
     torchvision.datasets.CIFAR10 = StandIn
     edited = Path(script).read_text()
     for old, new in (
@@ -59,7 +61,7 @@ def main() -> None:
         ('print("Finished Training")', 'print("TRAINED", __import__("time").time(), flush=True)'),
     ):  # fmt: skip
         edited = _replace_keeping_indent(edited, old, new)
-    sys.argv = [script, *sys.argv[3:]]
+    sys.argv = [script, *launchers, *own]
     print("STARTED", time.time(), flush=True)
     exec(compile(edited, script, "exec"), {"__name__": "__main__", "__file__": script})
 

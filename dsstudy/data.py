@@ -5,7 +5,6 @@ import os
 import pickle
 import shutil
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,20 +161,20 @@ def epoch_order(images: int, seed: int, epoch: int) -> torch.Tensor:
 
 def rank_batches(
     order: torch.Tensor, batch_size: int, rank: int = 0, processes: int = 1
-) -> Iterator[torch.Tensor]:
-    """Split an epoch's order into global batches and yield one rank's share of each.
+) -> torch.Tensor:
+    """Split an epoch's order into global batches and return one rank's share of each.
 
     The images left over at the end, which do not fill a global batch, wait for the next epoch's
     order: every step then averages over the same number of images on every rank.
 
-    Yields
-    ------
+    Returns
+    -------
     torch.Tensor
-        int64, shape (batch_size / processes,).
+        int64, shape (steps, batch_size / processes).
     """
-    share = batch_size // processes
-    for start in range(0, len(order) - batch_size + 1, batch_size):
-        yield order[start + rank * share : start + (rank + 1) * share]
+    steps, share = len(order) // batch_size, batch_size // processes
+    batches = order[: steps * batch_size].view(steps, batch_size)
+    return batches[:, rank * share : (rank + 1) * share]
 
 
 def balanced_subset(labels: np.ndarray, images: int) -> np.ndarray:

@@ -21,6 +21,9 @@ from dsstudy.trial import Trial
 PROGRESS_SECONDS = 0.25
 """How often progress is told; reading the loss any oftener would slow a GPU down."""
 
+PIXELS_AT_ONCE = 2**20
+"""How many pixels are made into batches in one go: 12 MB in fp32."""
+
 
 class Session:
     """One rank's view of a training: it deals out batches and keeps the books.
@@ -87,10 +90,17 @@ class Session:
         self._started_at, self._told = time.time(), 0.0
         started = time.perf_counter()
         shares = rank_batches(order, self.trial.batch_size, self.rank, self.trial.processes)
-        for share in shares:
-            yield self.data.train.batch(share, self.trial.image_size, self._dtype)
+        for some in shares.split(self._steps_at_once(shares.shape[1])):
+            images, labels = self.data.train.batch(
+                some.flatten(), self.trial.image_size, self._dtype
+            )
+            yield from zip(*(each.split(shares.shape[1]) for each in (images, labels)), strict=True)
         synchronize(self.device)
         self._train_seconds = time.perf_counter() - started
+
+    def _steps_at_once(self, share: int) -> int:
+        """Make some batches at a time: small images would cost more in calls than in work."""
+        return max(1, min(32, PIXELS_AT_ONCE // (share * self.trial.image_size**2)))
 
     def step(self, loss: torch.Tensor, learning_rate: float) -> None:
         """Note one step's loss (this rank's mean) and the learning rate that it is taken with."""

@@ -28,8 +28,8 @@ def test_order_is_a_function_of_seed_and_epoch_alone():
 
 def test_ranks_share_each_global_batch_without_overlap():
     order = epoch_order(100, seed=0, epoch=1)
-    whole = list(rank_batches(order, 16))
-    shares = [list(rank_batches(order, 16, rank, processes=4)) for rank in range(4)]
+    whole = rank_batches(order, 16)
+    shares = [rank_batches(order, 16, rank, processes=4) for rank in range(4)]
     assert len(whole) == 6  # four images are left over
     for step, batch in enumerate(whole):
         assert torch.equal(batch, torch.cat([share[step] for share in shares]))

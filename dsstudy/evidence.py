@@ -1,0 +1,181 @@
+"""What claims are judged on: the paper's tables, or a study's records and its limits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from dsstudy import paper, provenance
+from dsstudy.analysis import CELL, load_epochs, load_results, with_states
+
+FEWEST_EPOCHS = 5
+"""With fewer, the best accuracy says how a training begins, not how it ends."""
+
+Cell = tuple[str, str, str]
+Pair = tuple[str, Cell, Cell]  # label, first, second
+
+
+class CannotTellError(Exception):
+    """The evidence does not reach as far as the claim; the message says why."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a study measured, as far as claims need it.
+
+    Attributes
+    ----------
+    values : mapping
+        By kind, ``accuracy`` (percent) and ``seconds`` (per epoch): a frame of ``architecture``,
+        ``engine``, ``setting``, ``seed``, ``value`` and ``state``, as `analysis.with_states`
+        returns it.
+    curves : pandas.DataFrame
+        The same columns and ``epoch``: test accuracy after each epoch.
+    doubts : mapping
+        By kind, and for ``curves`` and ``capacity``: why nothing can be told from it, if so.
+    test_images : int or None
+        How many images an accuracy was measured on; None takes accuracies at face value.
+    """
+
+    values: Mapping[str, pd.DataFrame]
+    curves: pd.DataFrame
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    test_images: int | None = None
+
+    def gain(self, pairs: Sequence[Pair]) -> pd.DataFrame:
+        """Compare accuracies: first minus second, in points.
+
+        Parameters
+        ----------
+        pairs
+            Of each a label, and the two cells (architecture, engine, setting).
+
+        Returns
+        -------
+        pandas.DataFrame
+            By label: ``value``, the mean over the seeds that both cells have, its ``spread``, and
+            both as ``text``.
+
+        Raises
+        ------
+        CannotTellError
+            The accuracies are in doubt, or a cell has none.
+        """
+        return self._compare_all("accuracy", pairs)
+
+    def ratio(self, pairs: Sequence[Pair]) -> pd.DataFrame:
+        """Compare seconds per epoch: first over second; otherwise as `gain`."""
+        return self._compare_all("seconds", pairs)
+
+    def _compare_all(self, kind: str, pairs: Sequence[Pair]) -> pd.DataFrame:
+        if kind in self.doubts:
+            raise CannotTellError(self.doubts[kind])
+        seeds = {cell: self._seeds(kind, cell) for _, *both in pairs for cell in both}
+        gaps = [f"{paper.label(*cell)} ({found})" for cell, found in seeds.items()
+                if isinstance(found, str)]  # fmt: skip
+        if gaps:
+            more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
+            raise CannotTellError(f"No value for {'; '.join(gaps[:3])}{more}.")
+        rows = {name: self._compare(kind, seeds[a], seeds[b]) for name, a, b in pairs}
+        frame = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "spread"])
+        frame["text"] = [_text(kind, *row) for row in frame.itertuples(index=False)]
+        return frame
+
+    def accuracy(self, cell: Cell) -> float:
+        """Return a cell's mean accuracy over its seeds; NaN where it has none."""
+        seeds = self._seeds("accuracy", cell)
+        return float("nan") if isinstance(seeds, str) else seeds.mean()
+
+    def _seeds(self, kind: str, cell: Cell) -> pd.Series | str:
+        """Return a cell's values by seed, or the word for why there are none."""
+        frame = self.values[kind]
+        trials = frame[(frame[CELL] == list(cell)).all(axis=1)]
+        counting = trials[trials["state"] == "completed"].set_index("seed")["value"]
+        return ", ".join(trials["state"].unique()) or "missing" if counting.empty else counting
+
+    def _compare(self, kind: str, first: pd.Series, second: pd.Series) -> tuple[float, float]:
+        both = (first - second if kind == "accuracy" else first / second).dropna()
+        if both.empty:
+            raise CannotTellError("Two trials to be compared have no seed in common.")
+        over_seeds = both.std() if len(both) > 1 else 0.0
+        sampled = 0.0
+        if kind == "accuracy" and self.test_images:
+            shares = [side.mean() / 100 for side in (first, second)]
+            sampled = 100 * (sum(p * (1 - p) for p in shares) / self.test_images) ** 0.5
+        return both.mean(), max(over_seeds, sampled)
+
+    def during(self, *epochs: int) -> "Evidence":
+        """Return the evidence with the mean accuracy over some epochs; -1 is a trial's last."""
+        if "curves" in self.doubts:
+            raise CannotTellError(self.doubts["curves"])
+        trial, curves = [*CELL, "seed"], self.curves
+        from_end = curves["epoch"] - curves.groupby(trial)["epoch"].transform("max") - 1
+        chosen = curves[curves["epoch"].isin(epochs) | from_end.isin(epochs)]
+        means = chosen.groupby(trial, as_index=False).agg({"value": "mean", "state": "first"})
+        return replace(self, values={**self.values, "accuracy": means})
+
+    def capacity(self) -> pd.Series:
+        """Return the parameters of each architecture."""
+        if "capacity" in self.doubts:
+            raise CannotTellError(self.doubts["capacity"])
+        return pd.Series(paper.CAPACITY)
+
+
+def _text(kind: str, value: float, spread: float) -> str:
+    digits = "+.2f" if kind == "accuracy" else ".2f"
+    deviation = f" ± {spread:.2f}" if spread else ""
+    return f"{value:{digits}}{deviation}".replace("-", "−")
+
+
+def paper_evidence() -> Evidence:
+    """Return what the paper printed: its two tables, at face value, and no curves as numbers."""
+    values = {
+        "accuracy": paper.published("accuracy_percent"),
+        "seconds": paper.published("seconds_per_epoch"),
+    }
+    values = {kind: table.assign(seed=0, state="completed") for kind, table in values.items()}
+    curves = values["accuracy"].head(0).assign(epoch=0)
+    reason = "The paper prints its curves as a picture, not as numbers."
+    return Evidence(values, curves, {"curves": reason})
+
+
+def study_evidence(path: str | Path) -> Evidence:
+    """Return what a study measured, with every reason to doubt that it reaches far enough."""
+    results, epochs = load_results(path), load_epochs(path)
+    accuracy = with_states(results, "best_accuracy")
+    curves = epochs[[*CELL, "seed", "epoch"]].assign(value=epochs["test_accuracy"].astype(float))
+    curves = curves.merge(accuracy.drop(columns="value"), on=[*CELL, "seed"])
+    values = {"accuracy": accuracy, "seconds": with_states(results, "seconds_per_epoch")}
+    images = [p["dataset"]["test_images"] for p in provenance.places(results)]
+    return Evidence(values, curves, _doubts(results, accuracy), min(images, default=None))
+
+
+def _doubts(results: pd.DataFrame, accuracy: pd.DataFrame) -> dict[str, str]:
+    doubts = {}
+    if reason := _learning_doubt(results, accuracy):
+        doubts["accuracy"] = doubts["curves"] = reason
+    if stand_ins := provenance.stand_ins(results):
+        names = ", ".join(
+            f"{model} stands for {paper.NAMES.get(row, row)}" for row, model in stand_ins
+        )
+        doubts["capacity"] = f"A stand-in has another capacity: {names}."
+    machines = {str(place["hardware"]) for place in provenance.places(results)}
+    if len(machines) > 1:
+        doubts["seconds"] = f"The times come from {len(machines)} different machines."
+    if provenance.is_synthetic(results):
+        doubts |= dict.fromkeys(("accuracy", "curves", "seconds"), "The images are synthetic.")
+    return doubts
+
+
+def _learning_doubt(results: pd.DataFrame, accuracy: pd.DataFrame) -> str | None:
+    """Say why accuracies are too close to a training's beginning to be told, if they are."""
+    shortest = results["epochs"].min()
+    if shortest < FEWEST_EPOCHS:
+        return f"Some trials have only {shortest} epochs, fewer than {FEWEST_EPOCHS}."
+    classes = max((p["dataset"]["classes"] for p in provenance.places(results)), default=10)
+    counting = accuracy.loc[accuracy["state"] == "completed", "value"]
+    above = (counting > 1.5 * 100 / classes).sum()
+    if above <= len(counting) / 2:
+        return f"Only {above} of {len(counting)} finished trials are clearly above chance."
+    return None

@@ -1,0 +1,99 @@
+"""The paper: its printed tables as data, and the names that it uses."""
+
+import csv
+from importlib import resources
+from typing import TYPE_CHECKING, Literal
+
+from dsstudy.trial import ARCHITECTURES
+
+if TYPE_CHECKING:
+    import pandas
+
+CITATION = {
+    "title": "Benchmark Assessment for DeepSpeed Optimization Library",
+    "authors": ("Gongbo Liang", "Izzat Alsmadi"),
+    "year": 2022,
+    "archive": "arXiv:2202.12831",
+}
+"""The paper that the study starts from, a preprint of 28 February 2022."""
+
+EPOCHS = 25
+"""Every trial's epochs. Source: section 3.1."""
+
+TEST_IMAGES = 10_000
+"""CIFAR-10's test set, on which every accuracy was measured. Source: Krizhevsky, 2009."""
+
+NAMES = {
+    "lenet": "LeNet",
+    "alexnet": "AlexNet",
+    "vgg11_bn": "VGG11_BN",
+    "resnet18": "ResNet-18",
+    "densenet121": "DenseNet-121",
+    "squeezenet1_0": "SqueezeNet-v1.0",
+    "vit": "ViT",
+    "deepspeed": "DeepSpeed",
+    "normal": "normal",
+}
+"""How the paper's tables write architectures and engines."""
+
+CAPACITY = {
+    "lenet": 62_006,
+    "alexnet": 57_044_810,
+    "vgg11_bn": 128_812_810,
+    "resnet18": 11_181_642,
+    "densenet121": 6_964_106,
+    "squeezenet1_0": 740_554,
+    "vit": 85_806_346,
+}
+"""Parameters of each architecture with ten outputs, counted on the models; a test recounts."""
+
+ENGINES = ("deepspeed", "normal")
+SETTINGS = ("SGD", "SGD+S", "Adam+S")
+CELLS = tuple(
+    (architecture, engine, setting)
+    for architecture in ARCHITECTURES
+    for engine in ENGINES
+    for setting in SETTINGS
+)
+"""The 42 trials, as the two tables hold them: (architecture, engine, setting)."""
+
+PANELS = {
+    "a": {"deepspeed": "Adam+S", "normal": "SGD"},
+    "b": {"deepspeed": "Adam+S", "normal": "Adam+S"},
+    "c": {"deepspeed": "SGD", "normal": "SGD"},
+    "d": {"deepspeed": "SGD+S", "normal": "SGD+S"},
+}
+"""Figure 1's panels: the setting that each engine is shown with. Source: section 3.2.1."""
+
+
+def published(value: Literal["accuracy_percent", "seconds_per_epoch"]) -> "pandas.DataFrame":
+    """Return the paper's Table 1 or Table 2.
+
+    Parameters
+    ----------
+    value
+        ``accuracy_percent``, the best test accuracy (Table 1), or ``seconds_per_epoch`` (Table 2).
+
+    Returns
+    -------
+    pandas.DataFrame
+        42 rows in the order of `CELLS`: ``architecture``, ``engine``, ``setting``, ``value``.
+    """
+    import pandas as pd
+
+    number = {"accuracy_percent": 1, "seconds_per_epoch": 2}[value]
+    text = resources.files("dsstudy").joinpath(f"published/table{number}.csv").read_text()
+    printed = {_cell(row): float(row[value]) for row in csv.DictReader(text.splitlines())}
+    rows = [(*cell, printed[cell]) for cell in CELLS]
+    return pd.DataFrame(rows, columns=["architecture", "engine", "setting", "value"])
+
+
+def label(architecture: str, engine: str, setting: str) -> str:
+    """Name a trial as a reader would: "DeepSpeed LeNet, SGD+S"."""
+    return f"{NAMES[engine]} {NAMES[architecture]}, {setting}"
+
+
+def _cell(row: dict[str, str]) -> tuple[str, str, str]:
+    optimizer = {"sgd": "SGD", "adam": "Adam"}[row["optimizer"]]
+    setting = f"{optimizer}+S" if row["scheduler"] == "yes" else optimizer
+    return row["model"], row["engine"], setting

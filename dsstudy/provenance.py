@@ -1,0 +1,108 @@
+"""Where a study's numbers come from: machine, data, versions, and what was set otherwise."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dsstudy import paper
+from dsstudy.analysis import CELL, about, load_results, strangers
+
+SYNTHETIC = (
+    "These numbers come from synthetic images, drawn by the program to show that everything works. "
+    "They say nothing about CIFAR-10, about the paper, or about DeepSpeed."
+)
+"""What stands above every table and figure of a study on drawn images."""
+
+
+def is_synthetic(results: pd.DataFrame) -> bool:
+    """Say whether any of the study's trials was trained on drawn images."""
+    return bool((results["dataset"] == "synthetic").any())
+
+
+def facts(path: str | Path) -> dict[str, str]:
+    """Say where a study's numbers come from.
+
+    Parameters
+    ----------
+    path
+        As for `load_results`. A ``study.json`` there adds the study's name, file and overrides.
+
+    Returns
+    -------
+    dict
+        Texts by title: trials, hardware, data set, epochs, seeds, versions, dates, commit ...
+    """
+    path, results = Path(path), load_results(path)
+    known, found = about(path), places(results)
+    return {
+        "study": " ".join(filter(None, [known.get("study", path.name), known.get("file")])),
+        "trials": _trials_text(results),
+        "hardware": _each(_hardware(place["hardware"]) for place in found),
+        "device": _each(place["device"] for place in found),
+        "images": _each(_images(place["dataset"]) for place in found),
+        "image size": _each(f"{size} x {size}" for size in sorted(results["image_size"])),
+        "epochs": _each(sorted(results["epochs"])),
+        "seeds": _each(sorted(results["seed"])),
+        "engines": _each(map(_engine, results.sort_values("engine").to_dict("records"))),
+        "stand-ins": _each(f"{m} for {paper.NAMES.get(a, a)}" for a, m in stand_ins(results)),
+        "times": _each(results.get("timing", pd.Series()).dropna()),
+        "versions": _each(", ".join(f"{k} {v}" for k, v in p["software"].items()) for p in found),
+        "dates": _dates(results.get("finished_at", pd.Series()).dropna()),
+        "commit": _each(place["commit"] for place in found),
+        "left out": _each(f"{name}, not a trial of the study" for name in strangers(path)),
+        "overrides": _each(f"{k}={v}" for k, v in known.get("overrides", {}).items()),
+    }
+
+
+def places(results: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the environments that the records state, one a trial that has come so far."""
+    if "environment" not in results:
+        return []
+    return list(results["environment"].dropna())
+
+
+def stand_ins(results: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the rows that another model than the paper's stands in for: (architecture, model)."""
+    rows = results.loc[results["model"] != results["architecture"], ["architecture", "model"]]
+    return list(rows.drop_duplicates().itertuples(index=False, name=None))
+
+
+def _trials_text(results: pd.DataFrame) -> str:
+    inside = pd.MultiIndex.from_frame(results[CELL]).isin(paper.CELLS)
+    states = ", ".join(f"{n} {state}" for state, n in results["status"].value_counts().items())
+    filled = results[inside].drop_duplicates(CELL).shape[0]
+    text = f"{states}; in {filled} of the paper's {len(paper.CELLS)} cells"
+    outside = results.loc[~inside, "name"]
+    return text + (f"; in none of them: {', '.join(outside)}" if len(outside) else "")
+
+
+def _hardware(hardware: dict[str, Any]) -> str:
+    gpus = _each(f"{gpu['name']} ({gpu['memory_gib']:.0f} GiB)" for gpu in hardware["gpus"])
+    count = f"{len(hardware['gpus'])} x {gpus}" if hardware["gpus"] else "no GPU"
+    return (
+        f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB, {count}"
+    )
+
+
+def _images(dataset: dict[str, Any]) -> str:
+    return (
+        f"{dataset['name']}: {dataset['train_images']:,} for training, "
+        f"{dataset['test_images']:,} for testing, {dataset['classes']} classes"
+    )
+
+
+def _engine(trial: dict[str, Any]) -> str:
+    count = trial["processes"]
+    return f"{trial['engine']}: {count} process{'es' * (count > 1)}, {trial['precision']}"
+
+
+def _dates(stamps: pd.Series) -> str:
+    days = sorted(stamp[:10] for stamp in stamps)
+    return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "none"
+
+
+def _each(values: Iterable[Any]) -> str:
+    """Join the different values, in the order in which they come."""
+    return "; ".join(dict.fromkeys(map(str, values))) or "none"
