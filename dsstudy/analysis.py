@@ -232,10 +232,8 @@ def cells(results: pd.DataFrame, column: str) -> pd.DataFrame:
     """
     trials = with_states(results, column)
     rows = [_cell(group) for _, group in _by_cell(trials)]
-    value = "accuracy_percent" if column == "best_accuracy" else column
-    return pd.concat(
-        [paper.published(value).rename(columns={"value": "published"}), pd.DataFrame(rows)], axis=1
-    )
+    published = paper.published(column).rename(columns={"value": "published"})
+    return pd.concat([published, pd.DataFrame(rows)], axis=1)
 
 
 def _by_cell(trials: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:
@@ -247,8 +245,7 @@ def _cell(trials: pd.DataFrame) -> dict[str, Any]:
     states = trials["state"].value_counts()
     counting = next((state for state in ("completed", "shared") if state in states), None)
     values = trials.loc[trials["state"] == counting, "value"]
-    rest = [f"{count} of {len(trials)} {state}" for state, count in states.items()
-            if state != counting]  # fmt: skip
+    rest = [f"{n} of {len(trials)} {state}" for state, n in states.items() if state != counting]
     return {
         "value": values.mean(),
         "deviation": values.std(),

@@ -103,13 +103,14 @@ def in_words(judged: pd.DataFrame) -> str:
     """Say how many claims hold, on the paper's own tables and on the study."""
 
     def count(whose: str) -> str:
-        return ", ".join(f"{(judged[whose] == v).sum()} {v}" for v in (HOLDS, FAILS, OPEN))
+        hold, fail, unclear = ((judged[whose] == v).sum() for v in (HOLDS, FAILS, OPEN))
+        return f"{hold} hold, {fail} do not and {unclear} cannot be told"
 
     told = judged[(judged[["paper", "study"]] != OPEN).all(axis=1)]
     agree = (told["paper"] == told["study"]).sum()
     return (
-        f"Of {len(judged)} claims, on the paper's own tables {count('paper')}; on this study "
-        f"{count('study')}. Where both can be told, {agree} of {len(told)} verdicts agree."
+        f"Of {len(judged)} claims, {count('paper')} on the paper's own tables; {count('study')} "
+        f"on this study. Of the {len(told)} that both can tell, {agree} have the same verdict."
     )
 
 

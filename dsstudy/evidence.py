@@ -91,7 +91,9 @@ class Evidence:
         """Return a cell's values by seed, or the word for why there are none."""
         frame = self.values[kind]
         trials = frame[(frame[CELL] == list(cell)).all(axis=1)]
-        counting = trials[trials["state"] == "completed"].set_index("seed")["value"]
+        # A training that diverged has an accuracy all the same: its best before, or chance.
+        counts = ["completed", "diverged"] if kind == "accuracy" else ["completed"]
+        counting = trials[trials["state"].isin(counts)].set_index("seed")["value"].dropna()
         return ", ".join(trials["state"].unique()) or "missing" if counting.empty else counting
 
     def _compare(self, kind: str, first: pd.Series, second: pd.Series) -> tuple[float, float]:
@@ -131,7 +133,7 @@ def _text(kind: str, value: float, spread: float) -> str:
 def paper_evidence() -> Evidence:
     """Return what the paper printed: its two tables, at face value, and no curves as numbers."""
     values = {
-        "accuracy": paper.published("accuracy_percent"),
+        "accuracy": paper.published("best_accuracy"),
         "seconds": paper.published("seconds_per_epoch"),
     }
     values = {kind: table.assign(seed=0, state="completed") for kind, table in values.items()}
@@ -174,7 +176,7 @@ def _learning_doubt(results: pd.DataFrame, accuracy: pd.DataFrame) -> str | None
     if shortest < FEWEST_EPOCHS:
         return f"Some trials have only {shortest} epochs, fewer than {FEWEST_EPOCHS}."
     classes = max((p["dataset"]["classes"] for p in provenance.places(results)), default=10)
-    counting = accuracy.loc[accuracy["state"] == "completed", "value"]
+    counting = accuracy.loc[accuracy["state"].isin(["completed", "diverged"]), "value"]
     above = (counting > 1.5 * 100 / classes).sum()
     if above <= len(counting) / 2:
         return f"Only {above} of {len(counting)} finished trials are clearly above chance."

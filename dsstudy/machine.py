@@ -121,6 +121,7 @@ def compile_ops() -> None:
     device = "cuda" if machine.gpus else "cpu"
     builders = ["FusedAdamBuilder", *(["ShareMemCommBuilder"] if device == "cpu" else [])]
     code = (
+        "import sys; sys.modules['cpuinfo'] = None  # as in dsstudy.rank: the same compiler flags\n"
         "from deepspeed.accelerator import get_accelerator as accelerator\n"
         f"for name in {builders}: accelerator().create_op_builder(name).load(verbose=True)"
     )

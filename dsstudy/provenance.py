@@ -37,7 +37,7 @@ def facts(path: str | Path) -> dict[str, str]:
     path, results = Path(path), load_results(path)
     known, found = about(path), places(results)
     return {
-        "study": " ".join(filter(None, [known.get("study", path.name), known.get("file")])),
+        "study": f"{known.get('study', path.name)} ({known.get('file', 'no study file noted')})",
         "trials": _trials_text(results),
         "hardware": _each(_hardware(place["hardware"]) for place in found),
         "device": _each(place["device"] for place in found),

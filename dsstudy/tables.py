@@ -81,7 +81,7 @@ def table2(results: pd.DataFrame) -> Styler:
         "Seconds of training per epoch; the faster of each pair is bold. The last two columns are "
         "DeepSpeed's time divided by normal training's: below 1, DeepSpeed is the faster."
     )
-    return _bold(_style(texts, caption, "table2"), bold)
+    return _bold(_style(texts, caption, "table2", align="right"), bold)
 
 
 def claims(judged: pd.DataFrame) -> Styler:
@@ -128,7 +128,8 @@ def _best_by_normal(frame: pd.DataFrame, column: str) -> str:
 def _mean_gain(frame: pd.DataFrame, column: str) -> str:
     sides = frame.pivot(index=["architecture", "setting"], columns="engine", values=column)
     gains = (sides["deepspeed"] - sides["normal"]).dropna()
-    return f"{gains.mean():+.2f} points over {len(gains)} pairs" if len(gains) else "unknown"
+    mean = f"{gains.mean():+.2f}".replace("-", "−")
+    return f"{mean} points over {len(gains)} pairs" if len(gains) else "unknown"
 
 
 def table2_in_words(results: pd.DataFrame) -> str:
@@ -146,13 +147,15 @@ def table2_in_words(results: pd.DataFrame) -> str:
 
 
 def figure1_in_words(epochs: pd.DataFrame) -> str:
-    """Say in a sentence, by panel, who is ahead after the first and after the last epoch."""
+    """Say in a sentence, by panel, for how many architectures DeepSpeed is ahead, and when."""
     counts = [
-        f"{panel}) {_ahead(epochs, settings, 'first')} after the first epoch, "
-        f"{_ahead(epochs, settings, 'last')} after the last"
+        f"{panel}) {_ahead(epochs, settings, 'first')} and {_ahead(epochs, settings, 'last')}"
         for panel, settings in paper.PANELS.items()
     ]
-    return f"DeepSpeed is ahead in panel {'; '.join(counts)}."
+    return (
+        "Architectures for which DeepSpeed is ahead, after the first epoch and after the last: "
+        f"{'; '.join(counts)}."
+    )
 
 
 def _ahead(epochs: pd.DataFrame, settings: dict[str, str], which: str) -> str:
@@ -206,23 +209,24 @@ def _bold(styler: Styler, where: pd.DataFrame) -> Styler:
     return styler.apply(lambda _: where.map(lambda bold: "font-weight: bold" * bold), axis=None)
 
 
-def _style(texts: pd.DataFrame, caption: str, name: str, wrap: bool = False) -> Styler:
-    place = [("text-align", "left"), ("vertical-align", "top")]
+def _style(
+    texts: pd.DataFrame, caption: str, name: str, wrap: bool = False, align: str = "left"
+) -> Styler:
     # A table that is too wide for the screen scrolls by itself, and leaves the page alone.
     scroll = "display: block; overflow-x: auto; max-width: 100%"
-    caption_style = "caption-side: top; text-align: left; font-size: 1em; padding-bottom: 0.5em"
+    top = "caption-side: top; text-align: left; font-size: 1em; padding-bottom: 0.5em"
+    space = "normal" if wrap else "nowrap"
+    cell = f"text-align: {align}; vertical-align: top; white-space: {space}"
     return (
         texts.style.set_caption(caption)
         .set_uuid(name)
         .set_table_attributes(f'style="{scroll}"')
         .set_table_styles(
             [
-                {"selector": "caption", "props": caption_style},
-                {"selector": "th", "props": place},
-                {
-                    "selector": "td",
-                    "props": [*place, ("white-space", "normal" if wrap else "nowrap")],
-                },
+                {"selector": "caption", "props": top},
+                {"selector": "th.row_heading", "props": "text-align: left; vertical-align: top"},
+                {"selector": "th.col_heading", "props": f"text-align: {align}"},
+                {"selector": "td", "props": cell},
             ]
         )
     )

@@ -122,7 +122,7 @@ def trend(capacity: pd.Series, benefit: pd.Series, what: str) -> Verdict:
     listed = ", ".join(f"{NAMES[a]} {benefit[a]:.2f}" for a in capacity.sort_values().index)
     return Verdict(
         HOLDS if float(correlation) >= 0.5 else FAILS,
-        f"Rank correlation {correlation}; {what}, from the smallest: {listed}.".replace("-0", "−0"),
+        f"Rank correlation {correlation}; {what}, from the smallest: {listed}.".replace(" -", " −"),
     )
 
 
@@ -246,7 +246,9 @@ def unchanged(study: Evidence) -> Verdict:
         for name, with_it, without in between_settings(engine, "SGD+S", "SGD")
     ]
     changes = study.gain(pairs)
-    return vote(changes.assign(value=changes["value"].abs()), below=SIGNIFICANT)
+    sizes = changes["value"].abs()
+    changes = changes.assign(value=sizes, text=sizes.map("{:.2f}".format))
+    return vote(changes, below=SIGNIFICANT)
 
 
 def speedups(study: Evidence) -> pd.Series:
