@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup test lint format lab doctor cifar10 cifar100 benchmarks lock clean
+.PHONY: setup demo test lint format book lab doctor cifar10 cifar100 lock clean
 
 setup: $(READY)
 
@@ -19,6 +19,16 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/dsstudy doctor --compile-ops
 	@touch $@
+
+# The 42 trials on embedded synthetic images, and the book over them.
+demo: setup
+	$(BIN)/dsstudy run parameters/demo.yaml
+	$(BIN)/dsstudy book runs/demo runs/demo/book
+
+# The published book, over the committed results of one study.
+STUDY ?= demo
+book: setup
+	$(BIN)/dsstudy book book/results/$(STUDY) book/_build/html
 
 test: setup lint
 	$(BIN)/pytest --nbmake

@@ -118,7 +118,7 @@ def load_epochs(path: str | Path) -> pd.DataFrame:
         rows = [_identity(t) | epoch for record, t in _records(path) for epoch in record.epochs()]
     # A study that has just begun has no epochs, but the frame has its columns all the same.
     columns = ["name", "setting", *Trial.model_fields, "epoch", "test_accuracy"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns, dtype=float)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -195,6 +195,8 @@ def with_states(results: pd.DataFrame, column: str) -> pd.DataFrame:
     frame = inside.reindex(columns=[*CELL, "seed", column, "status", "timing"])
     frame = frame.rename(columns={column: "value", "status": "state"}).astype({"value": float})
     if column == "seconds_per_epoch":
+        # The one place to bring in times that were measured alone (times.jsonl, which
+        # `load_results` would join by name): Table 2 and the claims both read them from here.
         frame["state"] = frame["state"].mask(
             (frame["state"] == "completed") & (frame["timing"] != "exclusive"), "shared"
         )
@@ -271,8 +273,6 @@ def pairs(results: pd.DataFrame) -> pd.DataFrame:
         normal training's. Ours is missing unless both times are ``completed``.
     """
     frame = cells(results, "seconds_per_epoch")
-    # The one place to bring in times that were measured alone: where a study's folder holds such
-    # measurements (times.jsonl), they would replace `value` and `state` of `frame` here.
     frame = frame.pivot(index=["architecture", "setting"], columns="engine")
     frame = frame.loc[[(a, s) for a in ARCHITECTURES for s in paper.SETTINGS]]
     counts = (frame["state"] == "completed").all(axis=1)

@@ -140,6 +140,34 @@ def publish(folder: Path) -> None:
     click.echo(f"published in {batch.publish(folder)}")
 
 
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_OVERRIDES
+@_ONLY
+@click.option("--steps", default=200, show_default=True, help="Training steps of each measurement.")
+@click.option("--rounds", default=3, show_default=True, help="Measurements of each trial.")
+def time(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: int) -> None:
+    """Measure a study's times alone: a few steps a trial, trials interleaved and repeated."""
+    from dsstudy.study import load_study, select
+    from dsstudy.timing import time_study
+
+    study = load_study(file, _pairs(overrides, "--set"))
+    trials = select(study.trials, _pairs(only.split(",") if only else (), "--only"))
+    click.echo(f"times in {time_study(study, trials, steps, rounds)}")
+
+
+@main.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+def book(study: Path, output: Path) -> None:
+    """Build the book over the records of STUDY (a folder) into OUTPUT."""
+    from dsstudy.book import build_book
+
+    click.echo("Executing the notebooks and building the pages (some two minutes) ...")
+    page = build_book(study, output)
+    click.echo(f"The book is ready: open {page.as_uri()} in a browser.")
+
+
 def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
     pairs = {}
     for text in given:

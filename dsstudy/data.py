@@ -1,31 +1,20 @@
 """Images: decoded once, kept as uint8 on the training device, made into batches there."""
 
 import hashlib
-import os
 import pickle
-import shutil
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
-from tqdm.auto import tqdm
 
+from dsstudy.imagefolder import SPLITS, Splits, list_images, load_image_folder
 from dsstudy.synthetic import SYNTHETIC_CLASSES, SYNTHETIC_IMAGES, draw
 from dsstudy.trial import InputError, Trial
 
 SUBSET_SEED = 0
 """A limited number of images is the same subset for every trial."""
-
-_SPLITS = ("train", "test")
-_Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # of each: images and labels
-_Files = dict[str, list[tuple[str, int]]]  # of each: paths and labels
 
 
 @dataclass(frozen=True)
@@ -116,7 +105,8 @@ def load_data(trial: Trial, device: torch.device | str = "cpu", fingerprint: str
     if trial.dataset == "synthetic":
         name, fingerprint, classes, splits = _synthetic(trial)
     elif trial.dataset == "imagefolder":
-        name, fingerprint, classes, splits = _image_folder(trial, fingerprint)
+        name = trial.data_folder.name
+        fingerprint, classes, splits = load_image_folder(trial, fingerprint)
     else:
         name, fingerprint, classes, splits = _cifar(trial)
     train, test = (
@@ -140,7 +130,7 @@ def check_data(trial: Trial) -> None:
         It is absent, in one sentence.
     """
     if trial.dataset == "imagefolder":
-        _list_images(trial.data_folder)
+        list_images(trial.data_folder)
     elif trial.dataset != "synthetic":
         _open_cifar(trial)
 
@@ -216,15 +206,15 @@ def _on_device(
     return Split(torch.tensor(images, device=device), torch.tensor(labels, device=device))
 
 
-def _synthetic(trial: Trial) -> tuple[str, str, list[str], _Splits]:
-    splits: _Splits = {}
+def _synthetic(trial: Trial) -> tuple[str, str, list[str], Splits]:
+    splits: Splits = {}
     for split, size in SYNTHETIC_IMAGES.items():
         wanted = _wanted(trial, split)
         splits[split] = draw(split, size if isinstance(wanted, str) else wanted)
     return "synthetic", _hash_arrays(splits), list(SYNTHETIC_CLASSES), splits
 
 
-def _cifar(trial: Trial) -> tuple[str, str, list[str], _Splits]:
+def _cifar(trial: Trial) -> tuple[str, str, list[str], Splits]:
     found = _open_cifar(trial)
     splits = {
         split: (data.data.transpose(0, 3, 1, 2), np.array(data.targets, dtype=np.int64))
@@ -238,7 +228,7 @@ def _open_cifar(trial: Trial) -> dict[str, Any]:
 
     source = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[trial.dataset]
     try:
-        return {split: source(trial.data_folder, train=split == "train") for split in _SPLITS}
+        return {split: source(trial.data_folder, train=split == "train") for split in SPLITS}
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
         raise InputError(
             f"dataset={trial.dataset} is not in {trial.data_folder}, or is damaged: download it "
@@ -246,160 +236,9 @@ def _open_cifar(trial: Trial) -> dict[str, Any]:
         ) from None
 
 
-def _hash_arrays(splits: _Splits) -> str:
+def _hash_arrays(splits: Splits) -> str:
     digest = hashlib.sha256()
     for images, labels in splits.values():
         digest.update(np.ascontiguousarray(images).data)
         digest.update(labels.data)
     return digest.hexdigest()[:16]
-
-
-def _image_folder(trial: Trial, fingerprint: str) -> tuple[str, str, list[str], _Splits]:
-    folder = trial.data_folder
-    classes, files = _list_images(folder)
-    fingerprint = fingerprint or _hash_files(folder, files)
-    decoded = _decoded(files, fingerprint, trial.image_size)
-    splits = {
-        split: (
-            np.load(decoded / f"{split}.npy", mmap_mode="r"),
-            np.array([label for _, label in files[split]], dtype=np.int64),
-        )
-        for split in _SPLITS
-    }
-    return folder.name, fingerprint, classes, splits
-
-
-def _decoded(files: _Files, fingerprint: str, image_size: int) -> Path:
-    """Return the folder with the decoded arrays, decoding the files where the cache lacks them.
-
-    Images of one size that the input is no smaller than are kept as they are, for every
-    `image_size`; others are scaled to the input as they are decoded.
-    """
-    as_they_are = cache_folder() / fingerprint
-    if as_they_are.exists():
-        height, width = np.load(as_they_are / "test.npy", mmap_mode="r").shape[2:]
-        if max(height, width) <= image_size:
-            return as_they_are
-    scaled = cache_folder() / f"{fingerprint}-{image_size}"
-    if scaled.exists():
-        return scaled
-    sizes = _sizes(files)
-    if len(sizes) == 1 and max(max(sizes)) <= image_size:
-        return _decode_into(as_they_are, files, sizes.pop())
-    return _decode_into(scaled, files, (image_size, image_size))
-
-
-def cache_folder() -> Path:
-    """Return where decoded image folders are kept: ``$DSSTUDY_CACHE``, or the user's cache."""
-    return Path(os.environ.get("DSSTUDY_CACHE") or platformdirs.user_cache_path("dsstudy"))
-
-
-def _list_images(folder: Path) -> tuple[list[str], _Files]:
-    """List the images below ``train/<class>`` and ``test/<class>`` with their class's index."""
-    names: dict[str, list[str]] = {}
-    for split in _SPLITS:
-        if not (folder / split).is_dir():
-            raise InputError(
-                f"data_dir={folder} has no folder {split}: set data_dir to a folder that holds "
-                "train/<class>/ and test/<class>/ with one image a file"
-            )
-        names[split] = sorted(e.name for e in os.scandir(folder / split) if e.is_dir())
-    unknown = sorted(set(names["test"]) - set(names["train"]))
-    if unknown:
-        raise InputError(
-            f"data_dir={folder} has test/{unknown[0]} but no train/{unknown[0]}: give both splits "
-            "the same classes"
-        )
-    suffixes = tuple(Image.registered_extensions())
-    files: _Files = {}
-    for split in _SPLITS:
-        # Paths as text: a data set has as many files as images, and pathlib is slow at that.
-        files[split] = [
-            (path, names["train"].index(name))
-            for name in names[split]
-            for path in sorted(entry.path for entry in os.scandir(folder / split / name))
-            if path.lower().endswith(suffixes)
-        ]
-        if not files[split]:
-            raise InputError(
-                f"data_dir={folder} has no images below {split}/<class>/: put one image a file "
-                "there, or set data_dir to another folder"
-            )
-    return names["train"], files
-
-
-def _hash_files(folder: Path, files: _Files) -> str:
-    """Hash names and bytes of all files: what the folder holds, wherever it lies."""
-    digest = hashlib.sha256()
-    for split in _SPLITS:
-        for path, _ in files[split]:
-            with open(path, "rb") as file:  # noqa: PTH123 (see _list_images)
-                content = file.read()
-            name = path[len(str(folder)) :].replace(os.sep, "/")
-            digest.update(f"{name}\0{len(content)}\0".encode())
-            digest.update(content)
-    return digest.hexdigest()[:16]
-
-
-def _decode_into(target: Path, files: _Files, size: tuple[int, int]) -> Path:
-    """Decode all files into one array a split, which appears in the cache whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=target.parent, prefix="decoding-"))
-    try:
-        for split in _SPLITS:
-            _decode_split(unfinished / f"{split}.npy", files[split], size, split)
-        try:
-            unfinished.rename(target)
-        except OSError:
-            if not target.exists():  # otherwise another process was as quick
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return target
-
-
-def _sizes(files: _Files) -> set[tuple[int, int]]:
-    """Return the (height, width) that occur among the images."""
-    with _pool() as pool:
-        return set(pool.map(_read_size, [path for split in _SPLITS for path, _ in files[split]]))
-
-
-def _decode_split(
-    array_file: Path, files: list[tuple[str, int]], size: tuple[int, int], split: str
-) -> None:
-    array = np.lib.format.open_memmap(
-        array_file, mode="w+", dtype=np.uint8, shape=(len(files), 3, *size)
-    )
-    with _pool() as pool:
-        decoded = pool.map(lambda entry: _decode(entry[0], size), files)
-        for index, image in enumerate(tqdm(decoded, f"decoding {split}", len(files), leave=False)):
-            array[index] = image
-    array.flush()
-
-
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count())  # PIL decodes outside Python's lock
-
-
-def _read_size(file: str) -> tuple[int, int]:
-    try:
-        with Image.open(file) as image:
-            return image.height, image.width
-    except (UnidentifiedImageError, OSError) as error:
-        raise _damaged(file, error) from None
-
-
-def _decode(file: str, size: tuple[int, int]) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            colour = image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise _damaged(file, error) from None
-    if (colour.height, colour.width) != size:
-        colour = colour.resize(size[::-1], Image.Resampling.BILINEAR)
-    return np.asarray(colour).transpose(2, 0, 1)
-
-
-def _damaged(file: str, error: Exception) -> InputError:
-    return InputError(f"data_dir holds {file}, which is no readable image ({error}): replace or "
-                      "remove that file")  # fmt: skip

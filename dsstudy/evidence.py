@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -89,12 +91,17 @@ class Evidence:
 
     def _seeds(self, kind: str, cell: Cell) -> pd.Series | str:
         """Return a cell's values by seed, or the word for why there are none."""
-        frame = self.values[kind]
-        trials = frame[(frame[CELL] == list(cell)).all(axis=1)]
+        trials = self._trials[kind].get(cell)
+        if trials is None:
+            return "missing"
         # A training that diverged has an accuracy all the same: its best before, or chance.
         counts = ["completed", "diverged"] if kind == "accuracy" else ["completed"]
         counting = trials[trials["state"].isin(counts)].set_index("seed")["value"].dropna()
-        return ", ".join(trials["state"].unique()) or "missing" if counting.empty else counting
+        return ", ".join(trials["state"].unique()) if counting.empty else counting
+
+    @cached_property
+    def _trials(self) -> dict[str, dict[Any, pd.DataFrame]]:
+        return {kind: dict(list(frame.groupby(CELL))) for kind, frame in self.values.items()}
 
     def _compare(self, kind: str, first: pd.Series, second: pd.Series) -> tuple[float, float]:
         both = (first - second if kind == "accuracy" else first / second).dropna()

@@ -137,25 +137,41 @@ def figure1(epochs: pd.DataFrame) -> Figure:
     figure, grid = plt.subplots(
         *shape, figsize=(10, 12), sharex=True, sharey=True, layout="constrained"
     )
-    missing = set()
+    notes: dict[str, list[str]] = {"No curve": [], "Ended early": []}
     for row, architecture in zip(grid, ARCHITECTURES, strict=True):
         for axes, settings in zip(row, paper.PANELS.values(), strict=True):
             for engine, setting in settings.items():
                 curve = _curve(epochs, architecture, engine, setting)
-                if curve.empty:
-                    missing.add((architecture, engine, setting))
                 _draw_curve(axes, curve, engine)
+                if note := _want(curve):
+                    notes[note].append(paper.label(architecture, engine, setting))
         row[0].set_ylabel(paper.NAMES[architecture], fontsize=10)
-    _title_panels(figure, grid, missing)
+    _label_panels(figure, grid, _top(epochs))
+    lines = [f"{note}: {'; '.join(dict.fromkeys(some))}." for note, some in notes.items() if some]
+    figure.text(0.01, -0.005, "\n".join(lines), va="top", wrap=True, fontsize=10)
     return figure
 
 
 def _curve(epochs: pd.DataFrame, architecture: str, engine: str, setting: str) -> pd.DataFrame:
-    """Return test accuracy by epoch: mean, min and max over the seeds."""
-    cell = (epochs[["architecture", "engine", "setting"]] == [architecture, engine, setting]).all(
-        axis=1
-    )
-    return epochs[cell].groupby("epoch")["test_accuracy"].agg(["mean", "min", "max", "count"])
+    """Return test accuracy by epoch: mean, min and max over the seeds, and how many are left."""
+    cell = {"architecture": architecture, "engine": engine, "setting": setting}
+    chosen = epochs[(epochs[list(cell)] == list(cell.values())).all(axis=1)]
+    curve = chosen.groupby("epoch")["test_accuracy"].agg(["mean", "min", "max", "count"])
+    return curve.assign(planned=chosen["epochs"].max())
+
+
+def _want(curve: pd.DataFrame) -> str | None:
+    """Say what a curve lacks: all of it, or some seed's last epochs."""
+    if curve.empty:
+        return "No curve"
+    whole = curve.index.max() == curve["planned"].iloc[0] and curve["count"].nunique() == 1
+    return None if whole else "Ended early"
+
+
+def _top(epochs: pd.DataFrame) -> float:
+    """Return where the axis of accuracies ends: the next ten above the highest."""
+    highest = epochs["test_accuracy"].max()
+    return 100 if pd.isna(highest) else 10 * np.ceil(highest / 10)
 
 
 def _draw_curve(axes: Axes, curve: pd.DataFrame, engine: str) -> None:
@@ -173,18 +189,16 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, engine: str) -> None:
     axes.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=0.2, linewidth=0)
 
 
-def _title_panels(figure: Figure, grid: np.ndarray, missing: set[tuple[str, str, str]]) -> None:
+def _label_panels(figure: Figure, grid: np.ndarray, top: float) -> None:
     for axes, (panel, settings) in zip(grid[0], paper.PANELS.items(), strict=True):
         axes.set_title(f"{panel}) {_panel_name(settings)}", fontsize=11)
     grid[0][0].xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    grid[0][0].set(ylim=(0, 100), yticks=[0, 50, 100])
+    grid[0][0].yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    grid[0][0].set_ylim(0, top)
     figure.supxlabel("epoch", fontsize=12)
     figure.supylabel("test accuracy (%)", fontsize=12)
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
-    names = ", ".join(paper.label(*cell) for cell in paper.CELLS if cell in missing)
-    if missing:
-        figure.text(0, -0.01, f"No curve: {names}.", va="top", wrap=True, fontsize=10)
 
 
 def _panel_name(settings: dict[str, str]) -> str:
@@ -236,7 +250,7 @@ def figure1_interactive(epochs: pd.DataFrame) -> HTML:
         height=520,
         margin={"l": 60, "r": 15, "t": 110, "b": 60},
         xaxis={"title": "epoch", "rangemode": "tozero", "tickformat": "d"},
-        yaxis={"title": "test accuracy (%)", "range": [0, 100]},
+        yaxis={"title": "test accuracy (%)", "range": [0, _top(epochs)]},
         hovermode="x unified",
         legend={"orientation": "h", "y": -0.2},
         updatemenus=[_menu(architectures, 1.27), _menu(shown, 1.14)],
@@ -274,11 +288,11 @@ def _data_of(curves: list[pd.DataFrame], sides: list[tuple[str, str]]) -> dict[s
             for name, curve in zip(names, curves, strict=True)
         ],
         "x": [curve.index.tolist() for curve in curves],
-        "y": [curve["mean"].tolist() for curve in curves],
+        "y": [curve["mean"].round(2).tolist() for curve in curves],
         "customdata": [
             [
-                f" ({low:.2f} to {high:.2f}, {count} seeds)" if count > 1 else ""
-                for _, low, high, count in curve.itertuples(index=False)
+                f" ({low:.1f} to {high:.1f})" if count > 1 else ""
+                for _, low, high, count, _ in curve.itertuples(index=False)
             ]
             for curve in curves
         ],

@@ -131,12 +131,10 @@ def model_summary(trial: Trial, classes: int = 10, depth: int = 2) -> "pandas.Da
     import pandas as pd
     import torchinfo
 
-    statistics = torchinfo.summary(
-        build_model(trial, classes),
-        input_size=(1, 3, trial.image_size, trial.image_size),
-        device="cpu",
-        verbose=0,
-    )
+    with torch.device("meta"):  # shapes without memory
+        model = build_model(trial, classes)
+    size = (1, 3, trial.image_size, trial.image_size)
+    statistics = torchinfo.summary(model, input_size=size, device="meta", verbose=0)
     layers = [layer for layer in statistics.summary_list if layer.depth <= depth]
     return pd.DataFrame(
         {

@@ -26,7 +26,7 @@ def banner(results: pd.DataFrame) -> HTML | None:
 def provenance_box(path: str | Path) -> Styler:
     """Show where a study's numbers come from, as `provenance.facts` says it."""
     facts = pd.DataFrame({"": provenance.facts(path)}).map(html.escape)
-    return _style(facts, "Where these numbers come from.", "provenance", wrap=True).hide(axis=1)
+    return _style(facts, "Where these numbers come from.", "provenance", wrap="5em").hide(axis=1)
 
 
 def table1(results: pd.DataFrame) -> Styler:
@@ -104,7 +104,7 @@ def claims(judged: pd.DataFrame) -> Styler:
         }
     )
     caption = "Every claim of sections 3.2, 3.3 and 4, judged twice by the same computation."
-    return _style(shown, caption, "claims", wrap=True).hide(axis=0)
+    return _style(shown, caption, "claims", wrap="11em").hide(axis=0)
 
 
 def table1_in_words(results: pd.DataFrame) -> str:
@@ -210,13 +210,15 @@ def _bold(styler: Styler, where: pd.DataFrame) -> Styler:
 
 
 def _style(
-    texts: pd.DataFrame, caption: str, name: str, wrap: bool = False, align: str = "left"
+    texts: pd.DataFrame, caption: str, name: str, wrap: str = "", align: str = "left"
 ) -> Styler:
-    # A table that is too wide for the screen scrolls by itself, and leaves the page alone.
+    """Style a table of texts; `wrap` is the least width of cells that may break lines."""
+    # A table that is too wide for the screen scrolls by itself, and leaves the page alone; its
+    # caption, a block, keeps to the screen's width.
     scroll = "display: block; overflow-x: auto; max-width: 100%"
-    top = "caption-side: top; text-align: left; font-size: 1em; padding-bottom: 0.5em"
-    space = "normal" if wrap else "nowrap"
-    cell = f"text-align: {align}; vertical-align: top; white-space: {space}"
+    top = "display: block; text-align: left; font-size: 1em; padding-bottom: 0.5em"
+    space = f"white-space: normal; min-width: {wrap}" if wrap else "white-space: nowrap"
+    cell = f"text-align: {align}; vertical-align: top; {space}"
     return (
         texts.style.set_caption(caption)
         .set_uuid(name)

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from dsstudy.data import balanced_subset, cache_folder, epoch_order, load_data, rank_batches
+from dsstudy.data import balanced_subset, epoch_order, load_data, rank_batches
+from dsstudy.imagefolder import cache_folder
 from dsstudy.trial import InputError, Trial
 
 

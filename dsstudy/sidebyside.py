@@ -1,0 +1,67 @@
+"""Two engines beside one another: their code, and what the same trial came to under each."""
+
+import inspect
+from collections.abc import Sequence
+from importlib import import_module
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Code
+from matplotlib.figure import Figure
+
+from dsstudy.figures import ENGINE_COLORS
+from dsstudy.record import Record
+from dsstudy.trial import Trial
+
+
+def source(module: str, name: str) -> Code:
+    """Show a function as it stands in the library."""
+    return Code(inspect.getsource(getattr(import_module(module), name)), language="python")
+
+
+def losses(records: Sequence[Record]) -> Figure:
+    """Draw the loss of every step of one trial under several engines, and how far they part.
+
+    Parameters
+    ----------
+    records
+        Of trials with the same number of steps, the first the one to compare with.
+    """
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(9, 5.4), height_ratios=[3, 2], sharex=True, layout="constrained"
+    )
+    first = records[0].steps()["loss"]
+    steps = np.arange(1, len(first) + 1)
+    for index, record in enumerate(records):
+        engine, loss = _trial(record).engine, record.steps()["loss"]
+        style = {"color": ENGINE_COLORS[engine], "label": engine}
+        above.plot(steps, loss, linewidth=3 - 2 * (index > 0), **style)
+        if index:
+            below.semilogy(steps, np.maximum(abs(loss - first) / first, 1e-9), **style)
+    above.set(ylabel="cross-entropy (nats)", ylim=(0, None))
+    above.legend()
+    below.set(xlabel="step", ylabel=f"relative difference\nfrom {_trial(records[0]).engine}")
+    return figure
+
+
+def in_words(records: Sequence[Record]) -> str:
+    """Say what one trial came to under each of two engines."""
+    (one, first), (other, second) = ((_trial(r), r.result() or {}) for r in records)
+    loss, against = (record.steps()["loss"] for record in records)
+    apart = np.flatnonzero(abs(against - loss) / loss > 1e-4)
+    until = f"for the first {apart[0]} of" if len(apart) else "over all of"
+    return (
+        f"The two losses agree to one part in ten thousand {until} {len(loss)} steps. After "
+        f"{one.epochs} epochs {one.engine} training classifies {first['final_accuracy']:.1f} % of "
+        f"the test images rightly, {other.engine} training {second['final_accuracy']:.1f} %. "
+        f"An epoch took {first['seconds_per_epoch']:.2f} s in one process of {one.engine} "
+        f"training, {second['seconds_per_epoch']:.2f} s in {other.processes} of {other.engine} "
+        f"training, and the first step came after {first['startup_seconds']:.0f} s and "
+        f"{second['startup_seconds']:.0f} s (timing: {first['timing']}, {second['timing']})."
+    )
+
+
+def _trial(record: Record) -> Trial:
+    trial = record.trial()
+    assert trial is not None
+    return trial

@@ -1,0 +1,168 @@
+"""The paper's claims, judged: by hand on its own tables, and on records made for the purpose."""
+
+import subprocess
+import sys
+
+import pytest
+from studies import ACCURACY, trial_of, write_record, write_study
+
+from dsstudy.claims import CLAIMS, judge, judge_study
+from dsstudy.evidence import paper_evidence, study_evidence
+from dsstudy.verdicts import FAILS, HOLDS, OPEN
+
+# A word or two of each claim, in the paper's order; the verdict read off the printed tables.
+BY_HAND = [
+    ("is often coming from normal training", HOLDS),  # seven bold numbers of seven on the right
+    ("when the training epoch is small", OPEN),  # a matter of curves
+    ("training reduces", OPEN),  # a matter of curves
+    ("small, such as LeNet and AlexNet", HOLDS),  # 65.62 - 58.37, 82.60 - 62.56
+    ("larger compacity, such as ResNet", HOLDS),  # 79.72 > 73.46, 80.70 > 75.61
+    ("... larger compacity", FAILS),  # AlexNet: 57 million, DenseNet-121: 7
+    ("It seems the experiment suggests", FAILS),  # VGG11_BN and ViT, the largest, lose most
+    ("in a shorter time frame", OPEN),  # a matter of curves
+    ("all normal training models", HOLDS),
+    ("more than 20%", HOLDS),  # 75.61 - 52.70
+    ("very close to Figure 1c", HOLDS),  # the largest change: 75.61 to 70.86
+    ("WarmupLR scheduler does improve", FAILS),  # LeNet 58.41 to 57.15
+    ("an average of less than 1%", HOLDS),  # (-1.26+1.25-0.15+0.71+0.36-0.31+0.53) / 7 = 0.16
+    ("significantly worse performance", HOLDS),  # all but the ViT
+    ("improved dramatically", FAILS),  # VGG11_BN 66.11 to 10.28
+    ("close to 80%", HOLDS),
+    ("not limited to DeepSpeed models", HOLDS),  # 70.43 to 80.69
+    ("Similarly, with SGD settings", HOLDS),
+    ("faster for almost all", HOLDS),
+    ("except DenseNet-121 with Adam", HOLDS),  # 288.87 < 318.77
+    ("significantly longer time", FAILS),  # VGG11_BN with Adam: 219.27 / 185.93 = 1.18
+    ("almost tripled", FAILS),  # 97.95 / 48.61 = 2.02
+    ("shows a clear advantage", HOLDS),
+    ("2/3 of the training time", HOLDS),  # 0.73, 0.68, 0.60
+    ("not be very helpful for CNNs", HOLDS),
+    ("works well for ViT", FAILS),  # faster, but 58.87 < 61.22
+    ("by up to 40%", HOLDS),  # 225.54 / 376.50 = 0.60
+    ("does not help for most CNN", HOLDS),
+    ("may be benefited more", FAILS),  # VGG11_BN, the largest, is 1.4 times as slow
+    ("a bigger performance improvement", HOLDS),  # ranks 3, 3, 6 against 7, 7, 7
+    ("ViT has the worst performance", HOLDS),
+    ("3rd best amount", HOLDS),
+    ("beyond the normal training scale", OPEN),
+    ("while reducing training time", FAILS),  # nowhere both
+    ("no or negative impact", HOLDS),
+]
+
+
+@pytest.fixture(scope="module")
+def on_paper():
+    """Return the claims as judged on the paper's own tables."""
+    return judge(paper_evidence())
+
+
+def test_every_claim_on_the_papers_own_tables(on_paper):
+    assert len(on_paper) == len(CLAIMS) == len(BY_HAND)
+    for claim, (words, verdict) in zip(on_paper.itertuples(), BY_HAND, strict=True):
+        assert words in claim.quote
+        assert claim.verdict == verdict, (claim.quote, claim.reason)
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        ("an average of less than 1%", "+0.16 points"),
+        ("improved dramatically", "3 of 7: LeNet +1.22, AlexNet +0.92, VGG11_BN −55.83"),
+        ("significantly longer time", "VGG11_BN Adam+S 1.18"),
+        ("may be benefited more", "Rank correlation −0.14"),
+        ("3rd best amount", "SGD 3, SGD+S 3"),
+        ("while reducing training time", "more accurate in 0, faster in 4, both in 0"),
+    ],
+)
+def test_reasons_hold_the_numbers(on_paper, words, numbers):
+    (claim,) = (c for c in on_paper.itertuples() if words in c.quote)
+    assert numbers in claim.reason
+
+
+def test_a_study_that_repeats_the_paper_never_contradicts_it(tmp_path):
+    judged = judge_study(write_study(tmp_path))
+    told = judged[(judged["paper"] != OPEN) & (judged["study"] != OPEN)]
+    assert (told["paper"] == told["study"]).all()
+    # Sampling error of 10,000 images leaves some open that the paper's bare numbers decide.
+    assert len(told) >= 28
+
+
+def verdicts(path, word: str) -> set[str]:
+    """Return the verdicts of all claims whose test speaks of one thing: accurate, faster ..."""
+    judged = judge(study_evidence(path))
+    return set(judged.loc[judged["test"].str.contains(word), "verdict"])
+
+
+def test_synthetic_images_tell_nothing_about_the_paper(tmp_path):
+    judged = judge(study_evidence(write_study(tmp_path, dataset="synthetic")))
+    told = judged[judged["verdict"] != OPEN]
+    assert list(told["test"]) == [
+        "LeNet and AlexNet have fewer parameters than ResNet-18 and DenseNet-121."
+    ]
+    assert "The images are synthetic." in set(judged["reason"])
+
+
+def test_few_epochs_tell_times_but_no_accuracies(tmp_path):
+    path = write_study(tmp_path, epochs=3)
+    assert verdicts(path, "points") == {OPEN}
+    assert verdicts(path, "faster in every setting|fifth longer") == {HOLDS, FAILS}
+
+
+def test_trials_at_chance_tell_no_accuracies(tmp_path):
+    for cell in ACCURACY:
+        write_record(tmp_path, trial_of(cell), best_accuracy=11.0)
+    judged = judge(study_evidence(tmp_path))
+    assert "Only 0 of 42 finished trials are clearly above chance." in set(judged["reason"])
+
+
+def test_shared_times_and_missing_trials_are_named(tmp_path):
+    vit, lenet = ("vit", "normal", "SGD"), ("lenet", "normal", "SGD")
+    write_study(tmp_path, leave_out=(vit, lenet))
+    write_record(tmp_path, trial_of(vit), timing="shared")
+    reasons = set(judge(study_evidence(tmp_path))["reason"])
+    assert "No value for normal ViT, SGD (shared)." in reasons
+    assert "No value for normal LeNet, SGD (missing)." in reasons
+
+
+def test_a_stand_in_has_another_capacity(tmp_path):
+    cell = ("vit", "normal", "SGD")
+    write_study(tmp_path, leave_out=(cell,))
+    write_record(tmp_path, trial_of(cell, model="timm/vit_tiny_patch16_224", architecture="vit"))
+    assert verdicts(tmp_path, "number of parameters") == {OPEN}
+
+
+def test_a_difference_counts_only_beyond_its_spread_over_seeds(tmp_path):
+    gains = {"sure": (3.0, 3.1, 2.9), "unsure": (6.0, -3.0, 0.5)}
+    for name, differences in gains.items():
+        for seed, gain in enumerate(differences):
+            for engine, accuracy in (("normal", 70.0), ("deepspeed", 70.0 - gain)):
+                trial = trial_of(("resnet18", engine, "SGD"), seed=seed)
+                write_record(tmp_path / name, trial, best_accuracy=accuracy)
+    pair = [("ResNet-18", ("resnet18", "normal", "SGD"), ("resnet18", "deepspeed", "SGD"))]
+    sure, unsure = (study_evidence(tmp_path / name).gain(pair).iloc[0] for name in gains)
+    assert sure["value"] == pytest.approx(3.0)
+    assert sure["value"] > sure["spread"]
+    assert unsure["value"] == pytest.approx(7 / 6)
+    assert unsure["value"] < unsure["spread"]
+
+
+def test_curves_decide_what_tables_cannot(tmp_path):
+    write_study(tmp_path)
+    evidence = study_evidence(tmp_path)
+    deepspeed = evidence.curves["engine"] == "deepspeed"
+    vgg = evidence.curves["architecture"] == "vgg11_bn"
+    early = evidence.curves["epoch"] <= 2
+    evidence.curves.loc[:, "value"] = 50.0
+    evidence.curves.loc[early & deepspeed & ~vgg, "value"] = 60.0
+    evidence.curves.loc[early & deepspeed & vgg, "value"] = 40.0
+    verdict = judge(evidence).set_index("test")["verdict"]
+    (ahead,) = verdict[verdict.index.str.contains("mean of epochs 1 and 2: DeepSpeed is ahead")]
+    (shrinks,) = verdict[verdict.index.str.contains("smaller in the last two epochs")]
+    assert (ahead, shrinks) == (HOLDS, HOLDS)
+
+
+def test_judging_imports_no_torch():
+    code = "import sys, dsstudy.claims, dsstudy.tables; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    light = "import sys, dsstudy.paper; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", light]).returncode == 0
