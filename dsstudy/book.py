@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import nbformat
 import yaml
 
 from dsstudy.trial import InputError, project_root
@@ -60,6 +61,11 @@ def _execute(notebook: Path, target: Path, study: Path) -> None:
     """Execute a notebook of the book; those that read records have the parameter ``study``."""
     parameters = ["-p", "study", str(study)] if '"parameters"' in notebook.read_text() else []
     _run(["papermill", "--no-progress-bar", str(notebook), str(target), *parameters])
+    executed = nbformat.read(target, as_version=4)
+    for cell in executed.cells:
+        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
+            cell.metadata.tags.append("remove-cell")  # a path on this machine, of use to nobody
+    nbformat.write(executed, target)
 
 
 def _run(command: list[str]) -> None:

@@ -1,12 +1,13 @@
 """Two engines beside one another: their code, and what the same trial came to under each."""
 
-import inspect
+import ast
 from collections.abc import Sequence
-from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Code
+from IPython.display import Code, Markdown
 from matplotlib.figure import Figure
 
 from dsstudy.figures import ENGINE_COLORS
@@ -15,8 +16,17 @@ from dsstudy.trial import Trial
 
 
 def source(module: str, name: str) -> Code:
-    """Show a function as it stands in the library."""
-    return Code(inspect.getsource(getattr(import_module(module), name)), language="python")
+    """Show a function as it stands in the library, without importing what it needs."""
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    text = Path(spec.origin).read_text()
+    (function,) = (
+        node
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    )
+    return Code(ast.get_source_segment(text, function), language="python")
 
 
 def losses(records: Sequence[Record]) -> Figure:
@@ -44,13 +54,13 @@ def losses(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def in_words(records: Sequence[Record]) -> str:
+def in_words(records: Sequence[Record]) -> Markdown:
     """Say what one trial came to under each of two engines."""
     (one, first), (other, second) = ((_trial(r), r.result() or {}) for r in records)
     loss, against = (record.steps()["loss"] for record in records)
     apart = np.flatnonzero(abs(against - loss) / loss > 1e-4)
     until = f"for the first {apart[0]} of" if len(apart) else "over all of"
-    return (
+    return Markdown(
         f"The two losses agree to one part in ten thousand {until} {len(loss)} steps. After "
         f"{one.epochs} epochs {one.engine} training classifies {first['final_accuracy']:.1f} % of "
         f"the test images rightly, {other.engine} training {second['final_accuracy']:.1f} %. "
