@@ -25,8 +25,8 @@ demo: setup
 	$(BIN)/dsstudy run parameters/demo.yaml
 	$(BIN)/dsstudy book runs/demo runs/demo/book
 
-# The published book, over the committed results of one study.
-STUDY ?= demo
+# The published book, over the committed results of a study: make book STUDY=paper
+STUDY ?= paper
 book: setup
 	$(BIN)/dsstudy book book/results/$(STUDY) book/_build/html
 

@@ -1,9 +1,15 @@
 """Tests and notebooks leave the user's own records and caches alone."""
 
 import os
+import shutil
 import tempfile
+from pathlib import Path
 
 _SCRATCH = tempfile.TemporaryDirectory(prefix="dsstudy-tests-")
 os.environ["DSSTUDY_RUNS"] = f"{_SCRATCH.name}/runs"
 os.environ["DSSTUDY_CACHE"] = f"{_SCRATCH.name}/cache"
 os.environ["DSSTUDY_DATA"] = f"{_SCRATCH.name}/data"
+
+# What a run of the demo study left on a two-core machine: the study that the notebooks show.
+DEMO = Path(__file__).parent / "tests" / "records" / "demo"
+shutil.copytree(DEMO, Path(os.environ["DSSTUDY_RUNS"]) / "demo")

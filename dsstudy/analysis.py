@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from dsstudy import paper
-from dsstudy.record import Record
+from dsstudy.record import Record, read_lines
+from dsstudy.study import published_folder
 from dsstudy.trial import ARCHITECTURES, PLACES, InputError, Trial, project_root
 
 CELL = ["architecture", "engine", "setting"]
@@ -57,7 +58,7 @@ def strangers(path: Path) -> list[str]:
     """Return the names of records that the study has no trial for: left from other parameters."""
     known = about(path).get("trials")
     if (path / "trials.jsonl").exists():
-        names = [row["name"] for row in _read_lines(path / "trials.jsonl")]
+        names = [row["name"] for row in read_lines(path / "trials.jsonl")]
     else:
         names = [trial.name for trial in (Record(f).trial() for f in _folders(path)) if trial]
     return [name for name in names if known is not None and name not in known]
@@ -109,28 +110,59 @@ def load_epochs(path: str | Path) -> pd.DataFrame:
     InputError
         There are no records.
     """
-    path = Path(path)
-    if (path / "trials.jsonl").exists():
-        trials = {row["name"]: _identity(row) for row in _published(path)}
-        epochs = _read_lines(path / "epochs.jsonl")
-        rows = [trials[row["name"]] | row for row in epochs if row["name"] in trials]
-    else:
-        rows = [_identity(t) | epoch for record, t in _records(path) for epoch in record.epochs()]
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for source in _sources(Path(path)):
+        rows |= _epochs(source)
     # A study that has just begun has no epochs, but the frame has its columns all the same.
     columns = ["name", "setting", *Trial.model_fields, "epoch", "test_accuracy"]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns, dtype=float)
+    flat = [row for name in sorted(rows) for row in rows[name]]
+    return pd.DataFrame(flat) if flat else pd.DataFrame(columns=columns, dtype=float)
+
+
+def _sources(path: Path) -> list[Path]:
+    """Return where a study's records lie, the ones that win last.
+
+    Trials that were published, perhaps from another machine, count as done for ``dsstudy run``:
+    so they belong to a study's folder in ``runs/`` too.
+    """
+    committed = published_folder(about(path).get("study", "none"))
+    return [committed, path] if (committed / "trials.jsonl").exists() else [path]
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for source in _sources(path):
+        rows |= _trials(source)
+    return [rows[name] for name in sorted(rows)]
+
+
+def _trials(path: Path) -> dict[str, dict[str, Any]]:
     unfinished = {"status": "unfinished"}
     if (path / "trials.jsonl").exists():
-        return [_identity(row) | unfinished | row for row in _published(path)]
-    return [_identity(trial) | (record.result() or unfinished) for record, trial in _records(path)]
+        rows = [_identity(row) | unfinished | row for row in _published(path)]
+    else:
+        rows = [_identity(t) | (record.result() or unfinished) for record, t in _records(path)]
+    return {row["name"]: row for row in rows}
+
+
+def _epochs(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the epochs of each trial, with its parameters."""
+    epochs: dict[str, list[dict[str, Any]]] = {}
+    if (path / "trials.jsonl").exists():
+        trials = {row["name"]: _identity(row) for row in _published(path)}
+        for row in read_lines(path / "epochs.jsonl"):
+            if row["name"] in trials:
+                epochs.setdefault(row["name"], []).append(trials[row["name"]] | row)
+        return epochs
+    return {
+        Trial(**trial).name: [_identity(trial) | epoch for epoch in record.epochs()]
+        for record, trial in _records(path)
+    }
 
 
 def _published(path: Path) -> list[dict[str, Any]]:
     known = about(path).get("trials")
-    rows = _read_lines(path / "trials.jsonl")
+    rows = read_lines(path / "trials.jsonl")
     return [row for row in rows if known is None or row["name"] in known]
 
 
@@ -158,10 +190,6 @@ def _identity(parameters: dict[str, Any]) -> dict[str, Any]:
     known = {name: value for name, value in parameters.items() if name in Trial.model_fields}
     trial = Trial(**known)
     return {"name": trial.name, "setting": trial.setting, **trial.model_dump()}
-
-
-def _read_lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 # The 42 cells

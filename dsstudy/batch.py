@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from dsstudy.record import FINISHED, Record, write_text
-from dsstudy.study import Study
+from dsstudy.record import FINISHED, Record, read_lines, write_text
+from dsstudy.study import Study, published_folder
 from dsstudy.trial import InputError, Trial, project_root
 
 STATES = (*FINISHED, "published", "running", "failed", "unfinished", "left")
@@ -93,11 +93,6 @@ def strangers(folder: str | Path) -> list[str]:
     return sorted(name for name in found if name not in known)
 
 
-def published_folder(study: str) -> Path:
-    """Return where a study's committed results lie."""
-    return project_root() / "book" / "results" / study
-
-
 def publish(folder: str | Path) -> Path:
     """Write the finished trials of a study's folder into its small, committed copy.
 
@@ -113,8 +108,8 @@ def publish(folder: str | Path) -> Path:
     content = json.loads((folder / "study.json").read_text())
     target = published_folder(content["study"])
     target.mkdir(parents=True, exist_ok=True)
-    rows = {row["name"]: row for row in _read_lines(target / "trials.jsonl")}
-    epochs = _read_lines(target / "epochs.jsonl")
+    rows = {row["name"]: row for row in read_lines(target / "trials.jsonl")}
+    epochs = read_lines(target / "epochs.jsonl")
     for record in map(Record, sorted(folder.glob("*/"))):
         trial, result = record.trial(), record.result()
         if trial is None or result is None:
@@ -161,6 +156,8 @@ def _run_notebook(trial: Trial) -> None:
             record.folder / "trial.ipynb",
             parameters=trial.model_dump(),
             progress_bar=False,
+            request_save_on_cell_execute=False,
+            shutdown_kernel="immediate",  # the record is written: no waiting for torch's way out
         )
     except Exception as error:
         if record.result() is None:  # the kernel died, before or while it trained
@@ -199,7 +196,7 @@ def _states(folder: Path, study: str, trials: Sequence[Trial]) -> dict[str, str]
 
 
 def _states_by_name(folder: Path, study: str, names: Sequence[str]) -> dict[str, str]:
-    published = {row["name"]: row for row in _read_lines(published_folder(study) / "trials.jsonl")}
+    published = {row["name"]: row for row in read_lines(published_folder(study) / "trials.jsonl")}
     return {name: _state(Record(folder / name), published.get(name)) for name in names}
 
 
@@ -219,10 +216,6 @@ def summary(states: dict[str, str]) -> str:
     """Count the states in words: ``3 completed, 1 failed``."""
     counts = Counter(states.values())
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "no trials"
-
-
-def _read_lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def _write_lines(file: Path, rows: list[dict[str, Any]]) -> None:

@@ -43,10 +43,7 @@ class Record:
 
     def epochs(self) -> list[dict[str, Any]]:
         """Return one mapping a finished epoch: losses, accuracy (percent), times (seconds) ..."""
-        file = self.folder / "epochs.jsonl"
-        if not file.exists():
-            return []
-        return [json.loads(line) for line in file.read_text().splitlines()]
+        return read_lines(self.folder / "epochs.jsonl")
 
     def result(self) -> dict[str, Any] | None:
         """Return the result, or None while there is none."""
@@ -159,6 +156,11 @@ class Record:
             return json.loads((self.folder / name).read_text())
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file with one JSON object a line; none where there is no file."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def write_text(file: Path, text: str) -> None:

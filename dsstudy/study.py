@@ -42,6 +42,11 @@ class Study:
         return root.absolute() / self.name
 
 
+def published_folder(study: str) -> Path:
+    """Return where a study's committed results lie."""
+    return project_root() / "book" / "results" / study
+
+
 def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> Study:
     """Read a study file and expand it.
 

@@ -175,7 +175,7 @@ def _verdicts(judged: pd.DataFrame, whose: str) -> list[str]:
 
 
 def _accuracy(row: Any) -> str:
-    difference = f", {row.value - row.published:+.2f}".replace("-", "−") if row.seeds else ""
+    difference = f"<br>{row.value - row.published:+.2f}".replace("-", "−") if row.seeds else ""
     return _value(row, ".2f") + _small(f"paper {row.published:.2f}{difference}")
 
 

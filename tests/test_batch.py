@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import dsstudy
-from dsstudy import batch
+from dsstudy import analysis, batch
 from dsstudy.record import Record
 from dsstudy.study import load_study
 
@@ -28,7 +28,10 @@ overrides:
 def study(tmp_path, monkeypatch):
     """A study of three trials, of which the second takes long, in folders of its own."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(batch, "published_folder", lambda study: tmp_path / "published" / study)
+    for module in (batch, analysis):
+        monkeypatch.setattr(
+            module, "published_folder", lambda study: tmp_path / "published" / study
+        )
     file = tmp_path / "tiny.yaml"
     file.write_text(TINY)
     return load_study(file)
@@ -116,3 +119,6 @@ def test_published_trials_count_as_done_and_read_the_same(study):
     assert [states[t.name] for t in study.trials] == ["published", "left", "left"]
     assert batch.publish(study.folder) == target
     assert len(dsstudy.load_results(target)) == 1
+    dsstudy.run_trial(study.trials[2])
+    assert list(dsstudy.load_results(study.folder)["seed"]) == [0, 2]
+    assert set(dsstudy.load_epochs(study.folder)["seed"]) == {0, 2}
