@@ -76,7 +76,8 @@ def load_results(path: str | Path) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A column for ``name``, ``setting``, every trial parameter and every field of the result; a
-        trial without a result has the status ``unfinished``.
+        trial without a result has the status ``unfinished``. Where ``dsstudy time`` measured the
+        study, ``timed_seconds_per_epoch`` is its estimate, and wins over the trial's own time.
 
     Raises
     ------
@@ -133,6 +134,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for source in _sources(path):
         rows |= _trials(source)
+        for time in read_lines(source / "times.jsonl"):
+            if time["name"] in rows and time["timing"] == "exclusive":
+                rows[time["name"]]["timed_seconds_per_epoch"] = time["seconds_per_epoch_estimate"]
     return [rows[name] for name in sorted(rows)]
 
 
@@ -220,15 +224,15 @@ def with_states(results: pd.DataFrame, column: str) -> pd.DataFrame:
     inside = results[pd.MultiIndex.from_frame(results[CELL]).isin(paper.CELLS)]
     for cell, trials in inside.groupby(CELL):
         _check_alike(cell, trials)
-    frame = inside.reindex(columns=[*CELL, "seed", column, "status", "timing"])
+    kept = [*CELL, "seed", column, "status", "timing", "timed_seconds_per_epoch"]
+    frame = inside.reindex(columns=kept)
     frame = frame.rename(columns={column: "value", "status": "state"}).astype({"value": float})
     if column == "seconds_per_epoch":
-        # The one place to bring in times that were measured alone (times.jsonl, which
-        # `load_results` would join by name): Table 2 and the claims both read them from here.
-        frame["state"] = frame["state"].mask(
-            (frame["state"] == "completed") & (frame["timing"] != "exclusive"), "shared"
-        )
-    return frame.drop(columns="timing")
+        alone = frame["timed_seconds_per_epoch"].astype(float)
+        shared = (frame["timing"] != "exclusive") & alone.isna()
+        frame["value"] = alone.fillna(frame["value"])
+        frame["state"] = frame["state"].mask((frame["state"] == "completed") & shared, "shared")
+    return frame.drop(columns=["timing", "timed_seconds_per_epoch"])
 
 
 def _check_alike(cell: Any, trials: pd.DataFrame) -> None:

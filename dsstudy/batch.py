@@ -148,6 +148,8 @@ def _run_notebook(trial: Trial) -> None:
     """Execute the trial's notebook; whatever happens, the record states it in the end."""
     import papermill
 
+    from dsstudy.warm import WarmKernelManager
+
     record = Record(trial.folder)
     record.folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -157,6 +159,7 @@ def _run_notebook(trial: Trial) -> None:
             parameters=trial.model_dump(),
             progress_bar=False,
             request_save_on_cell_execute=False,
+            kernel_manager_class=WarmKernelManager,
             shutdown_kernel="immediate",  # the record is written: no waiting for torch's way out
         )
     except Exception as error:

@@ -47,13 +47,20 @@ def facts(path: str | Path) -> dict[str, str]:
         "seeds": _each(sorted(results["seed"])),
         "engines": _each(map(_engine, results.sort_values("engine").to_dict("records"))),
         "stand-ins": _each(f"{m} for {paper.NAMES.get(a, a)}" for a, m in stand_ins(results)),
-        "times": _each(results.get("timing", pd.Series()).dropna()),
+        "times": _times(results),
         "versions": _each(", ".join(f"{k} {v}" for k, v in p["software"].items()) for p in found),
         "dates": _dates(results.get("finished_at", pd.Series()).dropna()),
         "commit": _each(place["commit"] for place in found),
         "left out": _each(f"{name}, not a trial of the study" for name in strangers(path)),
         "overrides": _each(f"{k}={v}" for k, v in known.get("overrides", {}).items()),
     }
+
+
+def _times(results: pd.DataFrame) -> str:
+    if "timed_seconds_per_epoch" in results:
+        count = results["timed_seconds_per_epoch"].notna().sum()
+        return f"of {count} trials measured alone, estimated from some steps each (dsstudy time)"
+    return _each(results.get("timing", pd.Series()).dropna())
 
 
 def places(results: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,0 +1,36 @@
+import json
+
+import pytest
+
+from dsstudy import analysis
+from dsstudy.batch import write_study
+from dsstudy.run import run_trial
+from dsstudy.study import load_study
+from dsstudy.timing import time_study
+
+
+def test_times_alone_are_repeated_and_win_over_a_trials_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
+    file = tmp_path / "two.yaml"
+    file.write_text(
+        "defaults: {train_images: 320, test_images: 50, epochs: 1}\nmatrix: {optimizer: [sgd]}\n"
+    )
+    study = load_study(file)
+    times = time_study(study, study.trials, steps=5, rounds=2)
+    (row,) = (json.loads(line) for line in times.read_text().splitlines())
+    assert row["name"] == study.trials[0].name
+    assert len(row["seconds_per_step"]) == 2
+    assert row["steps_per_epoch"] == 20
+    assert row["seconds_per_epoch_estimate"] == pytest.approx(20 * row["median"])
+    assert row["seconds_per_epoch_min"] <= row["seconds_per_epoch_max"]
+
+    run_trial(study.trials[0])
+    write_study(study)
+    times.write_text(json.dumps(row | {"timing": "exclusive"}) + "\n")
+    results = analysis.load_results(study.folder)
+    assert results["timed_seconds_per_epoch"].tolist() == [row["seconds_per_epoch_estimate"]]
+    (counted,) = analysis.with_states(results, "seconds_per_epoch").itertuples()
+    assert (counted.value, counted.state) == (row["seconds_per_epoch_estimate"], "completed")
+
+    times.write_text(json.dumps(row | {"timing": "shared"}) + "\n")
+    assert "timed_seconds_per_epoch" not in analysis.load_results(study.folder)
