@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from dsstudy.analysis import study_folder
 from dsstudy.trial import InputError, project_root
 
 
@@ -31,12 +32,13 @@ def build_book(study: str | Path, output: str | Path) -> Path:
     Raises
     ------
     InputError
-        The output folder holds something else, or a page cannot be built: Sphinx's or the
-        notebook's own words follow.
+        The output folder holds something else, the study has no records, or a page cannot be
+        built: Sphinx's or the notebook's own words follow.
     """
-    study, output = Path(study).absolute(), Path(output).absolute()
+    output = Path(output).absolute()
     if output.exists() and any(output.iterdir()) and not (output / "intro.html").exists():
         raise InputError(f"output={output} holds something that is no book: give another folder")
+    study = study_folder(study)
     with tempfile.TemporaryDirectory(prefix="dsstudy-book-") as scratch:
         source = Path(scratch) / "book"
         shutil.copytree(
