@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint format book lab doctor cifar10 cifar100 lock clean
+.PHONY: setup demo test test-slow lint format book lab doctor cifar10 cifar100 lock clean
 
 setup: $(READY)
 
@@ -25,13 +25,16 @@ demo: setup
 	$(BIN)/dsstudy run parameters/demo.yaml
 	$(BIN)/dsstudy book runs/demo runs/demo/book
 
-# The published book, over the committed results of a study: make book STUDY=paper
-STUDY ?= paper
+# The published book, over the committed results of every study; of one: make book STUDY=small
 book: setup
 	$(BIN)/dsstudy book book/results/$(STUDY) book/_build/html
 
 test: setup lint
 	$(BIN)/pytest --nbmake
+
+# The long ones: 200 random kills, and a kill at every write; about an hour on two cores.
+test-slow: setup
+	$(BIN)/pytest -m slow tests
 
 lint: setup
 	$(BIN)/ruff check .

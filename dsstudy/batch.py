@@ -8,14 +8,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 from tqdm import tqdm
 
-from dsstudy.record import FINISHED, Record, read_lines, write_text
-from dsstudy.study import Study, published_folder
-from dsstudy.trial import InputError, Trial, project_root
+from dsstudy.lock import held, holder
+from dsstudy.machine import memory_kills
+from dsstudy.published import write_published
+from dsstudy.reading import read_lines, rows_and_lines
+from dsstudy.record import FINISHED, Record, write_text
+from dsstudy.study import Study, about, published_folder
+from dsstudy.trial import TEXTS, InputError, Trial, project_root
 
-STATES = (*FINISHED, "published", "running", "failed", "unfinished", "left")
+DONE = (*FINISHED, "published")
+"""The states of a trial that is not to be run here."""
+
+STATES = (*DONE, "running", "failed", "unfinished", "left")
 """What a trial of a study can be; ``unfinished`` was begun and is not running now."""
 
 
@@ -39,18 +45,39 @@ def run_study(study: Study, trials: Sequence[Trial], rerun_failed: bool = False)
     Raises
     ------
     InputError
-        This machine cannot run one of the trials: none was started.
+        This machine cannot run one of the trials, the study's folder cannot be written, or
+        another process runs the study: nothing was started.
     """
-    before = _states(study.folder, study.name, trials)
+    names = [trial.name for trial in trials]
     again = ("left", "unfinished", *(["failed"] if rerun_failed else []))
-    to_run = [trial for trial in trials if before[trial.name] in again]
-    _check(to_run)
-    write_study(study)
-    with tqdm(to_run, desc=study.name, unit="trial") as bar:
-        for trial in bar:
-            with _watched(Record(trial.folder), trial.name, bar):
-                _run_notebook(trial)
-    return _states(study.folder, study.name, trials)
+
+    def to_run() -> list[Trial]:
+        states = _states(study.folder, study.name, names)
+        return [trial for trial in trials if states[trial.name] in again]
+
+    _check(to_run())
+    with _alone(study.folder):
+        write_study(study)
+        with tqdm(to_run(), desc=study.name, unit="trial") as bar:
+            for trial in bar:
+                with _watched(Record(trial.folder), trial.name, bar):
+                    if word := _run_notebook(trial):
+                        bar.write(f"{trial.name}: {word}")
+        return _states(study.folder, study.name, names)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the study's folder, so that no other process runs the study meanwhile."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(folder))
+        except OSError as error:
+            raise InputError(
+                f"{folder} cannot be written ({error.strerror}): free some space there, or set "
+                "DSSTUDY_RUNS to a folder of your own"
+            ) from None
+        yield
 
 
 def write_study(study: Study) -> None:
@@ -61,6 +88,8 @@ def write_study(study: Study) -> None:
         "file": study.file.name,
         "overrides": study.overrides,
         "trials": [trial.name for trial in study.trials],
+        # What the book needs to name a trial that is missing.
+        "cells": [[t.name, t.architecture, t.engine, t.setting, t.seed] for t in study.trials],
     }
     write_text(study.folder / "study.json", json.dumps(content, indent=1))
 
@@ -74,13 +103,8 @@ def study_states(folder: str | Path) -> dict[str, str]:
         No study was run there.
     """
     folder = Path(folder)
-    try:
-        content = json.loads((folder / "study.json").read_text())
-    except OSError:
-        raise InputError(
-            f"{folder} is no study's folder: give one that dsstudy run made, as runs/demo"
-        ) from None
-    return _states_by_name(folder, content["study"], content["trials"])
+    content = _about(folder)
+    return _states(folder, content["study"], content.get("trials", ()))
 
 
 def strangers(folder: str | Path) -> list[str]:
@@ -88,7 +112,7 @@ def strangers(folder: str | Path) -> list[str]:
 
     They are what is left of a study whose parameters were changed.
     """
-    known = study_states(folder)
+    known = set(_about(Path(folder)).get("trials", ()))
     found = (file.parent.name for file in Path(folder).glob("*/trial.json"))
     return sorted(name for name in found if name not in known)
 
@@ -104,26 +128,13 @@ def publish(folder: str | Path) -> Path:
         The folder that holds ``trials.jsonl``, ``epochs.jsonl`` and ``study.json``.
     """
     folder = Path(folder)
-    study_states(folder)  # says so if this is no study's folder
-    content = json.loads((folder / "study.json").read_text())
+    content = _about(folder)
+    times = b"".join(line + b"\n" for _, line in rows_and_lines(folder / "times.jsonl"))
     target = published_folder(content["study"])
-    target.mkdir(parents=True, exist_ok=True)
-    rows = {row["name"]: row for row in read_lines(target / "trials.jsonl")}
-    epochs = read_lines(target / "epochs.jsonl")
-    for record in map(Record, sorted(folder.glob("*/"))):
-        trial, result = record.trial(), record.result()
-        if trial is None or result is None:
-            continue
-        places = {"output_dir": "none", "data_dir": Path(trial.data_dir).name}  # no machine's paths
-        rows[trial.name] = {"name": trial.name, **trial.model_dump(), **places, **result}
-        epochs = [epoch for epoch in epochs if epoch["name"] != trial.name]
-        epochs += [{"name": trial.name, **epoch} for epoch in record.epochs()]
-    epochs.sort(key=lambda epoch: (epoch["name"], epoch["epoch"]))
-    _write_lines(target / "trials.jsonl", [rows[name] for name in sorted(rows)])
-    _write_lines(target / "epochs.jsonl", epochs)
-    for name in ("study.json", "times.jsonl"):
-        if (folder / name).exists():
-            write_text(target / name, (folder / name).read_text())
+    write_published(folder, target)
+    write_text(target / "study.json", json.dumps(content, indent=1))
+    if times:
+        write_text(target / "times.jsonl", times.decode())
     return target
 
 
@@ -131,7 +142,8 @@ def trial_command(trial: Trial) -> list[str]:
     """Return the papermill command line that runs a trial anywhere."""
     command = ["papermill", "notebooks/trial.ipynb", f"{trial.folder}/trial.ipynb"]
     for name, value in trial.model_dump().items():
-        command += ["-p", name, str(value)]
+        # -r: papermill would take a folder that is called 2026 for a number.
+        command += ["-r" if name in TEXTS else "-p", name, str(value)]
     return command
 
 
@@ -144,13 +156,19 @@ def _check(trials: Sequence[Trial]) -> None:
             raise InputError(f"trial {trial.name}: {found[0]}; nothing was started")
 
 
-def _run_notebook(trial: Trial) -> None:
-    """Execute the trial's notebook; whatever happens, the record states it in the end."""
+def _run_notebook(trial: Trial) -> str:
+    """Execute the trial's notebook, and see to it that the record states how it ended.
+
+    Returns
+    -------
+    str
+        What the user should know and the record does not say; mostly nothing.
+    """
     import papermill
 
     from dsstudy.warm import WarmKernelManager
 
-    record = Record(trial.folder)
+    record, killed = Record(trial.folder), memory_kills()
     record.folder.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
@@ -163,9 +181,31 @@ def _run_notebook(trial: Trial) -> None:
             shutdown_kernel="immediate",  # the record is written: no waiting for torch's way out
         )
     except Exception as error:
-        if record.result() is None:  # the kernel died, before or while it trained
+        return _after(error, trial, record, out_of_memory=memory_kills() > killed)
+    return ""
+
+
+def _after(error: Exception, trial: Trial, record: Record, out_of_memory: bool) -> str:
+    """See what a notebook's error means for the trial, and note it where nobody else did."""
+    from nbclient.exceptions import DeadKernelError
+
+    words = str(error).strip().splitlines() or [type(error).__name__]
+    if record.finished:
+        return f"trained to its end, but its notebook was not: {words[-1]} (see trial.ipynb there)"
+    if record.result() is not None:
+        return ""  # the trial failed, and says why itself
+    if isinstance(error, DeadKernelError):
+        why = "the notebook's kernel was killed"
+        if out_of_memory:
+            why += " by the system, which had run out of memory"
+        words = [f"{why}; run the study again to go on"]
+    try:
+        with held(record.folder):
             record.start(trial)
-            record.fail(str(error).strip())
+            record.fail("\n".join(words), interrupted=isinstance(error, DeadKernelError))
+    except (InputError, OSError):
+        return words[-1]  # somebody else's record, or a disk that takes no word more
+    return ""
 
 
 @contextlib.contextmanager
@@ -194,23 +234,28 @@ def _watched(record: Record, name: str, bar: tqdm) -> Iterator[None]:
         thread.join()
 
 
-def _states(folder: Path, study: str, trials: Sequence[Trial]) -> dict[str, str]:
-    return _states_by_name(folder, study, [trial.name for trial in trials])
+def _about(folder: Path) -> dict[str, Any]:
+    content = about(folder)
+    if not content:
+        raise InputError(
+            f"{folder} is no study's folder: give one that dsstudy run made, as runs/demo"
+        )
+    return content
 
 
-def _states_by_name(folder: Path, study: str, names: Sequence[str]) -> dict[str, str]:
-    published = {row["name"]: row for row in read_lines(published_folder(study) / "trials.jsonl")}
+def _states(folder: Path, study: str, names: Sequence[str]) -> dict[str, str]:
+    rows = read_lines(published_folder(study) / "trials.jsonl")
+    published = {row["name"]: {"status": row.get("status")} for row in rows}
     return {name: _state(Record(folder / name), published.get(name)) for name in names}
 
 
 def _state(record: Record, published: dict[str, Any] | None) -> str:
     result = record.result()
     if result is not None:
-        return result["status"]
-    if published is not None and published["status"] in FINISHED:
+        return "unfinished" if result.get("interrupted") else result["status"]
+    if published is not None and published.get("status") in FINISHED:
         return "published"
-    progress = record.progress()
-    if progress is not None and psutil.pid_exists(progress["pid"]):
+    if holder(record.folder):
         return "running"
     return "unfinished" if (record.folder / "trial.json").exists() else "left"
 
@@ -219,7 +264,3 @@ def summary(states: dict[str, str]) -> str:
     """Count the states in words: ``3 completed, 1 failed``."""
     counts = Counter(states.values())
     return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "no trials"
-
-
-def _write_lines(file: Path, rows: list[dict[str, Any]]) -> None:
-    write_text(file, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))

@@ -70,10 +70,8 @@ _ONLY = click.option(
 def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun: str) -> None:
     """Run what is left of a study; the same command resumes it."""
     from dsstudy import batch
-    from dsstudy.study import load_study, select
 
-    study = load_study(file, _pairs(overrides, "--set"))
-    trials = select(study.trials, _pairs(only.split(",") if only else (), "--only"))
+    study, trials = _chosen(file, overrides, only)
     if dry_run:
         for trial in trials:
             click.echo(f"{trial.name}: {trial.describe()}")
@@ -88,19 +86,21 @@ def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun:
 
 def _report(folder: Path, states: dict[str, str]) -> None:
     """Print how a study stands; exit with 1 unless all of it is done."""
-    from dsstudy.batch import strangers, summary
+    from dsstudy.batch import DONE, strangers, summary
+    from dsstudy.errors import one_line
     from dsstudy.record import Record
 
     click.echo(f"{folder}: {summary(states)}.")
-    for name in (name for name, state in states.items() if state == "failed"):
-        error = str((Record(folder / name).result() or {})["error"]).strip().splitlines()
-        click.echo(f"  failed: {name}: {error[-1] if error else 'no word'}")
+    for name in (name for name, state in states.items() if state in ("failed", "unfinished")):
+        if result := Record(folder / name).result():
+            error = (result.get("error") or "no word").splitlines()
+            click.echo(f"  {states[name]}: {name}: {one_line(error[-1].strip())}")
     if left := strangers(folder):
         click.echo(
             f"{len(left)} records there belong to no trial of the study, whose parameters must "
             f"have changed: {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}"
         )
-    if set(states.values()) - {"completed", "diverged", "published"}:
+    if set(states.values()) - set(DONE):
         sys.exit(1)
 
 
@@ -111,12 +111,17 @@ def _report(folder: Path, states: dict[str, str]) -> None:
 @click.option("--commands", is_flag=True, help="Print one papermill command line a trial.")
 def trials(file: Path, overrides: tuple[str, ...], only: str, commands: bool) -> None:
     """List a study's trials; with --commands, the way to any cluster."""
-    from dsstudy.batch import trial_command
-    from dsstudy.study import load_study, select
+    from dsstudy.study import expand, selected
 
-    study = load_study(file, _pairs(overrides, "--set"))
-    for trial in select(study.trials, _pairs(only.split(",") if only else (), "--only")):
-        click.echo(shlex.join(trial_command(trial)) if commands else trial.name)
+    chosen = selected(expand(file, _pairs(overrides, "--set")), _conditions(only))
+    # Nothing is printed before the whole file is known to be right.
+    click.echo("\n".join([_command(trial) if commands else trial.name for trial in chosen]))
+
+
+def _command(trial: Trial) -> str:
+    from dsstudy.batch import trial_command
+
+    return shlex.join(trial_command(trial))
 
 
 @main.command()
@@ -126,8 +131,7 @@ def status(folder: Path) -> None:
     from dsstudy.batch import study_states
 
     states = study_states(folder)
-    for name, state in states.items():
-        click.echo(f"{state:<10} {name}")
+    click.echo("\n".join(f"{state:<10} {name}" for name, state in states.items()))
     _report(folder, states)
 
 
@@ -148,11 +152,9 @@ def publish(folder: Path) -> None:
 @click.option("--rounds", default=3, show_default=True, help="Measurements of each trial.")
 def time(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: int) -> None:
     """Measure a study's times alone: a few steps a trial, trials interleaved and repeated."""
-    from dsstudy.study import load_study, select
     from dsstudy.timing import time_study
 
-    study = load_study(file, _pairs(overrides, "--set"))
-    trials = select(study.trials, _pairs(only.split(",") if only else (), "--only"))
+    study, trials = _chosen(file, overrides, only)
     click.echo(f"times in {time_study(study, trials, steps, rounds)}")
 
 
@@ -160,12 +162,27 @@ def time(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: 
 @click.argument("study", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 def book(study: Path, output: Path) -> None:
-    """Build the book over the records of STUDY (a folder) into OUTPUT."""
+    """Build the book over the records of STUDY into OUTPUT.
+
+    STUDY is a study's folder, or a folder of them: book/results.
+    """
     from dsstudy.book import build_book
 
-    click.echo("Executing the notebooks and building the pages (some two minutes) ...")
+    click.echo("Executing the notebooks and building the pages (some minutes) ...")
     page = build_book(study, output)
     click.echo(f"The book is ready: open {page.as_uri()} in a browser.")
+
+
+def _chosen(file: Path, overrides: tuple[str, ...], only: str) -> tuple[Any, list[Trial]]:
+    """Return the study of a file, and those of its trials that ``--only`` selects."""
+    from dsstudy.study import load_study, select
+
+    study = load_study(file, _pairs(overrides, "--set"))
+    return study, select(study.trials, _conditions(only))
+
+
+def _conditions(only: str) -> dict[str, str]:
+    return _pairs(only.split(",") if only else (), "--only")
 
 
 def _pairs(given: Sequence[str], option: str) -> dict[str, str]:

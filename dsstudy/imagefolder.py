@@ -81,36 +81,35 @@ def cache_folder() -> Path:
 
 def list_images(folder: Path) -> tuple[list[str], _Files]:
     """List the images below ``train/<class>`` and ``test/<class>`` with their class's index."""
-    names: dict[str, list[str]] = {}
+    names: dict[str, set[str]] = {}
     for split in SPLITS:
         if not (folder / split).is_dir():
             raise InputError(
                 f"data_dir={folder} has no folder {split}: set data_dir to a folder that holds "
                 "train/<class>/ and test/<class>/ with one image a file"
             )
-        names[split] = sorted(e.name for e in os.scandir(folder / split) if e.is_dir())
-    unknown = sorted(set(names["test"]) - set(names["train"]))
-    if unknown:
-        raise InputError(
-            f"data_dir={folder} has test/{unknown[0]} but no train/{unknown[0]}: give both splits "
-            "the same classes"
-        )
+        names[split] = {entry.name for entry in os.scandir(folder / split) if entry.is_dir()}
+    classes = sorted(names["train"] | names["test"])
     suffixes = tuple(Image.registered_extensions())
     files: _Files = {}
     for split in SPLITS:
         # Paths as text: a data set has as many files as images, and pathlib is slow at that.
         files[split] = [
-            (path, names["train"].index(name))
-            for name in names[split]
+            (path, label)
+            for label, name in enumerate(classes)
+            if name in names[split]
             for path in sorted(entry.path for entry in os.scandir(folder / split / name))
             if path.lower().endswith(suffixes)
         ]
-        if not files[split]:
+        empty = set(range(len(classes))) - {label for _, label in files[split]}
+        if empty or not classes:
+            name = classes[min(empty)] if classes else "<class>"
             raise InputError(
-                f"data_dir={folder} has no images below {split}/<class>/: put one image a file "
-                "there, or set data_dir to another folder"
+                f"data_dir={folder} has no images in {split}/{name}: give both splits the same "
+                "classes, one image a file (an archive may have been extracted by half), or set "
+                "data_dir to another folder"
             )
-    return names["train"], files
+    return classes, files
 
 
 def _hash_files(folder: Path, files: _Files) -> str:

@@ -102,6 +102,18 @@ def rank_environment(trial: Trial, machine: Machine) -> dict[str, str]:
     }
 
 
+def memory_kills() -> int:
+    """Return how many processes the system has ended for want of memory since it started.
+
+    Source: Linux, ``/proc/vmstat``, which counts those of a container's limit too; 0 elsewhere.
+    """
+    vmstat = Path("/proc/vmstat")
+    for line in vmstat.read_text().splitlines() if vmstat.exists() else []:
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return 0
+
+
 def ops_folder() -> Path:
     """Return where DeepSpeed's compiled C++ ops lie: beside the libraries they belong to."""
     return Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path(sys.prefix) / "torch_extensions")

@@ -1,5 +1,6 @@
 """One rank of a trial: the part that is the same in the notebook's process and under a launcher."""
 
+import faulthandler
 import json
 import os
 import signal
@@ -15,13 +16,14 @@ import numpy as np
 import psutil
 import torch
 import torch.distributed as dist
+from filelock import FileLock
 
 from dsstudy.data import load_data
 from dsstudy.engines import training_loop
 from dsstudy.models import build_model
 from dsstudy.record import Record
 from dsstudy.session import Session
-from dsstudy.trial import Trial
+from dsstudy.trial import InputError, Trial
 
 
 def train_rank(
@@ -31,32 +33,47 @@ def train_rank(
     rank: int = 0,
     fingerprint: str = "",
     watch: Callable[[dict[str, Any]], None] = lambda progress: None,
+    start_from: Path | None = None,
 ) -> None:
     """Load the images, build the model, and hand both to the engine's loop.
 
     Parameters
     ----------
-    trial, record, device, rank, watch
+    trial, record, device, rank, watch, start_from
         As in `dsstudy.session.Session`.
     fingerprint
         As in `dsstudy.data.load_data`.
+
+    Raises
+    ------
+    InputError
+        The record cannot be written: the disk is full, for example.
     """
     data = load_data(trial, device, fingerprint)
     model = build_model(trial, len(data.classes))
     # Dropout: rank 0 draws what a single process would draw, every other rank its own.
     torch.manual_seed(int(np.random.SeedSequence([trial.seed, rank]).generate_state(1)[0]))
-    session = Session(trial, data, record, device, rank, watch)
-    training_loop(trial.engine)(trial, model, session)
+    session = Session(trial, data, record, device, rank, watch, start_from)
+    with record.writable():
+        training_loop(trial.engine)(trial, model, session)
+
+
+def rank_lock(record: Record, rank: int) -> FileLock:
+    """Return the lock that a launched rank holds as long as it lives."""
+    return FileLock(record.folder / f".rank{rank}.lock")
 
 
 def main() -> None:
     """Train as the rank that a launcher has started: ``python -m dsstudy.rank FOLDER``.
 
-    An error is left in the trial's folder, ``error-rank<rank>.json``, for the process that
-    launched the trial to read.
+    An error is left in the folder ``$DSSTUDY_ERRORS``, as ``rank<rank>.json``, for the process
+    that launched the trial to read.
     """
     record, rank = Record(sys.argv[1]), int(os.environ["RANK"])
-    _end_with(int(os.environ["DSSTUDY_PARENT"]))
+    faulthandler.register(signal.SIGUSR1)  # asked so, a rank prints where it stands
+    lock = rank_lock(record, rank)
+    lock.acquire()
+    _end_with(int(os.environ["DSSTUDY_PARENT"]), float(os.environ["DSSTUDY_PARENT_STARTED"]))
     # Asked for the CPU's kind, py-cpuinfo measures for seconds in each rank; without it,
     # DeepSpeed asks lscpu.
     sys.modules["cpuinfo"] = None  # type: ignore[assignment]
@@ -66,12 +83,15 @@ def main() -> None:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
+    name = os.environ["DSSTUDY_CHECKPOINT"]
+    start_from = record.checkpoints / name if name else None
     try:
-        train_rank(trial, record, device, rank, os.environ["DSSTUDY_FINGERPRINT"])
+        fingerprint = os.environ["DSSTUDY_FINGERPRINT"]
+        train_rank(trial, record, device, rank, fingerprint, start_from=start_from)
         dist.destroy_process_group()
     except Exception as error:
         traceback.print_exc()
-        _leave_error(record.folder / f"error-rank{rank}.json", rank, error)
+        _leave_error(Path(os.environ["DSSTUDY_ERRORS"]) / f"rank{rank}.json", rank, error)
         os._exit(1)  # no waiting for peers that wait for this rank
 
 
@@ -83,19 +103,31 @@ def _leave_error(file: Path, rank: int, error: Exception) -> None:
         "error": "".join(traceback.format_exception_only(error)).strip(),
         "traceback": "".join(traceback.format_exception(error)),
         "lost_connection": lost,  # the mark of another rank's end, not a cause
+        "input": isinstance(error, InputError),  # the sentence says it all
     }
     file.write_text(json.dumps(description))
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: int, started: float) -> None:
     """End this rank and its launcher as soon as the process that wanted the trial is gone."""
 
     def watch() -> None:
-        while psutil.pid_exists(parent):
+        while _lives(parent, started):
             time.sleep(0.5)
         os.killpg(0, signal.SIGKILL)
 
+    if not _lives(parent, started):  # before anything is written
+        os.killpg(0, signal.SIGKILL)
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _lives(pid: int, started: float) -> bool:
+    """Whether a process lives: a number may be given anew, and a dead one wait to be buried."""
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 if __name__ == "__main__":

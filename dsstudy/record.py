@@ -1,14 +1,19 @@
 """A record: what a trial leaves on disk, and all that anything downstream reads."""
 
+import contextlib
+import errno
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from dsstudy.trial import InputError, Trial
+from dsstudy.errors import InputError
+from dsstudy.reading import naming, read_lines, read_object
+from dsstudy.trial import Trial
 
 FINISHED = ("completed", "diverged")
 """The states of a trial that need not be run again."""
@@ -30,40 +35,52 @@ class Record:
         result = self.result()
         if result is None:
             return f"<Record {self.folder}: not finished>"
-        accuracy = result["best_accuracy"]
+        accuracy = result.get("best_accuracy")
         best = "" if accuracy is None else f", best test accuracy {accuracy:.2f} %"
         return f"<Record {self.folder}: {result['status']}{best}>"
 
-    # Reading
+    # Reading: InputError, with the file's name, where a file is damaged
 
     def trial(self) -> Trial | None:
         """Return the trial, or None where the folder holds none."""
-        parameters = self._read_json("trial.json")
-        return None if parameters is None else Trial(**parameters)
+        file = f"{self.folder}/trial.json"
+        parameters = read_object(file)
+        with naming(file):
+            return None if parameters is None else Trial(**parameters)
 
     def epochs(self) -> list[dict[str, Any]]:
         """Return one mapping a finished epoch: losses, accuracy (percent), times (seconds) ..."""
-        return read_lines(self.folder / "epochs.jsonl")
+        return list(read_lines(self.folder / "epochs.jsonl"))
 
     def result(self) -> dict[str, Any] | None:
         """Return the result, or None while there is none."""
-        return self._read_json("result.json")
+        return read_object(f"{self.folder}/result.json")
 
     def progress(self) -> dict[str, Any] | None:
-        """Return how far the training has come at this moment, or None outside training."""
-        return self._read_json("progress.json")
+        """Return how far the training has come at this moment, or None where that is not known."""
+        with contextlib.suppress(InputError):
+            return read_object(f"{self.folder}/progress.json")
+        return None
 
     def steps(self) -> dict[str, np.ndarray]:
         """Return ``loss`` and ``learning_rate`` of every training step, over all epochs.
 
         Both are float arrays of shape (steps,); the loss is the mean over the global batch.
         """
-        with np.load(self.folder / "steps.npz") as file:
-            return {name: file[name] for name in ("loss", "learning_rate")}
+        file = self.folder / "steps.npz"
+        with naming(file), np.load(file, allow_pickle=False) as arrays:
+            return {name: _series(arrays[name], "f") for name in ("loss", "learning_rate")}
 
     def predictions(self) -> np.ndarray:
         """Return the class predicted for every test image after the last epoch: int, (N,)."""
-        return np.load(self.folder / "predictions.npy")
+        file = self.folder / "predictions.npy"
+        with naming(file):
+            return _series(np.load(file, allow_pickle=False), "iu")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the trial's checkpoints lie: `dsstudy.checkpoint`."""
+        return self.folder / "checkpoint"
 
     @property
     def finished(self) -> bool:
@@ -74,7 +91,10 @@ class Record:
     # Writing
 
     def start(self, trial: Trial) -> None:
-        """Make the folder ready for a trial to be trained from its beginning.
+        """Make the folder ready for a trial to be trained: from its beginning, or where it stopped.
+
+        What an interrupted training of the same trial left stays, unless the trial says
+        `overwrite`.
 
         Raises
         ------
@@ -82,18 +102,44 @@ class Record:
             The folder cannot be written, or holds a trial that must not be written over.
         """
         self.check_free_for(trial)
-        try:
+        with self.writable():
             self.folder.mkdir(parents=True, exist_ok=True)
-            for name in ("result.json", "epochs.jsonl", "steps.npz", "predictions.npy"):
+            for name in ("result.json", "progress.json"):
                 (self.folder / name).unlink(missing_ok=True)
-            for file in self.folder.glob("error-rank*.json"):
+            if trial.overwrite or self.trial() is None:
+                for name in ("epochs.jsonl", "steps.npz", "predictions.npy"):
+                    (self.folder / name).unlink(missing_ok=True)
+                shutil.rmtree(self.checkpoints, ignore_errors=True)
+            for file in (*self.folder.glob("error-rank*.json"), *self.folder.glob(".*.tmp")):
                 file.unlink()
             write_text(self.folder / "trial.json", json.dumps(trial.model_dump(), indent=1))
+
+    @contextlib.contextmanager
+    def writable(self) -> Iterator[None]:
+        """Turn the system's refusal to write the folder into the user's one sentence.
+
+        Raises
+        ------
+        InputError
+            The disk is full, the folder read-only, or not a folder.
+        """
+        try:
+            yield
         except OSError as error:
+            if not self._is_ours(error):
+                raise
             raise InputError(
-                f"output_dir={self.folder} cannot be written ({error.strerror}): set output_dir "
-                "to a folder of your own with free space"
-            ) from None
+                f"output_dir={self.folder} cannot be written ({error.strerror}): free some space "
+                "there, or set output_dir to a folder of your own; what is recorded stays, and the "
+                "trial goes on from it when it is run again"
+            ) from error
+
+    def _is_ours(self, error: OSError) -> bool:
+        """Whether it is this folder that the system refused to write."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG):
+            return True
+        place = Path(error.filename or "/dev/null")
+        return place.is_relative_to(self.folder) or self.folder.is_relative_to(place)
 
     def check_free_for(self, trial: Trial) -> None:
         """Refuse a folder that holds another trial, unless the trial says `overwrite`.
@@ -123,12 +169,21 @@ class Record:
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
         write_text(self.folder / "epochs.jsonl", text)
 
-    def add_steps(self, loss: np.ndarray, learning_rate: np.ndarray) -> None:
-        """Add the steps of one epoch, as `steps` returns them."""
+    def add_steps(self, first: int, loss: np.ndarray, learning_rate: np.ndarray) -> None:
+        """Add the steps of one epoch, as `steps` returns them.
+
+        Parameters
+        ----------
+        first
+            The number of steps of all epochs before: what was written beyond, by an attempt that
+            was ended before it wrote the epoch's line, is replaced.
+        loss, learning_rate
+            Shape (steps of the epoch,).
+        """
         if (self.folder / "steps.npz").exists():
             before = self.steps()
-            loss = np.append(before["loss"], loss)
-            learning_rate = np.append(before["learning_rate"], learning_rate)
+            loss = np.append(before["loss"][:first], loss)
+            learning_rate = np.append(before["learning_rate"][:first], learning_rate)
         _replace(
             self.folder / "steps.npz",
             lambda file: np.savez(file, loss=loss, learning_rate=learning_rate),
@@ -140,40 +195,52 @@ class Record:
 
     def set_progress(self, progress: dict[str, Any]) -> None:
         """Tell whoever watches how far the training has come."""
-        write_text(self.folder / "progress.json", json.dumps(progress))
+        write_text(self.folder / "progress.json", json.dumps(progress), durable=False)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result, which ends the trial."""
         write_text(self.folder / "result.json", json.dumps(result, indent=1, allow_nan=False))
         (self.folder / "progress.json").unlink(missing_ok=True)
 
-    def fail(self, error: str) -> None:
-        """Write down that the trial failed, where its own process could not."""
-        self.finish({"status": "failed", "error": error})
+    def fail(self, error: str, interrupted: bool = False) -> None:
+        """Write down that the trial failed, where its own process could not.
 
-    def _read_json(self, name: str) -> dict[str, Any] | None:
-        try:
-            return json.loads((self.folder / name).read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file with one JSON object a line; none where there is no file."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        Parameters
+        ----------
+        error
+            Why, in words.
+        interrupted
+            It was ended from outside: it is to go on when the study is run again.
+        """
+        self.finish({"status": "failed", "error": error, "interrupted": interrupted})
 
 
-def write_text(file: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    _replace(file, lambda stream: stream.write(text.encode()))
+def _series(array: np.ndarray, kinds: str) -> np.ndarray:
+    if array.ndim != 1 or array.dtype.kind not in kinds:
+        raise ValueError(f"it holds {array.dtype} of shape {array.shape}")
+    return array
 
 
-def _replace(file: Path, write: Callable[[BinaryIO], Any]) -> None:
+def write_text(file: Path, text: str, durable: bool = True) -> None:
+    """Write a text file whole or not at all; a durable one outlives a loss of power."""
+    _replace(file, lambda stream: stream.write(text.encode()), durable)
+
+
+def _replace(file: Path, write: Callable[[BinaryIO], Any], durable: bool = True) -> None:
+    with whole(file, durable) as stream:
+        write(stream)
+
+
+@contextlib.contextmanager
+def whole(file: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Write under another name first: a reader, or a kill, never meets half of a file."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         with unfinished.open("wb") as stream:
-            write(stream)
+            yield stream
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -2,12 +2,9 @@
 
 import contextlib
 import io
-import json
 import os
-import signal
-import socket
+import shutil
 import statistics
-import subprocess
 import sys
 import time
 import traceback
@@ -19,9 +16,12 @@ import psutil
 import torch
 from tqdm import tqdm
 
+from dsstudy import checkpoint
 from dsstudy.data import ImageData, load_data
 from dsstudy.engines import LAUNCHED
-from dsstudy.machine import Machine, environment, problems, rank_environment
+from dsstudy.launch import InterruptedTrialError, TrialError, launch, wait_for_earlier_ranks
+from dsstudy.lock import held
+from dsstudy.machine import Machine, environment, problems
 from dsstudy.rank import train_rank
 from dsstudy.record import Record
 from dsstudy.trial import InputError, Trial
@@ -30,20 +30,16 @@ SHARED_CORES = 0.15
 """CPU use of others, in cores, from which on a trial's times count as ``shared``."""
 
 
-class TrialError(RuntimeError):
-    """A trial ended by an error; the message holds the failing rank's own traceback."""
-
-    def _render_traceback_(self) -> list[str]:
-        return str(self).splitlines()
-
-
 def run_trial(trial: Trial) -> Record:
     """Train a trial and return its record; one that is finished already is returned as it is.
+
+    A trial that was interrupted goes on from its newest sound checkpoint; the epochs that it has
+    recorded stay as they are.
 
     Parameters
     ----------
     trial
-        What to train. Its `folder` receives the record; `overwrite` trains a finished one again.
+        What to train. Its `folder` receives the record; `overwrite` trains it from the beginning.
 
     Returns
     -------
@@ -53,7 +49,8 @@ def run_trial(trial: Trial) -> Record:
     Raises
     ------
     InputError
-        This machine cannot run the trial, or its folder holds another one: nothing was written.
+        This machine cannot run the trial, its folder cannot be written or holds another one, or
+        another process trains it: nothing was changed.
     TrialError
         Training ended by an error, which the record states too.
     """
@@ -68,24 +65,73 @@ def run_trial(trial: Trial) -> Record:
         raise InputError(found[0])
     clock = _Clock()
     data = load_data(trial)
-    record.start(trial)
-    error = None
+    with contextlib.ExitStack() as stack:
+        with record.writable():
+            stack.enter_context(held(record.folder))
+        if trial.engine in LAUNCHED:
+            wait_for_earlier_ranks(trial, record)
+        record.start(trial)
+        start_from = _where_to_start(trial, record, data)
+        error = _train(trial, record, machine, data, start_from, clock)
+        with record.writable():
+            record.finish(_result(record, trial, machine, data, clock, error))
+        if not error and not trial.keep_checkpoint:
+            shutil.rmtree(record.checkpoints, ignore_errors=True)
+    if error:
+        raise error
+    return record
+
+
+def _where_to_start(trial: Trial, record: Record, data: ImageData) -> Path | None:
+    """Return the checkpoint to go on from, and say so; None for a trial that begins."""
+    found = checkpoint.newest_sound(record.checkpoints, len(record.epochs()), say=print)
+    if found is None:
+        if record.epochs():
+            print("There is no sound checkpoint: training begins at the beginning, and the epochs "
+                  "that are recorded stay as they are")  # fmt: skip
+        return None
+    if checkpoint.facts_of(found)["fingerprint"] != data.fingerprint:
+        raise InputError(
+            f"the images of {data.name} have changed since this trial began: put back those that "
+            "it began with, or set overwrite to true to begin anew"
+        )
+    print(f"Going on from checkpoint {found.name}; {len(record.epochs())} of {trial.epochs} "
+          "epochs are recorded")  # fmt: skip
+    return found
+
+
+def _train(
+    trial: Trial,
+    record: Record,
+    machine: Machine,
+    data: ImageData,
+    start_from: Path | None,
+    clock: "_Clock",
+) -> TrialError | None:
+    """Train what is left of a trial; return what went wrong, None if nothing did."""
+    if len(record.epochs()) == trial.epochs:
+        clock.stop()  # only the result is left to be written
+        return None
     bar = TrialBar(trial)
     try:
         if trial.engine in LAUNCHED:
-            error = _launch(trial, record, machine, data.fingerprint, bar, clock)
+            launch(trial, record, machine, data.fingerprint, start_from, bar.show, clock.stop)
         else:
-            train_rank(trial, record, torch.device(machine.device(trial)), watch=bar.show)
-    except Exception as raised:
-        error = f"{traceback.format_exc()}\n{type(raised).__name__}: {raised}"
+            device = torch.device(machine.device(trial))
+            try:
+                train_rank(trial, record, device, watch=bar.show, start_from=start_from)
+            finally:
+                clock.stop()
+    except TrialError as error:
+        return error
+    except InputError as error:  # the disk is full, for one
+        return TrialError(str(error))
+    except Exception as error:
+        return TrialError(f"{traceback.format_exc()}\n{type(error).__name__}: {error}")
     finally:
-        clock.stop()
         bar.close()
         (record.folder / "progress.json").unlink(missing_ok=True)
-    record.finish(_result(record, trial, machine, data, clock, error))
-    if error:
-        raise TrialError(error)
-    return record
+    return None
 
 
 class TrialBar(tqdm):
@@ -134,95 +180,13 @@ def _notebook_display() -> Any:
     return display({"text/plain": "starting"}, raw=True, display_id=True)
 
 
-def _launch(
-    trial: Trial,
-    record: Record,
-    machine: Machine,
-    fingerprint: str,
-    bar: TrialBar,
-    clock: "_Clock",
-) -> str | None:
-    """Start the ranks through DeepSpeed's launcher and watch them to their end.
-
-    Returns
-    -------
-    str or None
-        What went wrong, with the failing rank's traceback; None if nothing did.
-    """
-    command = [
-        str(Path(sys.executable).parent / "deepspeed"),
-        f"--num_accelerators={trial.processes}",
-        f"--master_port={_free_port()}",
-        "--no_local_rank",
-        "--module",
-        "dsstudy.rank",
-        str(record.folder),
-    ]
-    own = {"DSSTUDY_PARENT": str(os.getpid()), "DSSTUDY_FINGERPRINT": fingerprint}
-    with (record.folder / "launch.log").open("wb") as log:
-        launcher = subprocess.Popen(
-            command,
-            env=rank_environment(trial, machine) | own,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a group of their own, to be ended as one
-        )
-    done = False
-    try:
-        while launcher.poll() is None and not done:
-            time.sleep(0.1)
-            if progress := record.progress():
-                bar.show(progress)
-            # Rank 0 writes the last epoch last: the launcher's own way out takes three seconds.
-            done = len(record.epochs()) == trial.epochs
-    finally:
-        clock.stop()  # while the ranks' CPU time can still be read
-        _end_group(launcher, signal.SIGKILL if done else signal.SIGTERM)
-    if len(record.epochs()) == trial.epochs:
-        return None
-    return _what_went_wrong(record, trial, launcher.returncode)
-
-
-def _end_group(launcher: subprocess.Popen, sign: signal.Signals) -> None:
-    """End the launcher and all its ranks, by force after 3 s, so that none is left behind."""
-    for attempt in (sign, signal.SIGKILL):
-        try:
-            os.killpg(launcher.pid, attempt)
-        except ProcessLookupError:
-            break
-        deadline = time.monotonic() + 3
-        while launcher.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-    launcher.wait()
-
-
-def _what_went_wrong(record: Record, trial: Trial, code: int) -> str:
-    log = record.folder / "launch.log"
-    errors = [json.loads(file.read_text()) for file in record.folder.glob("error-rank*.json")]
-    causes = [error for error in errors if not error["lost_connection"]]
-    if causes:
-        first = min(causes, key=lambda error: error["time"])
-        return (
-            f"{first['traceback']}\nrank {first['rank']} of {trial.processes} failed with "
-            f"{first['error']} (everything the ranks printed: {log})"
-        )
-    silent = sorted(set(range(trial.processes)) - {error["rank"] for error in errors})
-    who = f"rank {silent[0]}" if len(silent) == 1 and errors else "the launcher or a rank"
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-    return (
-        f"{tail}\n{who} was ended from outside, without an error of its own: killed, or stopped "
-        f"by the system for want of memory (launcher's exit code {code}; log: {log})"
-    )
-
-
 def _result(
     record: Record,
     trial: Trial,
     machine: Machine,
     data: ImageData,
     clock: "_Clock",
-    error: str | None,
+    error: TrialError | None,
 ) -> dict[str, Any]:
     epochs = record.epochs()
     accuracies = [epoch["test_accuracy"] for epoch in epochs]
@@ -231,6 +195,9 @@ def _result(
         epoch[loss] is not None for epoch in epochs for loss in ("train_loss", "test_loss")
     )
     status = "failed" if error else "completed" if finite else "diverged"
+    begun = [at for epoch in epochs if (at := epoch["started_at"]) > clock.started_at]
+    # Nobody vouches for the times of the epochs that an earlier attempt recorded.
+    timing = clock.timing if len(begun) == len(epochs) else "shared"
     return {
         "status": status,
         "best_accuracy": max(accuracies, default=None),
@@ -238,9 +205,10 @@ def _result(
         # The first epoch warms up caches and allocators: left out where there are more.
         "seconds_per_epoch": statistics.median(seconds[1:] or seconds) if seconds else None,
         "wall_seconds": clock.seconds,
-        "startup_seconds": epochs[0]["started_at"] - clock.started_at if epochs else None,
-        "timing": clock.timing,
-        "error": error,
+        "startup_seconds": begun[0] - clock.started_at if begun else None,
+        "timing": timing,
+        "error": str(error) if error else None,
+        "interrupted": isinstance(error, InterruptedTrialError),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": environment(machine)
         | {
@@ -262,7 +230,7 @@ class _Clock:
     Attributes
     ----------
     seconds : float
-        From the beginning to the first `stop`.
+        From the beginning to `stop`, which is called while the ranks still live.
     timing : str
         ``exclusive`` if other processes left the CPU to the trial meanwhile, else ``shared``.
     """
@@ -271,13 +239,12 @@ class _Clock:
         self.started_at = time.time()
         self._began = time.perf_counter()
         self._others = self._cpu_seconds_of_others()
-        self.seconds, self.timing = 0.0, ""
+        self.seconds, self.timing = 0.0, "shared"
 
     def stop(self) -> None:
-        if not self.timing:
-            self.seconds = time.perf_counter() - self._began
-            used = self._cpu_seconds_of_others() - self._others
-            self.timing = "exclusive" if used < SHARED_CORES * self.seconds else "shared"
+        self.seconds = time.perf_counter() - self._began
+        used = self._cpu_seconds_of_others() - self._others
+        self.timing = "exclusive" if used < SHARED_CORES * self.seconds else "shared"
 
     @staticmethod
     def _cpu_seconds_of_others() -> float:
@@ -286,9 +253,3 @@ class _Clock:
             with contextlib.suppress(psutil.NoSuchProcess):
                 own += sum(child.cpu_times()[:4])
         return everyone.user + everyone.system + everyone.nice - own
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

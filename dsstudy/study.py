@@ -1,17 +1,22 @@
-"""A study: a YAML file of defaults and a matrix, which expands to trials."""
+"""A study: a YAML file of defaults and a matrix, or several, which expands to trials."""
 
 import itertools
+import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
+from dsstudy.errors import InputError, one_line, shown
+from dsstudy.reading import naming, read_object
+from dsstudy.studyfile import Lines, read_yaml
+from dsstudy.trial import Trial, project_root
 
-from dsstudy.trial import InputError, Trial, project_root
-
-KEYS = ("defaults", "matrix", "overrides")
+MOST_TRIALS = 100_000
+"""So many a study may have: more would run for years, and are a slip of the matrix."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,42 @@ class Study:
         return root.absolute() / self.name
 
 
+def results_folder() -> Path:
+    """Return where the committed results of all studies lie."""
+    return project_root() / "book" / "results"
+
+
 def published_folder(study: str) -> Path:
     """Return where a study's committed results lie."""
-    return project_root() / "book" / "results" / study
+    check_name(study)
+    return results_folder() / study
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of a study or a trial that would not be one folder below another.
+
+    Raises
+    ------
+    InputError
+        It holds slashes, line breaks or the like, is too long, or begins with a dot.
+    """
+    if not re.fullmatch(r"\w[\w .+-]*", name) or len(name.encode()) > 120:
+        raise InputError(
+            f"{shown(name)} cannot be the name of a study or a trial: use letters, digits, spaces "
+            "and _ . + -, a letter or digit first, 120 bytes at most"
+        )
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """Return a study's ``study.json``: name, file, overrides, trials, cells; or nothing."""
+    file = folder / "study.json"
+    content = read_object(file)
+    if content is None:
+        return {}
+    with naming(file):  # another machine may have written it, and its names become folders
+        for name in (content["study"], *content.get("trials", ())):
+            check_name(name)
+    return content
 
 
 def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> Study:
@@ -52,8 +90,9 @@ def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> 
 
     A file has three parts. ``defaults`` holds trial parameters. ``matrix`` holds axes, every
     combination of which is one trial: an axis is a list of values of a parameter, or, under a
-    name of its own, labels each with the parameters that it stands for. ``overrides`` is a list
-    of ``when`` (axis or parameter: a value, or several) and ``set`` (parameters); later ones win.
+    name of its own, labels each with the parameters that it stands for. A list of matrices gives
+    the trials of one after the other. ``overrides`` is a list of ``when`` (axis or parameter: a
+    value, or several) and ``set`` (parameters); later ones win.
 
     Parameters
     ----------
@@ -67,150 +106,154 @@ def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> 
     InputError
         In one sentence, with the file, the line and the key.
     """
-    file = Path(file)
-    content = _read(file)
-    study = Study(file.stem, file, [], dict(overrides or {}))
-    for combination in itertools.product(*_axes(file, content)):
-        trial = _trial(study, content, combination)
-        twin = [other for other in study.trials if other.name == trial.name]
-        if twin:
-            raise InputError(
-                f"{file}: two combinations of the matrix are the same trial, {trial.name}: let "
-                "every axis change something, or drop one (also when --set fixes an axis)"
-            )
-        study.trials.append(trial)
+    study = _empty(file, overrides)
+    study.trials.extend(expand(file, overrides))
     return study
 
 
-def select(trials: Sequence[Trial], conditions: Mapping[str, str]) -> list[Trial]:
+def expand(file: str | Path, overrides: Mapping[str, str] | None = None) -> Iterator[Trial]:
+    """Yield the trials that `load_study` lists, one by one, and raise as it does."""
+    study = _empty(file, overrides)
+    content, folder, where = read_yaml(study.file), study.folder, one_line(study.file)
+    names: set[str] = set()
+    for combination in _combinations(where, content):
+        trial = _trial(study, content, combination)
+        name = trial.name
+        if name in names:
+            raise InputError(
+                f"{where}: two combinations of the matrix are the same trial, {name}: let "
+                "every axis change something, or drop one (also when --set fixes an axis)"
+            )
+        names.add(name)
+        yield trial.model_copy(update={"output_dir": str(folder / name)})
+
+
+def select(trials: Iterable[Trial], conditions: Mapping[str, str]) -> list[Trial]:
     """Return the trials that meet all conditions, each a parameter (or ``setting``, ``name``)."""
+    return list(selected(trials, conditions))
+
+
+def selected(trials: Iterable[Trial], conditions: Mapping[str, str]) -> Iterator[Trial]:
+    """Yield the trials that `select` lists, one by one, and raise as it does: at the end."""
     known = {*Trial.model_fields, "setting", "name"}
     for name in conditions:
         if name not in known:
             raise InputError(f"{name} is not a parameter of a trial, so --only cannot select by it")
-    chosen = [
-        trial
-        for trial in trials
-        if all(str(getattr(trial, name)) == value for name, value in conditions.items())
-    ]
-    if not chosen:
+    of = found = 0
+    for trial in trials:
+        of += 1
+        if all(str(getattr(trial, name)) == value for name, value in conditions.items()):
+            found += 1
+            yield trial
+    if not found:
         wanted = ",".join(f"{name}={value}" for name, value in conditions.items())
-        raise InputError(f"--only {wanted} selects none of the {len(trials)} trials of the study")
-    return chosen
+        raise InputError(f"--only {wanted} selects none of the {of} trials of the study")
 
 
-class _Lines(dict):
-    """A mapping read from YAML that knows the line of each of its keys."""
+def _empty(file: str | Path, overrides: Mapping[str, str] | None) -> Study:
+    file = Path(file)
+    with naming(file):
+        check_name(file.stem)
+    return Study(file.stem, file, [], dict(overrides or {}))
 
-    lines: dict[str, int]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, with line numbers, refusing a key that stands twice."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> _Lines:
-    mapping = _Lines()
-    mapping.lines = {}
-    for key_node, value_node in node.value:
-        key, line = loader.construct_object(key_node), key_node.start_mark.line + 1
-        if key in mapping:
-            raise InputError(f"{node.start_mark.name}:{line}: {key} stands here a second time")
-        mapping[key] = loader.construct_object(value_node, deep=True)
-        mapping.lines[key] = line
-    return mapping
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 _Parameters = dict[str, tuple[Any, int]]  # of each: its value, and the line that it came from
+_SCALARS = (str, int, float, bytes, date, type(None))  # what YAML has besides lists and mappings
 
 
-def _read(file: Path) -> _Lines:
-    try:
-        with file.open(encoding="utf-8") as stream:
-            content = yaml.load(stream, _Loader)
-    except OSError as error:
+def _combinations(file: str, content: Lines) -> Iterator[Sequence[Any]]:
+    """Yield every combination of every matrix, in the file's order."""
+    given = content["matrix"]
+    matrices = [_axes(file, matrix) for matrix in (given if isinstance(given, list) else [given])]
+    if sum(math.prod(map(len, axes)) for axes in matrices) > MOST_TRIALS:
         raise InputError(
-            f"{file} cannot be read ({error.strerror}): give a study file, as parameters/demo.yaml"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file} is not YAML: {reason}") from None
-    if not isinstance(content, _Lines):
-        raise InputError(f"{file} holds no study: it needs the keys {', '.join(KEYS)}")
-    for key in content:
-        if key not in KEYS:
-            raise InputError(
-                f"{file}:{content.lines[key]}: {key} is not a part of a study: use "
-                f"{', '.join(KEYS)}"
-            )
-    if not content.get("matrix"):
-        raise InputError(f"{file} has no matrix: list what varies, for example engine: [normal]")
-    for key, kind in (("defaults", _Lines), ("matrix", _Lines), ("overrides", list)):
-        if not isinstance(content.get(key) or kind(), kind):
-            what = "a list of when and set" if kind is list else "names with values"
-            raise InputError(f"{file}:{content.lines[key]}: {key} must hold {what}")
-    return content
+            f"{file} has more than {MOST_TRIALS:,} combinations: shorten the lists in its matrix"
+        )
+    for axes in matrices:
+        yield from itertools.product(*axes)
 
 
-def _axes(file: Path, content: _Lines) -> list[list[tuple[str, Any, _Parameters]]]:
+def _axes(file: str, matrix: Lines) -> list[list[tuple[str, Any, _Parameters]]]:
     """Return for every axis its points: axis, label, and the parameters that it stands for."""
     axes = []
-    for axis, values in content["matrix"].items():
-        line = content["matrix"].lines[axis]
-        if isinstance(values, _Lines) and all(isinstance(v, _Lines) for v in values.values()):
-            points = [(axis, label, _with_lines(some)) for label, some in values.items()]
-        elif isinstance(values, list) and values:
-            points = [(axis, value, {axis: (value, line)}) for value in values]
+    for axis, values in matrix.items():
+        line = matrix.lines[axis]
+        if isinstance(values, Lines) and all(isinstance(v, Lines) for v in values.values()):
+            points = [(axis, label, _given(file, some)) for label, some in values.items()]
+        elif isinstance(values, list):
+            points = [(axis, value, _single(file, line, axis, value)) for value in values]
         else:
+            points = []
+        if not points:
             raise InputError(
-                f"{file}:{line}: {axis} must be a list of values, or labels each with parameters"
+                f"{file}:{line}: {shown(axis)} must be a list of values, or labels each with "
+                "parameters"
             )
         axes.append(points)
     return axes
 
 
-def _with_lines(mapping: _Lines) -> _Parameters:
-    return {name: (value, mapping.lines[name]) for name, value in mapping.items()}
+def _given(file: str, mapping: Lines) -> _Parameters:
+    found: _Parameters = {}
+    for name, value in mapping.items():
+        found |= _single(file, mapping.lines[name], name, value)
+    return found
 
 
-def _trial(study: Study, content: _Lines, combination: Sequence[Any]) -> Trial:
-    parameters = _with_lines(content.get("defaults") or _EMPTY)
+def _single(file: str, line: int, name: Any, value: Any) -> _Parameters:
+    """Return one parameter, refusing a list, which might hold itself or never end when compared."""
+    if not isinstance(name, str):
+        raise InputError(f"{file}:{line}: {shown(name)} is not a parameter of a trial")
+    if not isinstance(value, _SCALARS):
+        raise InputError(f"{file}:{line}: {shown(name)} must be a single value, not {shown(value)}")
+    return {name: (value, line)}
+
+
+def _trial(study: Study, content: Lines, combination: Sequence[Any]) -> Trial:
+    file = one_line(study.file)
+    parameters = _given(file, content.get("defaults") or Lines())
     labels = {}
     for axis, label, some in combination:
         labels[axis] = label
         parameters |= some
     for override in content.get("overrides") or []:
-        if not isinstance(override, _Lines) or set(override) != {"when", "set"}:
+        if not _is_rule(override):
             line = content.lines["overrides"]
-            raise InputError(f"{study.file}:{line}: each of overrides needs a when and a set")
-        if _applies(study.file, override["when"], labels, parameters):
-            parameters |= _with_lines(override["set"])
+            raise InputError(
+                f"{file}:{line}: each of overrides needs a when and a set, both names with values"
+            )
+        if _applies(file, override["when"], labels, parameters):
+            parameters |= _given(file, override["set"])
     values = {name: value for name, (value, _) in parameters.items()} | study.overrides
     try:
-        trial = Trial(**values)
+        return Trial(**values)
     except InputError as error:
         name = str(error).partition("=")[0].partition(" ")[0]
         if name in study.overrides:
             raise InputError(f"--set: {error}") from None
         line = parameters.get(name, (None, content.lines["matrix"]))[1]
-        raise InputError(f"{study.file}:{line}: {error}") from None
-    return trial.model_copy(update={"output_dir": str(study.folder / trial.name)})
+        raise InputError(f"{file}:{line}: {error}") from None
 
 
-_EMPTY = _Lines()
-_EMPTY.lines = {}
+def _is_rule(override: Any) -> bool:
+    return (
+        isinstance(override, Lines)
+        and set(override) == {"when", "set"}
+        and all(isinstance(part, Lines) for part in override.values())
+    )
 
 
-def _applies(file: Path, when: _Lines, labels: Mapping[str, Any], parameters: _Parameters) -> bool:
+def _applies(file: str, when: Lines, labels: Mapping[str, Any], parameters: _Parameters) -> bool:
     known = {**{name: value for name, (value, _) in parameters.items()}, **labels}
     for name, wanted in when.items():
         if name not in known and name not in Trial.model_fields:
             raise InputError(
-                f"{file}:{when.lines[name]}: {name} is neither an axis nor a parameter of a trial"
+                f"{file}:{when.lines[name]}: {shown(name)} is neither an axis nor a parameter of "
+                "a trial"
             )
         allowed = wanted if isinstance(wanted, list) else [wanted]
+        for value in allowed:
+            _single(file, when.lines[name], shown(name), value)
         if known.get(name) not in allowed:
             return False
     return True

@@ -1,33 +1,48 @@
 """A trial: the validated, immutable parameters of one training run. Pure data, no torch."""
 
 import difflib
+import functools
 import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dsstudy.errors import InputError, shown
 
 ARCHITECTURES = ("lenet", "alexnet", "vgg11_bn", "resnet18", "densenet121", "squeezenet1_0", "vit")
 """The paper's seven rows, in its order; the model names that stand for themselves."""
 
-PLACES = ("data_dir", "output_dir", "overwrite", "device")
-"""Parameters that say where a trial runs, not what it is: no part of its identity."""
+PLACES = (
+    "data_dir",
+    "output_dir",
+    "overwrite",
+    "device",
+    "checkpoint_steps",
+    "keep_checkpoint",
+    "watchdog_seconds",
+)
+"""Parameters that say where and how safely a trial runs, not what it is: not in its identity."""
 
+SWITCHES = ("overwrite", "cycle_momentum", "keep_checkpoint")
+"""Parameters that are true or false."""
 
-Count = Annotated[int, Field(ge=1)]
+TEXTS = ("model", "architecture", "data_dir", "output_dir")
+"""Parameters that are free text, which may look like a number and is none."""
+
+_COUNT = "a whole number, 1 or more (a billion at most)"
+_PATH = r"^[^\x00-\x1f\x7f]+$"
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class InputError(ValueError):
-    """A user's mistake, told in one sentence: parameter, value, what is allowed, what to do."""
-
-    def _render_traceback_(self) -> list[str]:
-        # IPython asks an exception for its own rendering: a notebook shows the sentence alone.
-        return [f"{type(self).__name__}: {self}"]
+Decay = Annotated[float, Field(ge=0, le=1e6)]
+# -0.0 and 0.0 are equal, and so are trials with either: adding 0.0 gives them one name.
+Fraction = Annotated[float, Field(ge=0, lt=1), AfterValidator(lambda number: number + 0.0)]
 
 
 def _parameter(default: Any, allowed: str, meaning: str, **limits: Any) -> Any:
@@ -52,13 +67,15 @@ class Trial(BaseModel):
         "lenet",
         f"{', '.join(ARCHITECTURES)}, timm/<name> or torchvision/<name>",
         "the network to train",
-        pattern=rf"^({'|'.join(ARCHITECTURES)}|(timm|torchvision)/[\w.\-]+)$",
+        pattern=rf"^({'|'.join(ARCHITECTURES)}|(timm|torchvision)/[A-Za-z0-9_.\-]{{1,88}})$",
+        strict=True,
     )
     architecture: str = _parameter(
         "auto",
         "a short name of letters, digits and _ . - /",
         "the paper's row that the model stands for (auto: the model itself)",
         pattern=r"^\w[\w./\-]{0,99}$",
+        strict=True,
     )
     engine: Literal["normal", "deepspeed", "ddp"] = _parameter(
         "normal", "normal, deepspeed or ddp", "how the model is trained"
@@ -70,40 +87,30 @@ class Trial(BaseModel):
     precision: Literal["fp32", "fp16", "bf16"] = _parameter(
         "fp32", "fp32, fp16 or bf16", "the floating-point type of the arithmetic"
     )
-    processes: Count = _parameter(
-        1, "a whole number, 1 or more", "training processes (ranks), one GPU each"
-    )
+    processes: Count = _parameter(1, _COUNT, "training processes (ranks), one GPU each")
     zero_stage: int = _parameter(
         0, "0, 1, 2 or 3", "DeepSpeed's ZeRO stage: what the ranks share out", ge=0, le=3
     )
-    epochs: Count = _parameter(3, "a whole number, 1 or more", "passes over the training images")
-    batch_size: Count = _parameter(
-        16, "a whole number, 1 or more", "images per step, over all processes (global)"
-    )
+    epochs: Count = _parameter(3, _COUNT, "passes over the training images")
+    batch_size: Count = _parameter(16, _COUNT, "images per step, over all processes (global)")
     learning_rate: Positive = _parameter(
         1e-3, "a number above 0", "the base, and with a scheduler the highest"
     )
-    momentum: float = _parameter(
-        0.9, "a number from 0 to below 1", "of SGD, and where its cycle begins", ge=0, lt=1
+    momentum: Fraction = _parameter(
+        0.9, "a number from 0 to below 1", "of SGD, and where its cycle begins"
     )
-    beta1: float = _parameter(
-        0.9, "a number from 0 to below 1", "Adam's decay of the mean", ge=0, lt=1
+    beta1: Fraction = _parameter(0.9, "a number from 0 to below 1", "Adam's decay of the mean")
+    beta2: Fraction = _parameter(
+        0.999, "a number from 0 to below 1", "Adam's decay of the variance"
     )
-    beta2: float = _parameter(
-        0.999, "a number from 0 to below 1", "Adam's decay of the variance", ge=0, lt=1
-    )
-    weight_decay: float = _parameter(
-        0.0, "a number, 0 or more", "L2 penalty added to the gradient", ge=0, le=1e6
+    weight_decay: Decay = _parameter(
+        0.0, "a number, 0 or more (a million at most)", "L2 penalty added to the gradient"
     )
     gradient_clipping: Literal["none"] | Positive = _parameter(
         "none", "none or a number above 0", "largest norm of the whole gradient"
     )
-    warmup_steps: Count = _parameter(
-        1000, "a whole number, 1 or more", "steps of the logarithmic warm-up"
-    )
-    cycle_steps: Count = _parameter(
-        2000, "a whole number, 1 or more", "steps of half a cycle of CyclicLR"
-    )
+    warmup_steps: Count = _parameter(1000, _COUNT, "steps of the logarithmic warm-up")
+    cycle_steps: Count = _parameter(2000, _COUNT, "steps of half a cycle of CyclicLR")
     cycle_momentum: bool = _parameter(
         "auto", "true, false or auto", "CyclicLR cycles momentum too (auto: with sgd)"
     )
@@ -111,13 +118,14 @@ class Trial(BaseModel):
         "synthetic", "cifar10, cifar100, imagefolder or synthetic", "the images"
     )
     data_dir: str = _parameter(
-        "none", "a folder, or none", "the data set's folder, taken from $DSSTUDY_DATA (data/)"
-    )
+        "none", "a folder, or none", "the data set's folder, taken from $DSSTUDY_DATA (data/)",
+        pattern=_PATH, strict=True,
+    )  # fmt: skip
     train_images: Literal["all"] | Count = _parameter(
-        "all", "all or a whole number, 1 or more", "training images, balanced over classes"
+        "all", f"all or {_COUNT}", "training images, balanced over classes"
     )
     test_images: Literal["all"] | Count = _parameter(
-        "all", "all or a whole number, 1 or more", "test images, balanced over classes"
+        "all", f"all or {_COUNT}", "test images, balanced over classes"
     )
     image_size: int = _parameter(
         "auto", "a whole number of pixels from 8 to 1024, or auto", "side of the square input"
@@ -131,13 +139,24 @@ class Trial(BaseModel):
         "auto", "auto, cpu or cuda", "where to train (auto: a GPU if there is one)"
     )
     output_dir: str = _parameter(
-        "none", "a folder, or none", "the trial's own folder (none: runs/trials/<trial name>)"
-    )
+        "none", "a folder, or none", "the trial's own folder (none: runs/trials/<trial name>)",
+        pattern=_PATH, strict=True,
+    )  # fmt: skip
     overwrite: bool = _parameter(
         False, "true or false", "train again although output_dir holds a record"
     )
 
-    def __init__(self, **parameters: Any) -> None:
+    checkpoint_steps: Literal["none"] | Count = _parameter(
+        "none", f"none or {_COUNT}", "steps between checkpoints (none: each epoch)"
+    )
+    keep_checkpoint: bool = _parameter(
+        True, "true or false", "keep the last checkpoint, with the weights, of a finished trial"
+    )
+    watchdog_seconds: Literal["none"] | Count = _parameter(
+        600, f"none or seconds, {_COUNT}", "silence after which ranks are ended"
+    )
+
+    def __init__(self, /, **parameters: Any) -> None:
         try:
             super().__init__(**parameters)
         except ValidationError as error:
@@ -146,10 +165,7 @@ class Trial(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _replace_auto(cls, given: dict[str, Any]) -> dict[str, Any]:
-        values = {
-            name: given.get(name, field.default)
-            for name, field in cls.model_fields.items()
-        } | given  # fmt: skip
+        values = _unset() | given
         automatic = {
             "architecture": values["model"],
             "image_size": 32 if values["model"] == "lenet" else 224,
@@ -159,10 +175,10 @@ class Trial(BaseModel):
             if values[name] == "auto":
                 values[name] = value
         for name, value in values.items():
-            # Python takes True for 1; a user who writes epochs=True has slipped a line.
-            if isinstance(value, bool) and name not in ("overwrite", "cycle_momentum"):
+            # pydantic takes True and b"1" for 1; who writes epochs=True has slipped a line.
+            if isinstance(value, bool | bytes) and name not in (*TEXTS, *SWITCHES):
                 values[name] = str(value)
-            elif isinstance(value, os.PathLike):
+            elif hasattr(value, "__fspath__"):  # os.PathLike would be asked thirty times a trial
                 values[name] = os.fspath(value)
         return values
 
@@ -237,14 +253,15 @@ class Trial(BaseModel):
         The hash goes over the parameters that differ from their defaults, so that a parameter
         which a later version adds leaves older names as they are.
         """
-        defaults = Trial(model=self.model, optimizer=self.optimizer).model_dump()
-        identity = {
+        default = defaults(self.model, self.optimizer)
+        identity = {"model": self.model, "optimizer": self.optimizer} | {
             name: value
-            for name, value in self.model_dump(exclude=set(PLACES)).items()
-            if name in ("model", "optimizer") or value != defaults[name]
+            for name, value in vars(self).items()
+            if value != default[name] and name not in PLACES
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-        parts = (self.model, self.engine, self.optimizer, self.scheduler, f"seed{self.seed}")
+        # Only a model's name may be long, and a file system's limit is 255 bytes.
+        parts = (self.model[:74], self.engine, self.optimizer, self.scheduler, f"seed{self.seed}")
         words = re.sub(r"[^\w.\-]+", "_", "-".join(part for part in parts if part != "none"))
         return f"{words}-{digest}"
 
@@ -254,13 +271,14 @@ class Trial(BaseModel):
         if self.output_dir == "none":
             root = Path(os.environ.get("DSSTUDY_RUNS") or project_root() / "runs")
             return root.absolute() / "trials" / self.name
-        return Path(self.output_dir).expanduser().absolute()
+        return _expanded("output_dir", self.output_dir).absolute()
 
     @property
     def data_folder(self) -> Path:
         """`data_dir`, taken relative to ``$DSSTUDY_DATA`` (default: ``data/`` in the project)."""
         root = Path(os.environ.get("DSSTUDY_DATA") or project_root() / "data")
-        return (root if self.data_dir == "none" else root / self.data_dir).expanduser().absolute()
+        given = Path() if self.data_dir == "none" else _expanded("data_dir", self.data_dir)
+        return (root.expanduser() / given).absolute()
 
     def describe(self) -> str:
         """Say in one sentence what the trial does."""
@@ -274,10 +292,31 @@ class Trial(BaseModel):
         )
 
 
+@functools.cache
+def _unset() -> dict[str, Any]:
+    """Return the parameters of a trial that sets none, ``auto`` as it stands."""
+    return {name: field.default for name, field in Trial.model_fields.items()}
+
+
+@functools.cache
+def defaults(model: str, optimizer: str) -> Mapping[str, Any]:
+    """Return all parameters of a trial that sets these two alone, on which ``auto`` depends."""
+    return MappingProxyType(Trial(model=model, optimizer=optimizer).model_dump())
+
+
 def project_root() -> Path:
     """Return the project's folder, or the current one where the library was installed alone."""
     root = Path(__file__).resolve().parents[1]
     return root if (root / "notebooks" / "trial.ipynb").exists() else Path.cwd()
+
+
+def _expanded(name: str, folder: str) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{name}={shown(folder)} names no user of this machine: set {name} to another folder"
+        ) from None
 
 
 def _sentence(error: ValidationError) -> str:
@@ -288,11 +327,13 @@ def _sentence(error: ValidationError) -> str:
     name = str(first["loc"][0])
     field = Trial.model_fields.get(name)
     if field is None:
-        return f"{name} is not a parameter of a trial: {_hint(name, list(Trial.model_fields))}"
+        hint = _hint(name, list(Trial.model_fields))
+        return f"{shown(name)} is not a parameter of a trial: {hint}"
     assert isinstance(field.json_schema_extra, dict)
     allowed = str(field.json_schema_extra["allowed"])
-    value = "no value" if first["input"] is None else first["input"]
-    return f"{name}={value} is not allowed: set {name} to {allowed}"
+    if name in TEXTS and isinstance(first["input"], int | float):
+        allowed += " (as text: in quotes, or with papermill's -r in place of -p)"
+    return f"{name}={shown(first['input'])} is not allowed: set {name} to {allowed}"
 
 
 def _hint(name: str, known: list[str]) -> str:

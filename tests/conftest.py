@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import sync_playwright
+from site_checks import CHROMIUM, watch
 
 from dsstudy.data import load_data
 from dsstudy.trial import Trial
@@ -34,3 +36,23 @@ def image_folder(tmp_path_factory) -> Path:
             for index in np.flatnonzero(labels == label)[: count // 2]:
                 Image.fromarray(images[index].transpose(1, 2, 0)).save(folder / f"{index}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def browser():
+    assert CHROMIUM, "install Chromium (Debian: apt install chromium)"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """Return a page that notes errors, and requests that leave this machine."""
+    page = watch(browser.new_page(), address)
+    yield page
+    page.close()

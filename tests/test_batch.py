@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 import dsstudy
 from dsstudy import analysis, batch
+from dsstudy.lock import holder
 from dsstudy.record import Record
 from dsstudy.study import load_study
 
@@ -52,7 +52,7 @@ def test_a_study_is_killed_resumed_and_read(study):
     runner.wait()
     trained = (first.folder / "result.json").read_bytes()
     deadline = time.monotonic() + 10
-    while psutil.pid_exists(second.progress()["pid"]) and time.monotonic() < deadline:
+    while holder(second.folder) and time.monotonic() < deadline:
         time.sleep(0.1)
 
     states = batch.study_states(study.folder)

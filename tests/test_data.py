@@ -100,7 +100,11 @@ def test_damaged_or_missing_images_are_named(image_folder, tmp_path):
         load_data(folder_trial(copy))
     (copy / "test" / "disc" / "broken.jpg").unlink()
     (copy / "test" / "cat").mkdir()
-    with pytest.raises(InputError, match="test/cat but no train/cat"):
+    with pytest.raises(InputError, match="no images in train/cat: give both splits"):
+        load_data(folder_trial(copy))
+    (copy / "test" / "cat").rmdir()
+    shutil.rmtree(copy / "test" / "square")  # the archive's last folder, say
+    with pytest.raises(InputError, match="no images in test/square: give both splits"):
         load_data(folder_trial(copy))
     shutil.rmtree(copy / "test")
     with pytest.raises(InputError, match="has no folder test"):

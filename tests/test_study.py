@@ -10,6 +10,7 @@ from dsstudy.study import load_study, select
 from dsstudy.trial import ARCHITECTURES, InputError
 
 PARAMETERS = Path(__file__).parents[1] / "parameters"
+QUICK = ("lenet", "squeezenet1_0")  # with more seeds in the study small
 
 
 def study_file(tmp_path, text: str) -> Path:
@@ -30,7 +31,9 @@ def test_every_study_of_the_paper_has_its_42_combinations(file):
         for engine in ("normal", "deepspeed")
         for setting in ("SGD", "SGD+S", "Adam+S")
     }
-    assert set(combinations.values()) == {1}
+    seeds = {cell: 3 if file.stem == "small" and cell[0] in QUICK else 1 for cell in combinations}
+    assert combinations == seeds
+    assert [trial.seed for trial in trials[:42]] == [0] * 42  # one whole study first
     schedulers = {(t.engine, t.setting): t.scheduler for t in trials}
     assert schedulers["deepspeed", "SGD+S"] == schedulers["deepspeed", "Adam+S"] == "warmup"
     assert schedulers["normal", "SGD+S"] == schedulers["normal", "Adam+S"] == "cyclic"
@@ -67,6 +70,9 @@ matrix:
         (MINIMAL + "  engine: [deepspeed]\n", ":6: engine stands here a second time"),
         (MINIMAL + "overrides:\n- when: {engine: normal}\n", ":6: each of overrides needs"),
         (MINIMAL + "overrides:\n- {when: {engin: x}, set: {seed: 3}}\n", ":7: engin is neither"),
+        ("matrix: [{seed: [0]}, 3]\n", ":1: matrix must hold names with values"),
+        ("matrix:\n- seed: [0]\n- seed: 1\n", ":3: seed must be a list of values"),
+        ("matrix:\n- seed: [0]\n- seed: [1, 0]\n", "the same trial"),
         ("- a\n- b\n", "holds no study"),
         ("a: [1\n", "is not YAML"),
         ("!!python/object/apply:os.system ['true']", "is not YAML"),
@@ -96,6 +102,25 @@ overrides:
     )
     found = [(t.gradient_clipping, t.seed, t.momentum) for t in load_study(file).trials]
     assert found == [(1.0, 0, 0.9), (1.0, 1, 0.0), ("none", 0, 0.9), ("none", 1, 0.9)]
+
+
+def test_matrices_follow_one_another(tmp_path):
+    file = study_file(
+        tmp_path,
+        """
+matrix:
+- {seed: [0], engine: [normal, deepspeed], momentum: &momenta [0, 0.5]}
+- {seed: [1, 2], momentum: *momenta}
+overrides:
+- {when: {seed: 2}, set: {epochs: 9}}
+""",
+    )
+    found = [(t.seed, t.engine, t.momentum, t.epochs) for t in load_study(file).trials]
+    assert found == [
+        (0, "normal", 0, 3), (0, "normal", 0.5, 3), (0, "deepspeed", 0, 3),
+        (0, "deepspeed", 0.5, 3), (1, "normal", 0, 3), (1, "normal", 0.5, 3),
+        (2, "normal", 0, 9), (2, "normal", 0.5, 9),
+    ]  # fmt: skip
 
 
 def test_set_wins_and_is_kept(tmp_path):
@@ -131,6 +156,14 @@ def test_commands_are_papermills(tmp_path):
     assert len(commands) == 2
     assert commands[1].startswith("papermill notebooks/trial.ipynb ")
     assert " -p seed 1 " in commands[1]
+
+
+def test_no_trial_is_listed_of_a_study_with_a_mistake_in_its_last(tmp_path):
+    file = study_file(tmp_path, "matrix: {seed: [0, 1, -1]}")
+    listed = CliRunner().invoke(main, ["trials", str(file)])
+    assert listed.exit_code == 1
+    assert listed.output.startswith("Error: ")
+    assert "seed=-1 is not allowed" in listed.output
 
 
 def test_command_line_mistakes_end_in_one_sentence(tmp_path):

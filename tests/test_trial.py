@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from dsstudy.trial import InputError, Trial
@@ -23,6 +25,15 @@ from dsstudy.trial import InputError, Trial
         ({"dataset": "imagefolder"}, "set data_dir to a folder"),
         ({"optimizer": ["sgd"]}, "set optimizer to sgd or adam"),
         ({"architecture": "../../etc"}, "architecture=../../etc is not allowed"),
+        ({"epochs": 10**5000}, "epochs=a number too long to show is not allowed"),
+        ({"model": b"lenet"}, "model=b'lenet' is not allowed"),
+        ({"model": "timm/" + 90 * "x"}, "is not allowed: set model to"),
+        ({"data_dir": True}, "data_dir=True is not allowed"),
+        ({"data_dir": 2026}, "set data_dir to a folder, or none (as text: in quotes"),
+        ({"data_dir": "a\0b"}, r"data_dir='a\x00b' is not allowed"),
+        ({"output_dir": ""}, "output_dir='' is not allowed"),
+        ({"self": 1}, "self is not a parameter of a trial"),
+        ({"a\nb": 1}, r"'a\nb' is not a parameter of a trial"),
     ],
 )
 def test_bad_input_gets_one_sentence(parameters, sentence):
@@ -48,6 +59,7 @@ def test_numbers_may_be_written_as_text():
 def test_name_changes_with_science_and_with_nothing_else():
     base = Trial()
     assert Trial(output_dir="/x", overwrite=True, device="cpu", data_dir="y").name == base.name
+    assert Trial(momentum=-0.0).name == Trial(momentum=0.0).name
     for changed in ({"seed": 1}, {"momentum": 0.0}, {"image_size": 28}, {"train_images": 100}):
         assert Trial(**changed).name != base.name
     # Spelling out a default, or what auto stands for, changes nothing: nor would a parameter
@@ -86,3 +98,7 @@ def test_data_folder_is_relative_to_the_data_root(monkeypatch, tmp_path):
     assert Trial(data_dir="a/b").data_folder == tmp_path / "a/b"
     assert Trial().data_folder == tmp_path
     assert str(Trial(data_dir="/elsewhere").data_folder) == "/elsewhere"
+    assert Trial(data_dir="~/data").data_folder == Path.home() / "data"
+    for name, folder in (("data_dir", "data_folder"), ("output_dir", "folder")):
+        with pytest.raises(InputError, match=f"{name}=~nobody0 names no user"):
+            getattr(Trial(**{name: "~nobody0"}), folder)

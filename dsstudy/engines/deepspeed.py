@@ -1,10 +1,16 @@
 """Engine ``deepspeed``: the same training, handed to DeepSpeed; one process (rank) a GPU."""
 
+import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import deepspeed
+import torch
+import torch.distributed as dist
 import torch.nn.functional as F
+from deepspeed.accelerator import get_accelerator
+from deepspeed.ops.adam import FusedAdam
 from torch import nn
 
 from dsstudy.optim import cyclic
@@ -18,6 +24,7 @@ LONGEST_WAIT = timedelta(hours=6)
 def train(trial: Trial, model: nn.Module, session: Session) -> None:
     """Train a model with DeepSpeed's engine, which owns optimizer, scheduler and precision."""
     deepspeed.init_distributed(timeout=LONGEST_WAIT)
+    give_shared_memory_back(session.rank)
     engine, *_ = deepspeed.initialize(
         model=model,
         model_parameters=[p for p in model.parameters() if p.requires_grad],
@@ -25,6 +32,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
         config=config(trial),
     )
     go_on_at_smallest_loss_scale(engine)
+    session.resume(DeepSpeedState(engine))
 
     for epoch in session.epochs():
         engine.train()
@@ -37,6 +45,50 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
 
         session.skipped_steps = engine.skipped_steps
         session.end_epoch(epoch, engine, together=trial.zero_stage == 3)
+
+
+class DeepSpeedState:
+    """What DeepSpeed's engine holds, saved and loaded by its own means, whatever the ZeRO stage.
+
+    References
+    ----------
+    https://deepspeed.readthedocs.io/en/latest/model-checkpointing.html
+    """
+
+    TAG = "deepspeed"
+
+    def __init__(self, engine: deepspeed.DeepSpeedEngine):
+        self.engine = engine
+
+    def save(self, folder: Path) -> None:
+        """Write weights, optimizer, scheduler and loss scaler; each rank its part of them."""
+        self.engine.save_checkpoint(str(folder), tag=self.TAG, save_latest=False)
+
+    def load(self, folder: Path) -> None:
+        """Load them. DeepSpeed unpickles: see `dsstudy.checkpoint` on whom to trust."""
+        self.engine.load_checkpoint(str(folder), tag=self.TAG)
+        repeat_powers_of_beta(self.engine.optimizer)
+
+
+def repeat_powers_of_beta(optimizer: Any) -> None:
+    """Bring DeepSpeed's Adam for CPUs to where it was, including what its state leaves out.
+
+    Its C++ op keeps the powers of beta for the bias correction to itself, multiplied up step by
+    step; after loading it would compute them anew by ``pow``, which rounds otherwise, and the loss
+    would differ in its seventh digit. So it is taken through the same steps, over a single zero.
+
+    Source: ``Adam_Optimizer::IncrementStep`` in DeepSpeed's ``csrc/includes/cpu_adam.h``.
+    """
+    adam = getattr(optimizer, "optimizer", optimizer)  # ZeRO wraps it
+    if get_accelerator().device_name() != "cpu" or not isinstance(adam, FusedAdam):
+        return
+    group = adam.param_groups[0]
+    zeros = [[torch.zeros(1)] for _ in ("gradient", "weight", "mean", "variance")]
+    for step in range(1, 1 + max(state["step"] for state in adam.state.values())):
+        adam.multi_tensor_adam(
+            1, adam._dummy_overflow_buf, zeros, group["lr"], *group["betas"], group["eps"], step,
+            adam.adam_w_mode, 1, 0.0,
+        )  # fmt: skip
 
 
 def config(trial: Trial) -> dict[str, Any]:
@@ -89,6 +141,18 @@ def config(trial: Trial) -> dict[str, Any]:
             },
         }
     return settings
+
+
+def give_shared_memory_back(rank: int) -> None:
+    """Have this rank's buffer for adding up gradients vanish with the ranks, however they end.
+
+    On a CPU, DeepSpeed's ranks share 66 MB each under a name in ``/dev/shm``, and leave it there,
+    in the machine's memory, when they are killed. Memory without a name goes with its last user.
+    """
+    dist.barrier()  # all ranks have opened it by now
+    port = os.environ["MASTER_PORT"]
+    for buffer in Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{port}_{rank}"):
+        buffer.unlink(missing_ok=True)
 
 
 def go_on_at_smallest_loss_scale(engine: deepspeed.DeepSpeedEngine) -> None:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dsstudy.checkpoint import TorchState
 from dsstudy.optim import build_optimizer, build_scheduler
 from dsstudy.session import Session
 from dsstudy.trial import Trial
@@ -19,6 +20,8 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
     kind, dtype = session.device.type, DTYPES[trial.precision]
     autocast = torch.autocast(kind, dtype, enabled=dtype != torch.float32)
     scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
+    state = TorchState(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler)
+    session.resume(state)
 
     for epoch in session.epochs():
         model.train()

@@ -1,0 +1,61 @@
+"""Frames of many rows, gathered so that no more is in memory than the frame will hold."""
+
+from array import array
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+TYPES = {float: "d", int: "q"}
+"""Of numbers, those that an `array` holds as they are, in a quarter of a list's memory."""
+
+
+class Columns:
+    """Rows gathered by column: a mapping for each row would take several times the memory."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[Any] | array] = {}
+        self._length = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row; what it lacks of the columns, or they of it, is missing there (NaN)."""
+        for name, value in row.items():
+            try:
+                self._columns[name].append(value)
+            except (KeyError, TypeError, OverflowError):
+                self._put(name, value)
+        self._length += 1
+        if len(row) < len(self._columns):
+            for name in self._columns.keys() - row.keys():
+                self._put(name, np.nan)
+
+    def _put(self, name: str, value: Any) -> None:
+        """Put a value into a column that is not there yet, or holds numbers of another kind."""
+        if name not in self._columns:
+            first = self._length == 0 and type(value) in TYPES
+            column = array(TYPES[type(value)]) if first else [np.nan] * self._length
+            self._columns[name] = column
+        try:
+            self._columns[name].append(value)
+        except (TypeError, OverflowError):
+            self._columns[name] = [*self._columns[name], value]
+
+    def frame(self) -> pd.DataFrame:
+        """Return the rows as a frame; they are held no longer."""
+        return pd.DataFrame({name: self._take(name) for name in list(self._columns)})
+
+    def _take(self, name: str) -> pd.Series:
+        column = self._columns.pop(name)
+        return pd.Series(column if isinstance(column, list) else np.asarray(column))
+
+
+def beside(left: pd.DataFrame, counts: list[int], right: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame's rows, each as often as it counts, with another's columns beside them.
+
+    Where both have a column, the right one's values win.
+    """
+    frame = left.take(np.repeat(np.arange(len(left)), counts)).reset_index(drop=True)
+    for name, column in right.items():
+        frame[name] = column.fillna(frame[name]) if name in frame else column
+    return frame

@@ -1,0 +1,236 @@
+"""Launching: the ranks of a trial are started, watched, and ended as one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import Timeout
+
+from dsstudy.machine import Machine, memory_kills, rank_environment
+from dsstudy.rank import rank_lock
+from dsstudy.record import Record
+from dsstudy.trial import InputError, Trial
+
+STARTING = 600.0
+"""Seconds that ranks have at least to get to their first step: libraries load, ops may compile."""
+
+PORTS = 3
+"""How many ports are tried: another process may take a free one before the ranks do."""
+
+PATIENCE = 60.0
+"""Seconds to wait until the ranks of an attempt that was killed are gone; they see it in one."""
+
+
+class TrialError(RuntimeError):
+    """A trial ended by an error; the message holds the failing rank's own traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return str(self).splitlines()
+
+
+class InterruptedTrialError(TrialError):
+    """A trial was ended from outside: it goes on when it is run again."""
+
+
+def wait_for_earlier_ranks(trial: Trial, record: Record) -> None:
+    """Wait until no rank of an earlier attempt is left that could still write the record.
+
+    Raises
+    ------
+    InputError
+        One does not end.
+    """
+    for rank in range(trial.processes):
+        try:
+            with rank_lock(record, rank).acquire(timeout=PATIENCE):
+                pass
+        except Timeout:
+            raise InputError(
+                f"rank {rank} of an earlier attempt still runs in {record.folder}: end it (its "
+                "command line holds that folder), then run the trial again"
+            ) from None
+
+
+def launch(
+    trial: Trial,
+    record: Record,
+    machine: Machine,
+    fingerprint: str,
+    start_from: Path | None,
+    show: Callable[[dict[str, Any]], None],
+    stop_clock: Callable[[], None],
+) -> None:
+    """Train a trial through DeepSpeed's launcher.
+
+    Parameters
+    ----------
+    trial, record, machine, fingerprint, start_from
+        As in `dsstudy.rank.train_rank`.
+    show
+        Is given the ranks' progress.
+    stop_clock
+        Is called at the end of training, while the ranks' CPU time can still be read.
+
+    Raises
+    ------
+    TrialError
+        A rank failed, or hung; the message holds its own traceback.
+    InterruptedTrialError
+        The launcher or a rank was killed.
+    """
+    for attempt in range(PORTS):
+        with tempfile.TemporaryDirectory(prefix="dsstudy-errors-") as errors:
+            own = {
+                "DSSTUDY_PARENT": str(os.getpid()),
+                "DSSTUDY_PARENT_STARTED": repr(psutil.Process().create_time()),
+                "DSSTUDY_FINGERPRINT": fingerprint,
+                "DSSTUDY_CHECKPOINT": start_from.name if start_from else "",
+                "DSSTUDY_ERRORS": errors,
+            }
+            ranks = _Ranks(trial, record, rank_environment(trial, machine) | own, Path(errors))
+            try:
+                hung = ranks.watch(show)
+            finally:
+                stop_clock()
+                ranks.end()
+            if ranks.done:
+                return
+            error = ranks.what_went_wrong(hung)
+        if "EADDRINUSE" not in str(error) or attempt == PORTS - 1:
+            raise error
+        print("The port at which the ranks were to meet was taken meanwhile: trying another.")
+
+
+class _Ranks:
+    """The launcher's process and all that it started: a group of processes, ended as one."""
+
+    def __init__(self, trial: Trial, record: Record, environment: dict[str, str], errors: Path):
+        self.trial, self.record, self.errors = trial, record, errors
+        self.log = record.folder / "launch.log"
+        self.memory_kills = memory_kills()
+        self.done = False
+        command = [
+            str(Path(sys.executable).parent / "deepspeed"),
+            f"--num_accelerators={trial.processes}",
+            f"--master_port={_free_port()}",
+            "--no_local_rank",
+            "--module",
+            "dsstudy.rank",
+            str(record.folder),
+        ]
+        self.log.unlink(missing_ok=True)  # what is left of an earlier launcher may still write it
+        with self.log.open("wb") as log:
+            self.launcher = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def watch(self, show: Callable[[dict[str, Any]], None]) -> str:
+        """Wait for the end of the training, or of the ranks.
+
+        Returns
+        -------
+        str
+            What the watchdog saw, if it ended the wait; otherwise nothing.
+        """
+        limit, seen, at = self.trial.watchdog_seconds, None, time.monotonic()
+        while self.launcher.poll() is None and not self.done:
+            time.sleep(0.1)
+            progress = self.record.progress()
+            if progress != seen:
+                seen, at = progress, time.monotonic()
+            if progress:
+                show(progress)
+            patience = limit if limit == "none" or progress else max(limit, STARTING)
+            if patience != "none" and time.monotonic() - at > patience:
+                return self._where_they_stand(seen)
+            # Rank 0 writes the last epoch last: the launcher's own way out takes three seconds.
+            self.done = self._trained()
+        self.done = self._trained()
+        return ""
+
+    def end(self) -> None:
+        """End them all, by force after 3 s, so that none is left behind."""
+        first = signal.SIGKILL if self.done else signal.SIGTERM
+        for attempt in (first, signal.SIGKILL):
+            try:
+                os.killpg(self.launcher.pid, attempt)
+            except ProcessLookupError:
+                break
+            deadline = time.monotonic() + 3
+            while self.launcher.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+        self.launcher.wait()
+
+    def what_went_wrong(self, hung: str) -> TrialError:
+        """Say why the ranks ended before the training did."""
+        if hung:
+            return TrialError(hung)
+        errors = [json.loads(file.read_text()) for file in self.errors.glob("rank*.json")]
+        causes = [error for error in errors if not error["lost_connection"]]
+        if causes:
+            first = min(causes, key=lambda error: error["time"])
+            if first["input"]:
+                return TrialError(first["error"].partition(": ")[2])
+            return TrialError(
+                f"{first['traceback']}\nrank {first['rank']} of {self.trial.processes} failed with "
+                f"{first['error']} (everything the ranks printed: {self.log})"
+            )
+        silent = sorted(set(range(self.trial.processes)) - {error["rank"] for error in errors})
+        who = f"rank {silent[0]}" if len(silent) == 1 and errors else "the launcher or a rank"
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
+        why = "killed" if memory_kills() == self.memory_kills else OUT_OF_MEMORY
+        return InterruptedTrialError(
+            f"{tail}\n{who} was ended from outside, without an error of its own: {why} (launcher's "
+            f"exit code {self.launcher.returncode}; log: {self.log}); run the trial again to go on"
+        )
+
+    def _trained(self) -> bool:
+        return len(self.record.epochs()) == self.trial.epochs
+
+    def _where_they_stand(self, progress: dict[str, Any] | None) -> str:
+        """Have every rank print its stack into the log, and say how far they had come."""
+        stopped = []
+        for process in psutil.Process(self.launcher.pid).children(recursive=True):
+            rank = process.environ().get("RANK")
+            if rank is None:
+                continue
+            if process.status() == psutil.STATUS_STOPPED:
+                stopped.append(rank)
+            process.send_signal(signal.SIGUSR1)
+        time.sleep(0.5)
+        where = "before the first step"
+        if progress:
+            where = f"at epoch {progress['epoch']}, step {progress['step']}"
+        who = f"rank {' and '.join(sorted(stopped))} was stopped from outside; " if stopped else ""
+        return (
+            f"no rank got any further for {self.trial.watchdog_seconds} s, {where}: ended by the "
+            f"watchdog ({who}where each rank stood is at the end of {self.log}). If a step may "
+            "take that long here, set watchdog_seconds to more, or to none"
+        )
+
+
+OUT_OF_MEMORY = (
+    "killed by the system, which had run out of memory: set a smaller batch_size or image_size, or "
+    "free memory"
+)
+"""The reason for a kill during which the system ended processes for want of memory."""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

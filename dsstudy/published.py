@@ -1,0 +1,132 @@
+"""A study's published copy, ``trials.jsonl`` and ``epochs.jsonl``: written one trial at a time."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from dsstudy.fields import Epoch, Named
+from dsstudy.reading import naming, parse_object, rows_and_lines
+from dsstudy.record import Record, whole
+from dsstudy.trial import InputError
+
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
+def write_published(folder: Path, target: Path) -> None:
+    """Write the finished trials of a study's folder over its published copy.
+
+    Of all trials only the names are held in memory: their rows go from file to file.
+
+    Parameters
+    ----------
+    folder
+        The study's folder of records.
+    target
+        The folder of the published copy. Trials in it that have no result in `folder` stay.
+
+    Raises
+    ------
+    InputError
+        A trial was begun again meanwhile, or a file is damaged; the published copy is as it was.
+    """
+    places = _finished(folder)
+    rows, curves = target / "trials.jsonl", target / "epochs.jsonl"
+    staying = _where(rows, lambda name: name not in places)
+    staying_curves = _where(curves, lambda name: name in staying) if staying else {}
+    target.mkdir(parents=True, exist_ok=True)
+    # Not durable: git holds what came from another machine, and the records what came from here.
+    with whole(rows, durable=False) as new_rows, whole(curves, durable=False) as new_curves:
+        for name in sorted({*places, *staying}):
+            if name in places:
+                new_rows.write(_row(name, places[name]))
+                new_curves.write(_epochs(name, places[name]))
+            else:
+                new_rows.write(_lines(rows, staying[name])[0])
+                lines = _lines(curves, staying_curves.get(name, []))
+                with naming(curves):
+                    lines.sort(key=lambda line: parse_object(line, Epoch)["epoch"])
+                new_curves.writelines(lines)
+
+
+def _finished(folder: Path) -> dict[str, str]:
+    """Return which of a study's trials have a result, and where each one's record lies."""
+    found: dict[str, str] = {}
+    for entry in sorted(path.name for path in folder.iterdir()):
+        place = f"{folder}/{entry}"
+        trial = Record(place).trial()
+        if trial is not None and os.access(f"{place}/result.json", os.F_OK):
+            found.setdefault(trial.name, place)
+    return found
+
+
+def _row(name: str, place: str) -> bytes:
+    record = Record(place)
+    trial, result = record.trial(), record.result()
+    if trial is None or result is None:
+        raise InputError(f"{name} was begun again while it was being published: publish once more")
+    here = {"output_dir": "none", "data_dir": Path(trial.data_dir).name}  # no machine's paths
+    with naming(f"{place}/result.json"):  # which may hold a number that is not finite
+        return _encode({"name": name, **trial.model_dump(), **here, **result}).encode() + b"\n"
+
+
+def _epochs(name: str, place: str) -> bytes:
+    """Return a record's lines, which are in order, each with the name put first."""
+    start, file = _start(name), Path(place, "epochs.jsonl")
+    lines = file.read_bytes().splitlines() if file.exists() else []
+    if not _are_epochs(lines):  # then line by line, to say which is wrong
+        lines = [line for _, line in rows_and_lines(file)]
+    return b"".join([start + line[1:] + b"\n" for line in lines])
+
+
+_EPOCHS = TypeAdapter(list[Epoch])
+
+
+def _are_epochs(lines: list[bytes]) -> bool:
+    """Whether lines are epochs, all of them: checked at once, many times as fast as each alone."""
+    text = b"[" + b",".join(lines) + b"]"
+    if b"NaN" in text or b"Infinity" in text or not all(line.startswith(b"{") for line in lines):
+        return False
+    try:
+        _EPOCHS.validate_json(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def _start(name: str) -> bytes:
+    """Return how a trial's lines begin."""
+    return _encode({"name": name})[:-1].encode() + b", "
+
+
+def _where(file: Path, stays: Callable[[str], bool]) -> dict[str, list[range]]:
+    """Return which bytes of a published file hold the lines of each trial that stays."""
+    places: dict[str, list[range]] = {}
+    if not file.exists():
+        return places
+    name, start, end = "", b"\n", 0
+    with naming(file), file.open("rb") as stream:
+        for line in stream:
+            if not line.startswith(start):  # most lines begin as the one before, with the name
+                name = parse_object(line, Named)["name"]
+                start = _start(name)
+            place = range(end, end + len(line))
+            end = place.stop
+            if stays(name):
+                some = places.setdefault(name, [])
+                if some and some[-1].stop == place.start:
+                    place = range(some.pop().start, place.stop)
+                some.append(place)
+    return places
+
+
+def _lines(file: Path, places: list[range]) -> list[bytes]:
+    """Return the lines of a file that lie at some of its bytes."""
+    found = []
+    with file.open("rb") as stream:
+        for place in places:
+            stream.seek(place.start)
+            found += stream.read(len(place)).splitlines()
+    return [line + b"\n" for line in found]

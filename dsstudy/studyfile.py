@@ -1,0 +1,103 @@
+"""Reading a study file: YAML whose parts know their lines, and that may hold anything at all."""
+
+import io
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dsstudy.errors import InputError, one_line, shown
+
+KEYS = ("defaults", "matrix", "overrides")
+
+LONGEST = 100_000
+"""How many characters a study file may have: PyYAML takes a second for so many."""
+
+
+class Lines(dict):
+    """A mapping read from YAML that knows the line of each of its keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: dict[Any, int] = {}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe subset, with line numbers, refusing a key that stands twice.
+
+    In Python: libyaml's loader would be quicker, but deep nesting ends it, and us, with a
+    segmentation fault.
+    """
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> Lines:
+    mapping = Lines()
+    for key_node, value_node in node.value:
+        key, line = loader.construct_object(key_node), key_node.start_mark.line + 1
+        place = f"{node.start_mark.name}:{line}"
+        if not isinstance(key, Hashable):
+            raise InputError(f"{place}: {shown(key)} stands where a name must")
+        if key in mapping:
+            raise InputError(f"{place}: {shown(key)} stands here a second time")
+        mapping[key] = loader.construct_object(value_node, deep=True)
+        mapping.lines[key] = line
+    return mapping
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(file: Path) -> Lines:
+    """Read a study file: its parts, each of the kind that it must be, with their lines.
+
+    Raises
+    ------
+    InputError
+        In one sentence, with the file, and the line and the key where there are such.
+    """
+    where = one_line(file)
+    try:
+        with file.open(encoding="utf-8") as stream:
+            text = stream.read(LONGEST + 1)
+    except OSError as error:
+        raise InputError(
+            f"{where} cannot be read ({error.strerror}): give a study file, as parameters/demo.yaml"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{where} is not YAML: {shown(error)}") from None
+    if len(text) > LONGEST:
+        raise InputError(
+            f"{where} has more than {LONGEST:,} characters: give a study file, as "
+            "parameters/demo.yaml, or shorten its lists"
+        )
+    content = _parsed(text, where)
+    if not isinstance(content, Lines):
+        raise InputError(f"{where} holds no study: it needs the keys {', '.join(KEYS)}")
+    for key in content:
+        if key not in KEYS:
+            raise InputError(
+                f"{where}:{content.lines[key]}: {shown(key)} is not a part of a study: use "
+                f"{', '.join(KEYS)}"
+            )
+    if not content.get("matrix"):
+        raise InputError(f"{where} has no matrix: list what varies, for example engine: [normal]")
+    for key, kind in (("defaults", Lines), ("matrix", Lines), ("overrides", list)):
+        given = content.get(key) or kind()
+        several = key == "matrix" and isinstance(given, list)
+        if not all(isinstance(one, kind) for one in (given if several else [given])):
+            what = "a list of when and set" if kind is list else "names with values"
+            raise InputError(f"{where}:{content.lines[key]}: {key} must hold {what}")
+    return content
+
+
+def _parsed(text: str, where: str) -> Any:
+    stream = io.StringIO(text)
+    stream.name = where  # type: ignore[misc]  # PyYAML's messages name it
+    try:
+        return yaml.load(stream, _Loader)
+    except InputError:
+        raise
+    except Exception as error:  # also what int() and datetime() say, and RecursionError
+        reason = one_line(" ".join(str(error).split()))
+        raise InputError(f"{where} is not YAML: {reason[:500]}") from None

@@ -1,0 +1,281 @@
+"""Faults of the world around a trial, each provoked for real, and what is left afterwards.
+
+What cannot be provoked without a GPU: its memory running out.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from interrupted import SMALL, assert_same
+from test_failures import ranks_of, wait_for_training
+
+import dsstudy
+from dsstudy import batch, launch
+from dsstudy.lock import held, holder
+from dsstudy.record import Record
+from dsstudy.run import TrialError, run_trial
+from dsstudy.study import load_study
+from dsstudy.trial import Trial
+
+BIN = Path(sys.executable).parent
+TRAIN = "import dsstudy, json, sys; dsstudy.run_trial(dsstudy.Trial(**json.loads(sys.argv[1])))"
+TWO = {"engine": "deepspeed", "processes": 2}
+
+
+def in_a_namespace(script: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a shell script that may mount file systems, which nobody else sees."""
+    return subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", script],
+        env=os.environ | {"PYTHON": sys.executable, "TRAIN": TRAIN} | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+needs_mounts = pytest.mark.skipif(
+    in_a_namespace("mount -t tmpfs none /mnt").returncode != 0,
+    reason="file systems cannot be mounted here (unshare --map-root-user --mount)",
+)
+
+
+@needs_mounts
+@pytest.mark.parametrize("engine", [{}, TWO], ids=["normal", "deepspeed"])
+def test_a_full_disk_is_named_and_the_trial_goes_on_once_there_is_space(engine, tmp_path):
+    for name in ("disk", "whole"):
+        (tmp_path / name).mkdir()
+    whole = run_trial(Trial(**(SMALL | engine), output_dir=str(tmp_path / "whole" / "trial")))
+    trial = Trial(**(SMALL | engine), output_dir=str(tmp_path / "disk" / "trial"))
+    done = in_a_namespace(
+        'mount -t tmpfs -o size=1200k none "$DISK"\n'  # two checkpoints, but not a third
+        '"$PYTHON" -c "$TRAIN" "$TRIAL" 2> "$OUT/said" && echo "not full"\n'
+        'cp "$DISK/trial/epochs.jsonl" "$OUT/recorded"\n'
+        'mount -o remount,size=20m "$DISK"\n'
+        '"$PYTHON" -c "$TRAIN" "$TRIAL" && cp -r "$DISK/trial" "$OUT/resumed"\n',
+        DISK=str(tmp_path / "disk"),
+        OUT=str(tmp_path),
+        TRIAL=trial.model_dump_json(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not full" not in done.stdout
+    assert "Going on from checkpoint" in done.stdout
+    last = (tmp_path / "said").read_text().strip().splitlines()[-1]
+    assert "no space left" in last or "No space left" in last
+    recorded = (tmp_path / "recorded").read_text()
+    assert (tmp_path / "resumed" / "epochs.jsonl").read_text().startswith(recorded)
+    assert_same(Record(tmp_path / "resumed"), whole)
+
+
+@needs_mounts
+def test_a_read_only_folder_is_named(tmp_path):
+    (tmp_path / "tiny.yaml").write_text("matrix: {train_images: [32]}\n")
+    (tmp_path / "runs").mkdir()
+    done = in_a_namespace(
+        'mount -t tmpfs -o ro none "$DSSTUDY_RUNS"\n'
+        'cd "$HERE"; dsstudy run tiny.yaml 2>&1\n'
+        'papermill "$NOTEBOOK" out.ipynb -p output_dir "$DSSTUDY_RUNS/x" 2>&1 | grep . | tail -1\n',
+        DSSTUDY_RUNS=str(tmp_path / "runs"),
+        NOTEBOOK=str(Path(__file__).parents[1] / "notebooks" / "trial.ipynb"),
+        PATH=f"{BIN}:{os.environ['PATH']}",
+        HERE=str(tmp_path),
+    )
+    assert done.stdout.count("\n") == 2, done
+    study, trial = done.stdout.splitlines()
+    assert study.startswith(f"Error: {tmp_path}/runs/tiny cannot be written (Read-only file system")
+    assert f"output_dir={tmp_path}/runs/x cannot be written (Read-only file system)" in trial
+
+
+def test_a_hanging_rank_is_ended_by_the_watchdog(short):
+    trial = short(**TWO, epochs=1000, watchdog_seconds=10)
+
+    def stop_rank_1() -> None:
+        wait_for_training(trial)[1].suspend()
+
+    threading.Thread(target=stop_rank_1).start()
+    with pytest.raises(TrialError, match=r"rank 1 was stopped from outside") as error:
+        run_trial(trial)
+    assert "no rank got any further for 10 s, at epoch" in str(error.value)
+    assert not ranks_of(trial)
+    # Rank 0, which waited, has said where.
+    assert "dsstudy/engines/deepspeed.py" in (trial.folder / "launch.log").read_text()
+    assert Record(trial.folder).result()["interrupted"] is False
+
+
+def test_a_port_in_use_is_given_up_for_another(short, monkeypatch, capsys):
+    free_port, asked = launch._free_port, []
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+
+        def port() -> int:
+            asked.append(1)
+            return taken.getsockname()[1] if len(asked) == 1 else free_port()
+
+        monkeypatch.setattr(launch, "_free_port", port)
+        assert run_trial(short(**TWO)).finished
+    assert len(asked) == 2
+    assert "trying another" in capsys.readouterr().out
+
+
+LONG = "matrix: {epochs: [1000]}\ndefaults: {train_images: 320, test_images: 100}\n"
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A study of one long trial, in folders of its own."""
+    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(batch, "published_folder", lambda study: tmp_path / "published" / study)
+    file = tmp_path / "tiny.yaml"
+    file.write_text(LONG)
+    return load_study(file)
+
+
+@contextlib.contextmanager
+def running(study) -> Iterator[subprocess.Popen]:
+    """Run a study in the background until its trial trains."""
+    command = [str(BIN / "dsstudy"), "run", str(study.file)]
+    runner = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for_training(study.trials[0])
+        yield runner
+    finally:
+        runner.kill()
+        runner.communicate()
+
+
+def test_the_second_run_of_a_study_says_who_holds_it(tiny):
+    trial = tiny.trials[0]
+    with running(tiny) as runner:
+        command = [str(BIN / "dsstudy"), "run", str(tiny.file)]
+        second = subprocess.run(command, capture_output=True, text=True)
+        assert second.returncode == 1
+        (sentence,) = second.stderr.strip().splitlines()
+        assert (
+            f"{tiny.folder} is in use by process {runner.pid} on {socket.gethostname()}" in sentence
+        )
+        # Nor does a trial take a second trainer, and it is not disturbed by one that asks.
+        with pytest.raises(dsstudy.InputError, match="is in use by process"):
+            run_trial(trial)
+        assert batch._after(ValueError("no"), trial, Record(trial.folder), False) == "no"
+        assert batch.study_states(tiny.folder) == {trial.name: "running"}
+        assert runner.poll() is None
+
+
+def test_a_killed_kernel_is_told_of_and_the_study_goes_on(tiny):
+    record = Record(tiny.trials[0].folder)
+    with running(tiny) as runner:
+        kernel = psutil.Process(holder(record.folder)["pid"])
+        assert kernel.pid != runner.pid
+        kernel.kill()
+        said, _ = runner.communicate(timeout=60)
+    assert runner.returncode == 1
+    assert "the notebook's kernel was killed; run the study again to go on" in said
+    assert batch.study_states(tiny.folder) == {record.folder.name: "unfinished"}
+    recorded = record.epochs()
+    with running(tiny):
+        deadline = time.monotonic() + 30
+        while len(record.epochs()) == len(recorded) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert record.epochs()[: len(recorded)] == recorded
+    assert len(record.epochs()) > len(recorded)
+
+
+def test_a_cell_that_raises_after_the_training_is_told_of(tiny, tmp_path, monkeypatch, capsys):
+    root = tmp_path / "project"
+    (root / "notebooks").mkdir(parents=True)
+    notebook = nbformat.read(Path(__file__).parents[1] / "notebooks" / "trial.ipynb", 4)
+    notebook.cells.append(nbformat.v4.new_code_cell("raise KeyError('a plot')"))
+    nbformat.write(notebook, root / "notebooks" / "trial.ipynb")
+    monkeypatch.setattr(batch, "project_root", lambda: root)
+    tiny.file.write_text(LONG.replace("1000", "1"))
+    study = load_study(tiny.file)
+    (trial,) = study.trials
+    assert batch.run_study(study, study.trials) == {trial.name: "completed"}
+    said = capsys.readouterr().out
+    assert f"{trial.name}: trained to its end, but its notebook was not: KeyError: 'a plot'" in said
+
+
+def memory_group() -> Path | None:
+    """Return a control group for memory that a process can be put under, if this user may."""
+    for root, limit in (
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        ("/sys/fs/cgroup", "memory.max"),
+    ):
+        group = Path(root) / f"dsstudy-test-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            group.mkdir()
+            if (group / limit).exists():
+                (group / limit).write_text(str(2400 * 2**20))
+                return group
+            group.rmdir()
+    return None
+
+
+def remove_group(group: Path) -> None:
+    """Remove a control group once the last of its processes is gone."""
+    deadline = time.monotonic() + 20
+    while group.exists() and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        time.sleep(0.1)
+
+
+def test_a_rank_killed_for_want_of_memory_is_reported_as_such(short):
+    group = memory_group()
+    if group is None:
+        pytest.skip("memory cannot be limited here: no control group that this user may make")
+    # AlexNet under Adam: a gigabyte a rank, of which the group has not enough for two.
+    trial = short(**TWO, model="alexnet", image_size=63, optimizer="adam", epochs=3)
+    try:
+        script = f'echo $$ > {group}/cgroup.procs; exec "$PYTHON" -c "$TRAIN" "$TRIAL"'
+        environment = {"PYTHON": sys.executable, "TRAIN": TRAIN, "TRIAL": trial.model_dump_json()}
+        done = subprocess.run(
+            ["sh", "-c", script], env=os.environ | environment, capture_output=True, text=True
+        )
+    finally:
+        remove_group(group)
+    assert done.returncode == 1, done.stderr
+    assert "killed by the system, which had run out of memory" in done.stderr.splitlines()[-1]
+    assert json.loads((trial.folder / "result.json").read_text())["interrupted"] is True
+
+
+@pytest.mark.skipif(not Path("/dev/shm").exists(), reason="DeepSpeed shares memory there on Linux")
+def test_killed_ranks_leave_no_shared_memory_behind(short):
+    trial = short(**TWO, epochs=1000)
+    before = set(Path("/dev/shm").iterdir())
+    code = [sys.executable, "-c", TRAIN, trial.model_dump_json()]
+    parent = subprocess.Popen(code, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for process in [*wait_for_training(trial), psutil.Process(parent.pid)]:
+        process.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert not set(Path("/dev/shm").glob("deepspeed_*")) - before
+
+
+def test_a_held_folder_is_let_go_however_its_holder_ends(tmp_path):
+    code = "import sys, time; from pathlib import Path; from dsstudy.lock import held\n"
+    code += "with held(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, str(tmp_path / "folder")]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE)
+    other.stdout.readline()
+    assert holder(tmp_path / "folder")["pid"] == other.pid
+    with pytest.raises(dsstudy.InputError, match=f"in use by process {other.pid}"):
+        held(tmp_path / "folder").__enter__()
+    other.kill()
+    other.wait()
+    assert holder(tmp_path / "folder") is None
+    with held(tmp_path / "folder"):
+        assert holder(tmp_path / "folder")["pid"] == os.getpid()
+    assert holder(tmp_path / "folder") is None
+    shutil.rmtree(tmp_path / "folder")

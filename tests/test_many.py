@@ -1,0 +1,106 @@
+"""Hundreds of records, published and loaded: nothing lost, nothing stale, all in order."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dsstudy import analysis, batch
+from dsstudy.record import Record
+from dsstudy.study import expand
+
+MANY = """\
+defaults: {epochs: 3, data_dir: /home/somebody/images}
+matrix: {model: [vit, lenet], engine: [deepspeed, normal], seed: SEEDS}
+"""
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch) -> Path:
+    """Return the folder of a study with 400 records, among them all that a record can lack."""
+    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
+    for module in (batch, analysis):
+        monkeypatch.setattr(module, "published_folder", lambda study: tmp_path / "published")
+    file = tmp_path / "many.yaml"
+    file.write_text(MANY.replace("SEEDS", str(list(range(100)))))
+    for number, trial in enumerate(expand(file)):
+        parameters = trial.model_dump()
+        if number % 5 == 0:
+            del parameters["beta2"]  # written before the parameter was there
+        epochs = [] if number % 7 == 0 else [{"epoch": n, "test_loss": None} for n in (1, 2, 3)]
+        result = {
+            "status": "completed",
+            "best_accuracy": number / 7,
+            "environment": {"commit": "1"},
+        }
+        if number % 7 == 0:
+            result = {"status": "failed", "error": "no such file: \udce9t\udce9.png"}  # no UTF-8
+        trial.folder.mkdir(parents=True)
+        (trial.folder / "trial.json").write_text(json.dumps(parameters))
+        if epochs:
+            lines = "".join(json.dumps(epoch) + "\n" for epoch in epochs)
+            (trial.folder / "epochs.jsonl").write_text(lines)
+        if number % 11:
+            (trial.folder / "result.json").write_text(json.dumps(result))
+    folder = trial.folder.parent
+    (folder / "study.json").write_text('{"study": "many"}')
+    trial.folder.rename(folder / "a folder of another name")
+    return folder
+
+
+def test_what_is_published_is_what_each_record_says(runs):
+    target = batch.publish(runs)
+    rows, epochs = [], []
+    for record in map(Record, runs.glob("*/")):
+        trial, result = record.trial(), record.result()
+        if result:
+            places = {"output_dir": "none", "data_dir": "images"}
+            rows.append({"name": trial.name} | trial.model_dump() | places | result)
+            epochs += [{"name": trial.name} | epoch for epoch in record.epochs()]
+    rows.sort(key=lambda row: row["name"])
+    epochs.sort(key=lambda row: (row["name"], row["epoch"]))
+    for name, expected in (("trials", rows), ("epochs", epochs)):
+        lines = (target / f"{name}.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in lines] == expected
+    assert "somebody" not in (target / "trials.jsonl").read_text()
+
+
+def test_published_and_run_folders_load_alike(runs):
+    target = batch.publish(runs)
+    for load in (analysis.load_results, analysis.load_epochs):
+        both = load(runs)  # where most trials are in both, and count once
+        assert len(both) == len(both.drop_duplicates([c for c in ("name", "epoch") if c in both]))
+        finished = both[both["name"].isin(load(target)["name"])].reset_index(drop=True)
+        ours, published = (
+            frame.drop(columns=["output_dir", "data_dir"]) for frame in (finished, load(target))
+        )
+        pd.testing.assert_frame_equal(ours, published, check_like=True)
+
+
+def test_trials_that_another_machine_published_stay_as_they_are(runs):
+    target = batch.publish(runs)
+    before = {name: (target / name).read_bytes() for name in ("trials.jsonl", "epochs.jsonl")}
+    for folder in sorted(runs.glob("*/"))[::2]:
+        shutil.rmtree(folder)
+    batch.publish(runs)
+    assert before == {name: (target / name).read_bytes() for name in before}
+    # Two branches merged by hand: no line is lost, and they are in order again.
+    for name, text in before.items():
+        lines = text.splitlines()
+        random.Random(0).shuffle(lines)
+        (target / name).write_bytes(b"\n".join(lines))
+    batch.publish(runs)
+    assert before == {name: (target / name).read_bytes() for name in before}
+
+
+def test_a_trial_that_is_run_again_takes_the_place_of_its_published_row(runs):
+    target = batch.publish(runs)
+    record = next(r for r in map(Record, sorted(runs.glob("*/"))) if r.finished)
+    record.finish(record.result() | {"best_accuracy": 99.0})
+    batch.publish(runs)
+    results = analysis.load_results(target).set_index("name")
+    assert results.loc[record.trial().name, "best_accuracy"] == 99.0
+    assert (results["best_accuracy"] == 99.0).sum() == 1

@@ -1,0 +1,187 @@
+"""Interrupted trials go on where they were, and end as if nothing had happened, bit for bit."""
+
+import multiprocessing
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from interrupted import SMALL, assert_same, train_until
+
+import dsstudy
+from dsstudy.checkpoint import name_of, newest_first, remove
+from dsstudy.record import Record
+from dsstudy.run import run_trial
+from dsstudy.trial import Trial
+
+DROPOUT = {"model": "squeezenet1_0", "image_size": 21, "epochs": 2}
+"""A model whose training draws random numbers."""
+
+
+def forget_the_end(record: Record, epochs: int, checkpoints: int) -> None:
+    """Take a finished record back to the moment of a kill.
+
+    Parameters
+    ----------
+    record
+        Finished.
+    epochs
+        How many of its epochs are to stay recorded.
+    checkpoints
+        How many of its checkpoints, the newest, are to be taken away.
+    """
+    (record.folder / "result.json").unlink()
+    lines = (record.folder / "epochs.jsonl").read_text().splitlines(keepends=True)
+    (record.folder / "epochs.jsonl").write_text("".join(lines[:epochs]))
+    for folder in newest_first(record.checkpoints)[:checkpoints]:
+        remove(folder)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"optimizer": "adam", "scheduler": "cyclic", "cycle_steps": 7, **DROPOUT},
+        {"engine": "deepspeed", "processes": 2, "optimizer": "adam", "scheduler": "warmup"},
+        {"engine": "deepspeed", "processes": 2, "zero_stage": 2, "scheduler": "cyclic",
+         "cycle_steps": 7},
+        pytest.param({"engine": "deepspeed", "processes": 2, **DROPOUT}, marks=pytest.mark.slow),
+        pytest.param({"engine": "deepspeed", "zero_stage": 1, "optimizer": "adam"},
+                     marks=pytest.mark.slow),
+        pytest.param({"engine": "deepspeed", "processes": 2, "zero_stage": 3},
+                     marks=pytest.mark.slow),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_trial_goes_on_from_a_checkpoint_within_an_epoch(parameters, tmp_path, capsys):
+    trial = Trial(**(SMALL | parameters), output_dir=str(tmp_path / "whole"))
+    whole = run_trial(trial)
+    shutil.copytree(whole.folder, tmp_path / "interrupted")
+    interrupted = Record(tmp_path / "interrupted")
+    forget_the_end(interrupted, epochs=trial.epochs - 1, checkpoints=1)
+    kept = interrupted.epochs()
+
+    run_trial(trial.model_copy(update={"output_dir": str(interrupted.folder)}))
+    assert "Going on from checkpoint" in capsys.readouterr().out
+    assert interrupted.epochs()[: len(kept)] == kept
+    assert_same(interrupted, whole)
+    assert interrupted.result()["timing"] == "shared"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Record:
+    """Return the record of an uninterrupted training."""
+    return run_trial(Trial(**SMALL, output_dir=str(tmp_path_factory.mktemp("whole") / "trial")))
+
+
+def train_in_a_process(trial: Trial, operation: int) -> bool:
+    """Train in a process that dies at an operation; return whether it lived to the end."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "dsstudy.run"])
+    process = context.Process(target=train_until, args=(trial.model_dump(), operation))
+    process.start()
+    process.join()
+    return process.exitcode == 0
+
+
+OPERATIONS = random.Random(0).sample(range(1, 120), 8)
+"""Some of the moments of `test_killed_at_any_write`, for every day; all of them take minutes."""
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        pytest.param(OPERATIONS, id="some"),
+        pytest.param(range(1, 1000), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_any_write(operations, whole, tmp_path):
+    for operation in operations:
+        folder = tmp_path / str(operation)
+        trial = Trial(**SMALL, output_dir=str(folder))
+        lived = train_in_a_process(trial, operation)
+        if not lived:
+            assert train_in_a_process(trial, operation=0)
+        assert_same(Record(folder), whole)
+        if lived:
+            break
+    else:
+        assert len(operations) < 100, "a training has fewer operations than that"
+
+
+def test_recorded_epochs_stay_where_no_checkpoint_is_left(whole, tmp_path, capsys):
+    shutil.copytree(whole.folder, tmp_path / "trial")
+    record = Record(tmp_path / "trial")
+    forget_the_end(record, epochs=2, checkpoints=2)
+    kept = record.epochs()
+    run_trial(Trial(**SMALL, output_dir=str(record.folder)))
+    said = capsys.readouterr().out
+    assert "no sound checkpoint" in said
+    assert "had to be trained again" not in said  # it came out the same
+    assert record.epochs()[:2] == kept
+    assert_same(record, whole)
+
+
+def test_an_epoch_that_comes_out_otherwise_is_told_of(whole, tmp_path, capsys):
+    shutil.copytree(whole.folder, tmp_path / "trial")
+    record = Record(tmp_path / "trial")
+    forget_the_end(record, epochs=1, checkpoints=2)
+    line = (record.folder / "epochs.jsonl").read_text()
+    other = line.replace('"train_loss": 2.', '"train_loss": 3.')
+    (record.folder / "epochs.jsonl").write_text(other)
+    run_trial(Trial(**SMALL, output_dir=str(record.folder)))
+    assert "epoch 1 had to be trained again" in capsys.readouterr().out
+    assert (record.folder / "epochs.jsonl").read_text().startswith(other)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink])
+@pytest.mark.parametrize("file", ["training.pt", "rank0.pt", "manifest.json"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, file, whole, tmp_path, capsys):
+    shutil.copytree(whole.folder, tmp_path / "trial")
+    record = Record(tmp_path / "trial")
+    forget_the_end(record, epochs=2, checkpoints=0)
+    newest, before = newest_first(record.checkpoints)
+    damage(newest / file)
+    run_trial(Trial(**SMALL, output_dir=str(record.folder)))
+    said = capsys.readouterr().out
+    if (damage, file) != (Path.unlink, "manifest.json"):  # without one it never was whole
+        assert f"checkpoint {newest.name} is damaged (" in said
+        assert "falling back to the one before it" in said
+    assert f"Going on from checkpoint {before.name}" in said
+    assert_same(record, whole)
+
+
+def test_the_last_two_checkpoints_are_kept(whole):
+    assert [folder.name for folder in newest_first(whole.checkpoints)] == [
+        name_of(epoch=3, step=20),
+        name_of(epoch=3, step=12),
+    ]
+
+
+def test_a_finished_trial_keeps_no_checkpoint_unless_asked(short):
+    trial = short(epochs=2, keep_checkpoint=False)
+    run_trial(trial)
+    assert not Record(trial.folder).checkpoints.exists()
+
+
+def test_other_images_than_it_began_with_are_refused(whole, tmp_path):
+    shutil.copytree(whole.folder, tmp_path / "trial")
+    record = Record(tmp_path / "trial")
+    forget_the_end(record, epochs=2, checkpoints=0)
+    for folder in newest_first(record.checkpoints):
+        manifest = folder / "manifest.json"
+        manifest.write_text(manifest.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+    trial = Trial(**SMALL, output_dir=str(record.folder))
+    with pytest.raises(dsstudy.InputError, match="have changed since this trial began"):
+        run_trial(trial)
+    assert len(record.epochs()) == 2
