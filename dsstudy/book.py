@@ -1,26 +1,41 @@
-"""Building the book: its notebooks executed over one study's records, then Jupyter Book."""
+"""Building the book: its notebooks executed over studies' records, then Jupyter Book."""
 
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import nbformat
+import papermill
 import yaml
 
-from dsstudy.analysis import study_folder
+from dsstudy import words
+from dsstudy.analysis import load_results, study_folder
+from dsstudy.provenance import is_synthetic
+from dsstudy.study import about, results_folder
 from dsstudy.trial import InputError, project_root
+from dsstudy.warm import WarmKernelManager
+
+PART = "The study"
+"""The part of ``_toc.yml`` whose pages every study has."""
+
+OWN_PAGES = {"lenet-full": ["lenet_full"]}
+"""Further pages, of single studies."""
 
 
-def build_book(study: str | Path, output: str | Path) -> Path:
-    """Build the book over a study's records.
+def build_book(studies: str | Path, output: str | Path) -> Path:
+    """Build the book over the records of one study, or of several.
 
     Parameters
     ----------
-    study
-        ``runs/<study>`` or ``book/results/<study>``.
+    studies
+        One study's folder, ``runs/<study>`` or ``book/results/<study>``; or a folder of such
+        folders, ``book/results``, each of which becomes a part of the book.
     output
         The folder for the HTML pages; an older book there is replaced, and only a book.
 
@@ -32,41 +47,109 @@ def build_book(study: str | Path, output: str | Path) -> Path:
     Raises
     ------
     InputError
-        The output folder holds something else, the study has no records, or a page cannot be
-        built: Sphinx's or the notebook's own words follow.
+        The output folder holds something else, there are no records, or a page cannot be built:
+        Sphinx's or the notebook's own words follow.
     """
     output = Path(output).absolute()
     if output.exists() and any(output.iterdir()) and not (output / "intro.html").exists():
         raise InputError(f"output={output} holds something that is no book: give another folder")
-    study = study_folder(study)
+    folders = study_folders(studies)
     with tempfile.TemporaryDirectory(prefix="dsstudy-book-") as scratch:
         source = Path(scratch) / "book"
         shutil.copytree(
             project_root() / "book", source, ignore=shutil.ignore_patterns("_build", "results")
         )
-        for page in _pages(source):
-            notebook = project_root() / "notebooks" / f"{page}.ipynb"
-            if notebook.exists():
-                _execute(notebook, source / notebook.name, study)
-        _run(["jupyter-book", "build", "--warningiserror", "--keep-going", str(source)])
+        with patch.dict(os.environ, PYTHONWARNINGS="ignore"):  # of libraries, in the pages
+            _stage(source, folders)
+            _run(["jupyter-book", "build", "--warningiserror", "--keep-going", str(source)])
+        pages = source / "_build" / "html"
+        for target, folder in folders.items():
+            for records in folder.glob("*.jsonl"):  # what the provenance boxes link to
+                shutil.copy(records, pages / target)
         shutil.rmtree(output, ignore_errors=True)
-        shutil.copytree(source / "_build" / "html", output)
+        shutil.copytree(pages, output)
     return output / "intro.html"
 
 
-def _pages(source: Path) -> list[str]:
+def study_folders(path: str | Path) -> dict[str, Path]:
+    """Return the folders of records at a path, by where in the book their pages go.
+
+    One study's pages go to the book's root; those of several each to a folder of their own.
+    """
+    inside = sorted((project_root() / path).glob("*/trials.jsonl"))
+    if inside:
+        return {file.parent.name: file.parent for file in inside}
+    if project_root() / path == results_folder():
+        raise InputError(
+            f"{path} holds no published study yet: publish one, 'dsstudy publish runs/<study>'"
+        )
+    return {"": study_folder(path)}
+
+
+def _stage(source: Path, folders: dict[str, Path]) -> None:
+    """Put the executed notebooks and the table of contents into the book's source."""
     contents = yaml.safe_load((source / "_toc.yml").read_text())
-    return [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
+    parts: list[dict[str, Any]] = []
+    for part in contents["parts"]:
+        if part["caption"] != PART:
+            parts.append(part)
+            for page in _pages(part):
+                _execute(page, source / f"{page}.ipynb")
+            continue
+        for target, folder in folders.items():
+            name = about(folder).get("study", folder.name)
+            pages = [*_pages(part), *OWN_PAGES.get(name, [])]
+            (source / target).mkdir(exist_ok=True)
+            for page in pages:
+                _execute(page, source / target / f"{page}.ipynb", folder, name)
+            chapters = [{"file": str(Path(target, page))} for page in pages]
+            parts.append({"caption": f"{PART} {_title(folder)}", "chapters": chapters})
+    with (source / "intro.md").open("a") as intro:
+        intro.write(_studies(folders))
+    (source / "_toc.yml").write_text(yaml.safe_dump(contents | {"parts": parts}, sort_keys=False))
 
 
-def _execute(notebook: Path, target: Path, study: Path) -> None:
-    """Execute a notebook of the book; those that read records have the parameter ``study``."""
-    parameters = ["-p", "study", str(study)] if '"parameters"' in notebook.read_text() else []
-    _run(["papermill", "--no-progress-bar", str(notebook), str(target), *parameters])
-    executed = nbformat.read(target, as_version=4)
+def _title(folder: Path) -> str:
+    name = about(folder).get("study", folder.name)
+    return f"{name} (synthetic images)" if is_synthetic(load_results(folder)) else name
+
+
+def _studies(folders: dict[str, Path]) -> str:
+    """List the book's studies for its first page: a link to each, and how much of it is there."""
+    lines = [
+        f"- [{_title(folder)}]({Path(target, 'study.ipynb')}): {words.state(folder)}"
+        for target, folder in folders.items()
+    ]
+    return "\n(the-studies)=\n\n## The studies in this book\n\n" + "\n".join(lines) + "\n"
+
+
+def _pages(part: dict[str, Any]) -> Iterator[str]:
+    return (chapter["file"] for chapter in part["chapters"])
+
+
+def _execute(page: str, target: Path, study: Path | None = None, name: str = "") -> None:
+    """Execute a notebook of the book, where the page is one; name the study in its title."""
+    notebook = project_root() / "notebooks" / f"{page}.ipynb"
+    if not notebook.exists():
+        return
+    parameters = {"study": str(study)} if study else {}
+    try:
+        executed = papermill.execute_notebook(
+            notebook,
+            target,
+            parameters=parameters,
+            progress_bar=False,
+            cwd=project_root(),
+            kernel_manager_class=WarmKernelManager,
+        )
+    except papermill.PapermillExecutionError as error:
+        raise InputError(f"{notebook.name} failed over {study or 'no study'}:{error}") from None
     for cell in executed.cells:
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
             cell.metadata.tags.append("remove-cell")  # a path on this machine, of use to nobody
+    if name:
+        title, newline, rest = executed.cells[0].source.partition("\n")
+        executed.cells[0].source = f"{title} ({name}){newline}{rest}"
     nbformat.write(executed, target)
 
 
@@ -75,7 +158,6 @@ def _run(command: list[str]) -> None:
     done = subprocess.run(
         [str(tool), *command[1:]],
         cwd=project_root(),
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
         capture_output=True,
         text=True,
     )

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from subprocess import Popen
@@ -98,6 +99,7 @@ def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str | 
     os.environ.update(environment)
     if folder:
         os.chdir(folder)
+    _heed(environment)
     # What is printed goes into the notebook; the terminal belongs to the study's own bar.
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
@@ -109,6 +111,15 @@ def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str | 
     from ipykernel.kernelapp import launch_new_instance
 
     launch_new_instance()
+
+
+def _heed(environment: dict[str, str]) -> None:
+    """Set what libraries read from a kernel's environment as they load: they did so before it."""
+    import matplotlib
+
+    matplotlib.rcParams["backend"] = "module://matplotlib_inline.backend_inline"
+    if action := environment.get("PYTHONWARNINGS"):
+        warnings.simplefilter(action)  # type: ignore[arg-type]
 
 
 def _end_with_parent() -> None:
