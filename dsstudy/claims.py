@@ -4,8 +4,9 @@ The paper's words are read by one rule. Plain plurals ("models improve") are mea
 all" allows one exception; "normally", "usually", "in general", "most" and "often" mean more than
 half; "almost" or "up to" a number means within a tenth of it. Of accuracies, "significantly" means
 by 5 points or more and "dramatically" by 10; of times, "significantly" means by a fifth. Models of
-small or large capacity are those that the paper calls so. A difference counts only if it exceeds
-its spread: over seeds, and of the test set's sampling.
+small or large capacity are those that the paper calls so. A difference counts only if its
+95 % interval excludes the claimed limit: over the seeds, paired; with one seed, of an accuracy's
+sampling of test images.
 """
 
 from collections.abc import Callable

@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from dsstudy import paper, provenance
-from dsstudy.analysis import CELL, load_epochs, load_results, with_states
+from dsstudy import paper, provenance, spread
+from dsstudy.analysis import load_epochs, load_results
+from dsstudy.cells import CELL, with_states
+from dsstudy.departures import CHANCE
 
 FEWEST_EPOCHS = 5
 """With fewer, the best accuracy says how a training begins, not how it ends."""
@@ -30,8 +32,8 @@ class Evidence:
     ----------
     values : mapping
         By kind, ``accuracy`` (percent) and ``seconds`` (per epoch): a frame of ``architecture``,
-        ``engine``, ``setting``, ``seed``, ``value`` and ``state``, as `analysis.with_states`
-        returns it.
+        ``engine``, ``setting``, ``seed``, ``round``, ``value`` and ``state``, as
+        `cells.with_states` returns it.
     curves : pandas.DataFrame
         The same columns and ``epoch``: test accuracy after each epoch.
     doubts : mapping
@@ -56,8 +58,9 @@ class Evidence:
         Returns
         -------
         pandas.DataFrame
-            By label: ``value``, the mean over the seeds that both cells have, its ``spread``, and
-            both as ``text``.
+            By label: ``value``, the mean over the seeds that both cells have; its ``spread``, half
+            the width of its 95 % interval over these, or with one seed of the test images'
+            sampling; and both as ``text``.
 
         Raises
         ------
@@ -96,7 +99,9 @@ class Evidence:
             return "missing"
         # A training that diverged has an accuracy all the same: its best before, or chance.
         counts = ["completed", "diverged"] if kind == "accuracy" else ["completed"]
-        counting = trials[trials["state"].isin(counts)].set_index("seed")["value"].dropna()
+        counting = (
+            trials[trials["state"].isin(counts)].set_index(["seed", "round"])["value"].dropna()
+        )
         return ", ".join(trials["state"].unique()) if counting.empty else counting
 
     @cached_property
@@ -107,18 +112,20 @@ class Evidence:
         both = (first - second if kind == "accuracy" else first / second).dropna()
         if both.empty:
             raise CannotTellError("Two trials to be compared have no seed in common.")
-        over_seeds = both.std() if len(both) > 1 else 0.0
-        sampled = 0.0
-        if kind == "accuracy" and self.test_images:
-            shares = [side.mean() / 100 for side in (first, second)]
-            sampled = 100 * (sum(p * (1 - p) for p in shares) / self.test_images) ** 0.5
-        return both.mean(), max(over_seeds, sampled)
+        found = spread.of_mean(both)
+        if found.n > 1:
+            return found.value, found.half
+        if kind != "accuracy" or not self.test_images:
+            return found.value, 0.0
+        shares = [side[both.index].mean() / 100 for side in (first, second)]
+        sampled = 100 * (sum(p * (1 - p) for p in shares) / self.test_images) ** 0.5
+        return found.value, spread.NORMAL * sampled
 
     def during(self, *epochs: int) -> "Evidence":
         """Return the evidence with the mean accuracy over some epochs; -1 is a trial's last."""
         if "curves" in self.doubts:
             raise CannotTellError(self.doubts["curves"])
-        trial, curves = [*CELL, "seed"], self.curves
+        trial, curves = [*CELL, "seed", "round"], self.curves
         from_end = curves["epoch"] - curves.groupby(trial)["epoch"].transform("max") - 1
         chosen = curves[curves["epoch"].isin(epochs) | from_end.isin(epochs)]
         means = chosen.groupby(trial, as_index=False).agg({"value": "mean", "state": "first"})
@@ -143,7 +150,9 @@ def paper_evidence() -> Evidence:
         "accuracy": paper.published("best_accuracy"),
         "seconds": paper.published("seconds_per_epoch"),
     }
-    values = {kind: table.assign(seed=0, state="completed") for kind, table in values.items()}
+    values = {
+        kind: table.assign(seed=0, round=0, state="completed") for kind, table in values.items()
+    }
     curves = values["accuracy"].head(0).assign(epoch=0)
     reason = "The paper prints its curves as a picture, not as numbers."
     return Evidence(values, curves, {"curves": reason})
@@ -184,7 +193,7 @@ def _learning_doubt(results: pd.DataFrame, accuracy: pd.DataFrame) -> str | None
         return f"Some trials have only {shortest} epochs, fewer than {FEWEST_EPOCHS}."
     classes = max((p["dataset"]["classes"] for p in provenance.places(results)), default=10)
     counting = accuracy.loc[accuracy["state"].isin(["completed", "diverged"]), "value"]
-    above = (counting > 1.5 * 100 / classes).sum()
+    above = (counting > CHANCE * 100 / classes).sum()
     if above <= len(counting) / 2:
         return f"Only {above} of {len(counting)} finished trials are clearly above chance."
     return None

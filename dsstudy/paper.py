@@ -20,6 +20,12 @@ CITATION = {
 EPOCHS = 25
 """Every trial's epochs. Source: section 3.1."""
 
+BATCH_SIZE = 16
+"""Images a step, over all GPUs. Source: section 3.1."""
+
+TRAIN_IMAGES = 50_000
+"""CIFAR-10's training set. Source: Krizhevsky, 2009."""
+
 TEST_IMAGES = 10_000
 """CIFAR-10's test set, on which every accuracy was measured. Source: Krizhevsky, 2009."""
 

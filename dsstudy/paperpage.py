@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from dsstudy import tables
 from dsstudy.figures import ENGINE_COLORS
 from dsstudy.paper import ENGINES, NAMES, PANELS, SETTINGS, published
 from dsstudy.trial import ARCHITECTURES
@@ -20,14 +21,14 @@ def table(column: str) -> Styler:
     column
         ``best_accuracy`` (Table 1, percent) or ``seconds_per_epoch`` (Table 2).
     """
-    wide = _wide(column)
+    wide = tables.grid(published(column), "value")
     if column == "best_accuracy":
-        bold = wide.eq(wide.max(axis=1), axis=0)
+        best = wide.eq(wide.max(axis=1), axis=0)
     else:
-        faster = wide["DeepSpeed"] < wide["normal"]
-        bold = pd.concat({"DeepSpeed": faster, "normal": ~faster}, axis=1)
-    weights = bold.replace({True: "font-weight: bold", False: ""})
-    return wide.style.format("{:.2f}").apply(lambda _: weights, axis=None)
+        deepspeed, normal = wide.columns.unique(level=0)
+        faster = wide[deepspeed] < wide[normal]
+        best = pd.concat({deepspeed: faster, normal: ~faster}, axis=1)
+    return tables.bold(wide.style.format("{:.2f}"), best)
 
 
 def endpoints() -> Figure:
@@ -83,14 +84,3 @@ def time_ratios() -> Figure:
 
 def _values(column: str) -> "pd.Series[float]":
     return published(column).set_index(["architecture", "engine", "setting"])["value"]
-
-
-def _wide(column: str) -> pd.DataFrame:
-    """Return 7 rows and 6 columns, named and ordered as in the paper's Table 1."""
-    wide = _values(column).unstack(["engine", "setting"])
-    wide = wide.reindex(index=list(ARCHITECTURES))
-    wide = wide[[(engine, setting) for engine in ENGINES for setting in SETTINGS]]
-    wide.columns = pd.MultiIndex.from_tuples(
-        [(NAMES[engine], setting) for engine, setting in wide.columns], names=["training", ""]
-    )
-    return wide.rename(index=NAMES).rename_axis(index=None)

@@ -7,7 +7,10 @@ from typing import Any
 import pandas as pd
 
 from dsstudy import paper
-from dsstudy.analysis import CELL, about, load_results, strangers
+from dsstudy.analysis import load_results, strangers
+from dsstudy.cells import CELL, load_trials
+from dsstudy.study import about
+from dsstudy.trial import project_root
 
 SYNTHETIC = (
     "These numbers come from synthetic images, drawn by the program to show that everything works. "
@@ -38,7 +41,8 @@ def facts(path: str | Path) -> dict[str, str]:
     known, found = about(path), places(results)
     return {
         "study": f"{known.get('study', path.name)} ({known.get('file', 'no study file noted')})",
-        "trials": _trials_text(results),
+        "records": records(path),
+        "trials": _trials_text(load_trials(path)),
         "hardware": _each(_hardware(place["hardware"]) for place in found),
         "device": _each(place["device"] for place in found),
         "images": _each(_images(place["dataset"]) for place in found),
@@ -54,6 +58,33 @@ def facts(path: str | Path) -> dict[str, str]:
         "left out": _each(f"{name}, not a trial of the study" for name in strangers(path)),
         "overrides": _each(f"{k}={v}" for k, v in known.get("overrides", {}).items()),
     }
+
+
+def records(path: str | Path) -> str:
+    """Name a study's records as the repository does: a file, or the folder that holds a run."""
+    path = Path(path).absolute()
+    file = path / "trials.jsonl" if (path / "trials.jsonl").exists() else path
+    root = project_root() if path.is_relative_to(project_root()) else path.parents[1]
+    return str(file.relative_to(root))
+
+
+def unfinished(path: str | Path) -> dict[str, str]:
+    """Return the study's trials that have no number, by name, and why each has none."""
+    trials = load_trials(path)
+    rest = trials[trials["status"] != "completed"].to_dict("records")
+    return {trial["name"]: _why(trial) for trial in rest}
+
+
+def _why(trial: dict[str, Any]) -> str:
+    words = {
+        "missing": "not run yet, or not published",
+        "unfinished": "begun, not finished",
+        "diverged": "diverged: the loss became infinite",
+    }
+    if trial["status"] != "failed":
+        return words[trial["status"]]
+    error = str(trial.get("error") or "no word").strip().splitlines()
+    return f"failed: {error[-1]}"
 
 
 def _times(results: pd.DataFrame) -> str:
@@ -77,8 +108,9 @@ def stand_ins(results: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _trials_text(results: pd.DataFrame) -> str:
-    inside = pd.MultiIndex.from_frame(results[CELL]).isin(paper.CELLS)
     states = ", ".join(f"{n} {state}" for state, n in results["status"].value_counts().items())
+    results = results[results["status"] != "missing"]
+    inside = pd.MultiIndex.from_frame(results[CELL]).isin(paper.CELLS)
     filled = results[inside].drop_duplicates(CELL).shape[0]
     text = f"{states}; in {filled} of the paper's {len(paper.CELLS)} cells"
     outside = results.loc[~inside, "name"]
@@ -97,6 +129,7 @@ def _images(dataset: dict[str, Any]) -> str:
     return (
         f"{dataset['name']}: {dataset['train_images']:,} for training, "
         f"{dataset['test_images']:,} for testing, {dataset['classes']} classes"
+        + (f", fingerprint {dataset['fingerprint']}" if "fingerprint" in dataset else "")
     )
 
 

@@ -1,4 +1,4 @@
-"""What the notebooks show: tables with the paper's numbers beside ours, and closing sentences."""
+"""What the notebooks show: tables with the paper's numbers beside ours."""
 
 import html
 from pathlib import Path
@@ -8,8 +8,7 @@ import pandas as pd
 from IPython.display import HTML
 from pandas.io.formats.style import Styler
 
-from dsstudy import paper, provenance
-from dsstudy.analysis import CELL, cells, pairs
+from dsstudy import cells, paper, provenance
 from dsstudy.trial import ARCHITECTURES
 
 _MARKS = {"holds": "✓", "does not hold": "✗", "cannot be told": "?"}
@@ -17,71 +16,120 @@ _MARKS = {"holds": "✓", "does not hold": "✗", "cannot be told": "?"}
 
 def banner(results: pd.DataFrame) -> HTML | None:
     """Warn in plain words where a study was trained on synthetic images; else show nothing."""
-    if not provenance.is_synthetic(results):
-        return None
+    return warning(provenance.SYNTHETIC) if provenance.is_synthetic(results) else None
+
+
+def warning(text: str) -> HTML:
+    """Show a text that nobody should overlook."""
     style = "border-left: 0.4em solid #d55e00; padding: 0.5em 1em; margin: 1em 0; font-weight: bold"
-    return HTML(f'<div role="note" style="{style}">{provenance.SYNTHETIC}</div>')
+    return HTML(f'<div role="note" style="{style}">{text}</div>')
 
 
 def provenance_box(path: str | Path) -> Styler:
-    """Show where a study's numbers come from, as `provenance.facts` says it."""
+    """Show where a study's numbers come from, as `provenance.facts` says it.
+
+    The records' file is a link to the copy that the book holds beside its page.
+    """
     facts = pd.DataFrame({"": provenance.facts(path)}).map(html.escape)
-    return _style(facts, "Where these numbers come from.", "provenance", wrap="5em").hide(axis=1)
+    if (Path(path) / "trials.jsonl").exists():
+        facts.loc["records"] = f'<a href="trials.jsonl">{facts.loc["records", ""]}</a>'
+    return style(facts, "Where these numbers come from.", "provenance", wrap="5em").hide(axis=1)
 
 
-def table1(results: pd.DataFrame) -> Styler:
+def unfinished(path: str | Path) -> Styler | None:
+    """Show which of the study's trials have no number, and why; nothing if all have one."""
+    found = {name: html.escape(why) for name, why in provenance.unfinished(path).items()}
+    if not found:
+        return None
+    texts = pd.DataFrame({"trial": list(found), "why it has no number": list(found.values())})
+    return style(texts, "Trials without a number.", "unfinished", wrap="9em").hide(axis=0)
+
+
+def table1(trials: pd.DataFrame) -> Styler:
     """Show the best test accuracies as the paper's Table 1, its numbers beside ours.
 
     Parameters
     ----------
-    results
-        As `load_results` returns them.
+    trials
+        As `dsstudy.cells.load_trials` returns them.
 
     Returns
     -------
     pandas.io.formats.style.Styler
-        Seven rows of six cells; per architecture the best of ours is bold.
+        A row of six cells for each architecture of the study; the best of ours is bold, where it
+        can be told from the others.
     """
-    frame = cells(results, "best_accuracy")
+    frame = cells.cells(trials, "best_accuracy")
+    best = cells.best(trials)
     frame["text"] = [_accuracy(row) for row in frame.itertuples()]
-    frame["bold"] = frame["value"] == frame.groupby("architecture")["value"].transform("max")
+    frame["bold"] = [cell in best for cell in frame[cells.CELL].itertuples(index=False, name=None)]
     caption = (
-        "Best test accuracy over the epochs, in percent; the best of each architecture is bold. "
-        "Below each number: the paper's, and ours minus the paper's."
+        "Best test accuracy over the epochs, in percent: mean ± standard deviation over n seeds; a "
+        "number without ± is one seed's. The best of each architecture is bold, where its seeds "
+        "tell it from each other cell of the row. Below each number: the paper's, and ours minus "
+        "the paper's."
     )
-    return _bold(_style(_grid(frame, "text"), caption, "table1"), _grid(frame, "bold"))
+    return bold(style(grid(frame, "text"), caption, "table1"), grid(frame, "bold"))
 
 
-def table2(results: pd.DataFrame) -> Styler:
+def differences(trials: pd.DataFrame) -> Styler:
+    """Show DeepSpeed's accuracy minus normal training's, paired over seeds, and what it tells.
+
+    Parameters
+    ----------
+    trials
+        As `dsstudy.cells.load_trials` returns them.
+    """
+    frame = cells.compare(trials, "best_accuracy")
+    texts = pd.DataFrame(
+        {
+            "DeepSpeed − normal": [difference(row) for row in frame.itertuples()],
+            "in the paper": frame["published"].map(signed),
+            "n": frame["n"].astype(str),
+            "verdict": frame["verdict"].map(wrapping),
+        }
+    )
+    caption = (
+        "Points of best test accuracy, DeepSpeed minus normal training in the same setting: the "
+        "mean over n pairs of equal seed, and below it its 95 % interval (Student's t)."
+    )
+    return style(_named(texts), caption, "differences")
+
+
+def table2(trials: pd.DataFrame) -> Styler:
     """Show the seconds per epoch as the paper's Table 2, its ratios beside ours.
 
     Parameters
     ----------
-    results
-        As `load_results` returns them.
+    trials
+        As `dsstudy.cells.load_trials` returns them.
 
     Returns
     -------
     pandas.io.formats.style.Styler
-        21 rows of two times, the faster in bold, and of two ratios. Times that are not
-        ``exclusive`` are marked, are never bold, and give no ratio.
+        For each architecture of the study three rows of two times, the faster in bold where it
+        can be told, and of two ratios. Times that are not ``exclusive`` are marked, are never
+        bold, and give no ratio.
     """
-    frame = pairs(results)
-    frame.index = pd.MultiIndex.from_tuples([(paper.NAMES[a], s) for a, s in frame.index])
-    texts, ratio = pd.DataFrame(index=frame.index), frame["ratio", "ours"]
+    ratios = cells.compare(trials, "seconds_per_epoch")
+    times = cells.cells(trials, "seconds_per_epoch").set_index(cells.CELL)
+    texts = pd.DataFrame(index=ratios.index)
     for engine in paper.ENGINES:
-        texts[f"{paper.NAMES[engine]} (s)"] = [
-            _seconds(row) for row in frame.xs(engine, axis=1, level=1).itertuples()
-        ]
-    for title, whose in (("DeepSpeed / normal", "ours"), ("in the paper", "paper")):
-        texts[title] = ["–" if pd.isna(r) else f"{r:.2f}" for r in frame["ratio", whose]]
-    bold = pd.DataFrame(False, texts.index, texts.columns)
-    bold["DeepSpeed (s)"], bold["normal (s)"] = ratio < 1, ratio > 1
+        side = times.xs(engine, level="engine").loc[ratios.index]
+        texts[f"{paper.NAMES[engine]} (s)"] = [_seconds(row) for row in side.itertuples()]
+    texts["DeepSpeed / normal"] = [_ratio(row) for row in ratios.itertuples()]
+    texts["in the paper"] = ratios["published"].map("{:.2f}".format)
+    single = ratios["n"] == 1
+    faster = pd.DataFrame(False, texts.index, texts.columns)
+    faster["DeepSpeed (s)"] = (ratios["high"] < 1) | (single & (ratios["value"] < 1))
+    faster["normal (s)"] = (ratios["low"] > 1) | (single & (ratios["value"] > 1))
     caption = (
-        "Seconds of training per epoch; the faster of each pair is bold. The last two columns are "
-        "DeepSpeed's time divided by normal training's: below 1, DeepSpeed is the faster."
+        "Seconds of training per epoch: mean ± standard deviation over n measurements; a number "
+        "without ± is one measurement. The last two columns are DeepSpeed's time divided by normal "
+        "training's, ours the mean over pairs of measurements with its 95 % interval: below 1, "
+        "DeepSpeed is the faster. The faster of each pair is bold, where it can be told."
     )
-    return _bold(_style(texts, caption, "table2", align="right"), bold)
+    return bold(style(_named(texts), caption, "table2", align="right"), _named(faster))
 
 
 def claims(judged: pd.DataFrame) -> Styler:
@@ -104,67 +152,7 @@ def claims(judged: pd.DataFrame) -> Styler:
         }
     )
     caption = "Every claim of sections 3.2, 3.3 and 4, judged twice by the same computation."
-    return _style(shown, caption, "claims", wrap="11em").hide(axis=0)
-
-
-def table1_in_words(results: pd.DataFrame) -> str:
-    """Say in a sentence what Table 1 shows, of ours and of the paper's."""
-    frame = cells(results, "best_accuracy")
-    return (
-        f"{frame['value'].notna().sum()} of {len(frame)} cells hold a value. Normal training has "
-        f"the best accuracy for {_best_by_normal(frame, 'value')} architectures (in the paper "
-        f"for {_best_by_normal(frame, 'published')}); with the same setting on both sides, "
-        f"DeepSpeed's accuracy minus normal training's is {_mean_gain(frame, 'value')} on average "
-        f"(in the paper {_mean_gain(frame, 'published')})."
-    )
-
-
-def _best_by_normal(frame: pd.DataFrame, column: str) -> str:
-    held = frame.dropna(subset=column)
-    best = held.loc[held.groupby("architecture")[column].idxmax(), "engine"]
-    return f"{(best == 'normal').sum()} of {len(best)}"
-
-
-def _mean_gain(frame: pd.DataFrame, column: str) -> str:
-    sides = frame.pivot(index=["architecture", "setting"], columns="engine", values=column)
-    gains = (sides["deepspeed"] - sides["normal"]).dropna()
-    mean = f"{gains.mean():+.2f}".replace("-", "−")
-    return f"{mean} points over {len(gains)} pairs" if len(gains) else "unknown"
-
-
-def table2_in_words(results: pd.DataFrame) -> str:
-    """Say in a sentence what Table 2 shows, of ours and of the paper's."""
-    ours, published = pairs(results)["ratio", "ours"].dropna(), pairs(results)["ratio", "paper"]
-    if ours.empty:
-        return "No pair has two times that were measured alone: there is nothing to compare yet."
-    return (
-        f"DeepSpeed is the faster in {(ours < 1).sum()} of {len(ours)} pairs (in the paper in "
-        f"{(published < 1).sum()} of {len(published)}); its time is {ours.median():.2f} times "
-        f"normal training's in the middle of the pairs, and from {ours.min():.2f} to "
-        f"{ours.max():.2f} (in the paper {published.median():.2f}, from {published.min():.2f} to "
-        f"{published.max():.2f})."
-    )
-
-
-def figure1_in_words(epochs: pd.DataFrame) -> str:
-    """Say in a sentence, by panel, for how many architectures DeepSpeed is ahead, and when."""
-    counts = [
-        f"{panel}) {_ahead(epochs, settings, 'first')} and {_ahead(epochs, settings, 'last')}"
-        for panel, settings in paper.PANELS.items()
-    ]
-    return (
-        "Architectures for which DeepSpeed is ahead, after the first epoch and after the last: "
-        f"{'; '.join(counts)}."
-    )
-
-
-def _ahead(epochs: pd.DataFrame, settings: dict[str, str], which: str) -> str:
-    """Count the architectures for which DeepSpeed is ahead, as a mean over seeds."""
-    trials = epochs.sort_values("epoch").groupby([*CELL, "seed"])["test_accuracy"].agg(which)
-    sides = trials.groupby(CELL).mean().unstack(["engine", "setting"])
-    sides = sides.reindex(list(ARCHITECTURES), columns=list(settings.items()))
-    lead = (sides.iloc[:, 0] - sides.iloc[:, 1]).dropna()
-    return f"{(lead > 0).sum()} of {len(lead)}"
+    return style(shown, caption, "claims", wrap="11em").hide(axis=0)
 
 
 def _verdicts(judged: pd.DataFrame, whose: str) -> list[str]:
@@ -175,7 +163,7 @@ def _verdicts(judged: pd.DataFrame, whose: str) -> list[str]:
 
 
 def _accuracy(row: Any) -> str:
-    difference = f"<br>{row.value - row.published:+.2f}".replace("-", "−") if row.seeds else ""
+    difference = f"<br>{signed(row.value - row.published)}" if row.n else ""
     return _value(row, ".2f") + _small(f"paper {row.published:.2f}{difference}")
 
 
@@ -183,33 +171,70 @@ def _seconds(row: Any) -> str:
     return _value(row, ".2f" if row.value >= 1 else ".4f")
 
 
+def _ratio(row: Any) -> str:
+    if not row.n:
+        return "–"
+    limits = f"{interval(row, '{:.2f}'.format)}<br>{row.verdict.partition(':')[0]}"
+    return f"{row.value:.2f}" + (_small(limits) if row.n > 1 else "")
+
+
 def _value(row: Any, digits: str) -> str:
-    """Write a cell's value, mean ± deviation over several seeds, or the word for its want."""
-    if not row.seeds:
+    """Write a cell's value, mean ± deviation over several, or the word for its want."""
+    if not row.n:
         return f"<em>{row.state}</em>"
-    deviation = f" ± {row.deviation:{digits}}" if row.seeds > 1 else ""
+    spread = f"± {row.deviation:{digits}}, n = {row.n}" if row.n > 1 else ""
     shared = " <em>shared</em>" if row.state == "shared" else ""
-    return f"{row.value:{digits}}{deviation}{shared}" + (_small(row.note) if row.note else "")
+    notes = "".join(_small(note) for note in (spread, row.note) if note)
+    return f"{row.value:{digits}}{shared}{notes}"
+
+
+def signed(number: float) -> str:
+    """Write a difference with its sign; a dash where there is none."""
+    return "–" if pd.isna(number) else f"{number:+.2f}".replace("-", "−")
+
+
+def interval(row: Any, write: Any) -> str:
+    """Write a row's ``low`` and ``high``; a dash where one value gives no interval."""
+    return "–" if pd.isna(row.low) else f"{write(row.low)} to {write(row.high)}"
+
+
+def difference(row: Any) -> str:
+    """Write a difference, and below it its interval where it has one."""
+    return signed(row.value) + (_small(interval(row, signed)) if row.n > 1 else "")
+
+
+def wrapping(text: str) -> str:
+    """Let a cell's words break into lines where the table would be too wide."""
+    space = "display: inline-block; min-width: 6em; white-space: normal"
+    return f'<span style="{space}">{text}</span>'
 
 
 def _small(text: str) -> str:
     return f'<br><small style="font-weight: normal; opacity: 0.8">{text}</small>'
 
 
-def _grid(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Lay 42 cells out as the paper does: architectures down, engines and settings across."""
-    grid = frame.pivot(index="architecture", columns=["engine", "setting"], values=column)
-    grid = grid.loc[list(ARCHITECTURES), [(e, s) for e in paper.ENGINES for s in paper.SETTINGS]]
-    grid = grid.rename_axis(index=None, columns=[None, None])
+def grid(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Lay cells out as the paper does: architectures down, engines and settings across."""
+    wide = frame.pivot(index="architecture", columns=["engine", "setting"], values=column)
+    rows = [name for name in ARCHITECTURES if name in wide.index]
+    wide = wide.loc[rows, [(e, s) for e in paper.ENGINES for s in paper.SETTINGS]]
+    wide = wide.rename_axis(index=None, columns=[None, None])
     titles = {"deepspeed": "DeepSpeed training", "normal": "Normal training"}
-    return grid.rename(index=paper.NAMES, columns=titles)
+    return wide.rename(index=paper.NAMES, columns=titles)
 
 
-def _bold(styler: Styler, where: pd.DataFrame) -> Styler:
-    return styler.apply(lambda _: where.map(lambda bold: "font-weight: bold" * bold), axis=None)
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame by architecture and setting with the paper's names."""
+    names = [(paper.NAMES[architecture], setting) for architecture, setting in frame.index]
+    return frame.set_axis(pd.MultiIndex.from_tuples(names))
 
 
-def _style(
+def bold(styler: Styler, where: pd.DataFrame) -> Styler:
+    """Make some of a table's cells bold."""
+    return styler.apply(lambda _: where.map(lambda yes: "font-weight: bold" * yes), axis=None)
+
+
+def style(
     texts: pd.DataFrame, caption: str, name: str, wrap: str = "", align: str = "left"
 ) -> Styler:
     """Style a table of texts; `wrap` is the least width of cells that may break lines."""
@@ -217,8 +242,10 @@ def _style(
     # caption, a block, keeps to the screen's width.
     scroll = "display: block; overflow-x: auto; max-width: 100%"
     top = "display: block; text-align: left; font-size: 1em; padding-bottom: 0.5em"
-    space = f"white-space: normal; min-width: {wrap}" if wrap else "white-space: nowrap"
-    cell = f"text-align: {align}; vertical-align: top; {space}"
+    space = "white-space: nowrap"
+    if wrap:
+        space = f"white-space: normal; overflow-wrap: anywhere; min-width: {wrap}"
+    cell = f"text-align: {align}; vertical-align: top; padding: 0.2em 0.5em; {space}"
     return (
         texts.style.set_caption(caption)
         .set_uuid(name)

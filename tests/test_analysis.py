@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from studies import trial_of, write_record, write_study
 
-from dsstudy import analysis, figures, paper, provenance, tables
+from dsstudy import analysis, cells, figure1, paper, provenance, tables, words
 from dsstudy.record import Record
 from dsstudy.run import run_trial
 from dsstudy.trial import InputError
@@ -54,12 +54,12 @@ def test_folder_and_published_copy_give_the_same_frames(short, tmp_path):
     assert len(analysis.load_epochs(copy)) == 2
 
 
-def test_every_study_has_42_cells(tmp_path):
+def test_every_architecture_of_a_study_has_its_six_cells(tmp_path):
     write_record(tmp_path, trial_of(LENET))
     for column in ("best_accuracy", "seconds_per_epoch"):
-        cells = analysis.cells(analysis.load_results(tmp_path), column)
-        assert [tuple(row) for row in cells[analysis.CELL].to_numpy()] == list(paper.CELLS)
-        assert cells["state"].value_counts().to_dict() == {"missing": 41, "completed": 1}
+        frame = cells.cells(analysis.load_results(tmp_path), column)
+        assert [tuple(row) for row in frame[cells.CELL].to_numpy()] == list(paper.CELLS[:6])
+        assert frame["state"].value_counts().to_dict() == {"missing": 5, "completed": 1}
 
 
 def test_bold_and_differences_of_a_study_that_repeats_the_paper(tmp_path):
@@ -105,7 +105,7 @@ def test_seeds_give_mean_and_deviation_and_say_which_do_not_count(tmp_path):
         write_record(tmp_path, trial_of(LENET, seed=seed), best_accuracy=accuracy)
     write_record(tmp_path, trial_of(LENET, seed=3), status="failed")
     html = tables.table1(analysis.load_results(tmp_path)).to_html()
-    assert texts(html)[3].startswith("62.00 ± 2.00")
+    assert texts(html)[3].split()[:6] == ["62.00", "±", "2.00,", "n", "=", "3"]
     assert "1 of 4 failed" in texts(html)[3]
 
 
@@ -159,7 +159,7 @@ def test_a_study_is_found_or_the_way_to_it_is_told(tmp_path, monkeypatch):
 
 def test_figure_names_what_it_lacks(tmp_path):
     write_study(tmp_path, leave_out=(LENET,))
-    figure = figures.figure1(analysis.load_epochs(tmp_path))
+    figure = figure1.panels(analysis.load_epochs(tmp_path))
     assert len(figure.axes) == 28
     assert "No curve: normal LeNet, SGD." in [text.get_text() for text in figure.texts]
 
@@ -167,16 +167,16 @@ def test_figure_names_what_it_lacks(tmp_path):
 def test_a_study_that_has_just_begun_can_be_looked_at(tmp_path):
     Record(tmp_path / "begun").start(trial_of(LENET))
     results, epochs = analysis.load_results(tmp_path), analysis.load_epochs(tmp_path)
-    figure = figures.figure1(epochs)
+    figure = figure1.panels(epochs, cells.architectures(results))
     assert any("No curve" in text.get_text() for text in figure.texts)
     assert "unfinished" in tables.table1(results).to_html()
-    assert tables.table1_in_words(results).startswith("0 of 42 cells")
-    assert "nothing to compare" in tables.table2_in_words(results)
-    assert "0 of 0" in tables.figure1_in_words(epochs)
+    assert words.table1(results).startswith("0 of 6 cells")
+    assert "nothing to compare" in words.table2(results)
+    assert "0 of 0" in words.figure1(epochs)
 
 
 def test_interactive_figure_needs_no_network(tmp_path):
-    html = figures.figure1_interactive(analysis.load_epochs(write_study(tmp_path))).data
+    html = figure1.interactive(analysis.load_epochs(write_study(tmp_path))).data
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=", html)
     assert html.count("plotly.js v") == 1
     for name in ("ResNet-18", "DeepSpeed Adam+S", "d) both SGD+S"):

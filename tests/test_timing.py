@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from dsstudy import analysis
+from dsstudy import analysis, cells
 from dsstudy.batch import write_study
 from dsstudy.run import run_trial
 from dsstudy.study import load_study
@@ -29,8 +29,9 @@ def test_times_alone_are_repeated_and_win_over_a_trials_own(tmp_path, monkeypatc
     times.write_text(json.dumps(row | {"timing": "exclusive"}) + "\n")
     results = analysis.load_results(study.folder)
     assert results["timed_seconds_per_epoch"].tolist() == [row["seconds_per_epoch_estimate"]]
-    (counted,) = analysis.with_states(results, "seconds_per_epoch").itertuples()
-    assert (counted.value, counted.state) == (row["seconds_per_epoch_estimate"], "completed")
+    counted = cells.with_states(results, "seconds_per_epoch")
+    assert counted["value"].tolist() == [20 * seconds for seconds in row["seconds_per_step"]]
+    assert (counted["state"] == "completed").all()
 
     times.write_text(json.dumps(row | {"timing": "shared"}) + "\n")
     assert "timed_seconds_per_epoch" not in analysis.load_results(study.folder)

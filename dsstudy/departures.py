@@ -1,0 +1,106 @@
+"""Where a study departs from the paper, and how far what it finds reaches: in computed words."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from dsstudy import paper, provenance
+from dsstudy.trial import Trial
+
+CHANCE = 1.5
+"""An accuracy of up to so many times chance is near chance."""
+
+
+def departures(results: pd.DataFrame) -> list[str]:
+    """Say where a study departs from the paper's, a sentence each.
+
+    Parameters
+    ----------
+    results
+        As `dsstudy.load_results` returns them.
+    """
+    parts = (_images, _scale, _near_chance, _precision, _device, _sizes, _stand_ins)
+    return [sentence for part in parts for sentence in part(results)]
+
+
+def _images(results: pd.DataFrame) -> Iterator[str]:
+    whats = {
+        "cifar10-jpeg": "CIFAR-10's images re-encoded as JPEG",
+        "synthetic": "drawn by a program",
+    }
+    for name in sorted({p["dataset"]["name"] for p in provenance.places(results)} - {"cifar10"}):
+        what = whats.get(name, "other images")
+        yield f"The images are {name}, {what}; the paper's are CIFAR-10's original files."
+
+
+def _scale(results: pd.DataFrame) -> Iterator[str]:
+    if "environment" not in results:
+        return
+    known = results[results["environment"].notna()]
+    images, tested = (
+        known["environment"].map(lambda place, which=which: place["dataset"][which])
+        for which in ("train_images", "test_images")
+    )
+    if (images < paper.TRAIN_IMAGES).any() or (known["epochs"] < paper.EPOCHS).any():
+        steps = images // known["batch_size"] * known["epochs"]
+        theirs = paper.TRAIN_IMAGES // paper.BATCH_SIZE * paper.EPOCHS
+        yield (
+            f"A trial sees {_range(images)} training images for {_range(known['epochs'])} epochs, "
+            f"{_range(steps)} steps; the paper's saw {paper.TRAIN_IMAGES:,} for {paper.EPOCHS}, "
+            f"{theirs:,} steps. So these numbers show how training begins; nothing is claimed "
+            f"about {paper.EPOCHS} epochs of {paper.TRAIN_IMAGES:,} images."
+        )
+    if (tested < paper.TEST_IMAGES).any():
+        yield f"Accuracies are measured on {_range(tested)} of {paper.TEST_IMAGES:,} test images."
+
+
+def _range(numbers: "pd.Series[int]") -> str:
+    low, high = int(numbers.min()), int(numbers.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _near_chance(results: pd.DataFrame) -> Iterator[str]:
+    finished = results[results["status"] == "completed"]
+    classes = {place["dataset"]["classes"] for place in provenance.places(finished)}
+    if len(classes) == 1:
+        chance = 100 / classes.pop()
+        near = (finished["best_accuracy"] <= CHANCE * chance).sum()
+        if near:
+            yield (
+                f"The best accuracy of {near} of {len(finished)} completed trials lies near "
+                f"chance: at most {CHANCE * chance:.0f} %, where guessing gives {chance:.0f} %."
+            )
+
+
+def _precision(results: pd.DataFrame) -> Iterator[str]:
+    used = set(results.loc[results["engine"] == "deepspeed", "precision"])
+    if used and used != {"fp16"}:
+        yield f"DeepSpeed trains in {', '.join(sorted(used))}; in the paper it did in fp16."
+
+
+def _device(results: pd.DataFrame) -> Iterator[str]:
+    places = provenance.places(results)
+    if any(place["device"] == "cpu" for place in places):
+        yield (
+            "Training runs on CPU cores, and DeepSpeed's processes exchange gradients through "
+            "gloo; the paper had two GPUs for DeepSpeed and one for normal training."
+        )
+
+
+def _sizes(results: pd.DataFrame) -> Iterator[str]:
+    rows = results[["architecture", "image_size"]].drop_duplicates()
+    smaller = [
+        f"{paper.NAMES[row.architecture]} {row.image_size}"
+        for row in rows.itertuples()
+        if row.architecture in paper.CAPACITY
+        and row.image_size < Trial(model=row.architecture).image_size
+    ]
+    if smaller:
+        yield (
+            f"Images are smaller than the networks' usual 224 pixels a side: {', '.join(smaller)}."
+        )
+
+
+def _stand_ins(results: pd.DataFrame) -> Iterator[str]:
+    for row, model in provenance.stand_ins(results):
+        yield f"{model} stands in for the paper's {paper.NAMES.get(row, row)}."

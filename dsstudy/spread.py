@@ -1,0 +1,104 @@
+"""Spread over repetitions: means with intervals by Student's t, and what they can tell.
+
+Repetitions are the seeds of a cell, or the rounds of a timing. One repetition has no interval.
+
+References
+----------
+Student's distribution in closed form: Abramowitz and Stegun, Handbook of Mathematical Functions
+(1964), 26.7.3 and 26.7.4. Intervals of a mean and of a further observation: Hahn and Meeker,
+Statistical Intervals (1991), sections 2.3 and 4.7.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+LEVEL = 0.95
+"""The confidence of every interval in the book."""
+
+NORMAL = NormalDist().inv_cdf((1 + LEVEL) / 2)
+"""Half the width of that interval in standard deviations, where these are known: 1.96."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean, the limits around it, and how many values it rests on.
+
+    Attributes
+    ----------
+    value : float
+        The mean; NaN without values.
+    low, high : float
+        The limits; NaN with fewer than two values.
+    n : int
+        How many values.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def excludes(self, number: float) -> bool:
+        """Say whether a number lies outside; False where there is no interval."""
+        return self.low > number or self.high < number
+
+    @property
+    def half(self) -> float:
+        """Half the width; NaN where there is no interval."""
+        return (self.high - self.low) / 2
+
+
+def of_mean(values: Iterable[float]) -> Interval:
+    """Return the mean of some values and where the mean of many more would lie.
+
+    Of paired values, give the differences (or the ratios).
+    """
+    return _around_mean(values, lambda n: math.sqrt(1 / n))
+
+
+def of_next(values: Iterable[float]) -> Interval:
+    """Return the mean of some values and where one further value of their kind would lie."""
+    return _around_mean(values, lambda n: math.sqrt(1 + 1 / n))
+
+
+def _around_mean(values: Iterable[float], factor: Callable[[int], float]) -> Interval:
+    given = np.asarray(list(values), dtype=float)
+    n = len(given)
+    if n < 2:
+        return Interval(float(given[0]) if n else math.nan, math.nan, math.nan, n)
+    mean = float(given.mean())
+    half = student(n - 1) * float(given.std(ddof=1)) * factor(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def student(freedom: int, level: float = LEVEL) -> float:
+    """Return the number t for which Student's variable lies between -t and t at a level.
+
+    Parameters
+    ----------
+    freedom
+        Degrees of freedom, 1 or more.
+    level
+        The probability between the limits, above 0 and below 1.
+    """
+    # In the angle atan(t / sqrt(freedom)) the probability rises from 0 to 1 over a bounded range.
+    low, high = 0.0, math.pi / 2
+    while high - low > 1e-15:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _between(middle, freedom) < level else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)
+
+
+def _between(angle: float, freedom: int) -> float:
+    """Return the probability between -t and t, where t is sqrt(freedom) * tan(angle)."""
+    odd = freedom % 2
+    term, total = math.cos(angle) if odd else 1.0, 0.0
+    for k in range(2 + odd, freedom + 1, 2):
+        total += term
+        term *= math.cos(angle) ** 2 * (k - 1) / k
+    total *= math.sin(angle)
+    return 2 / math.pi * (angle + total) if odd else total

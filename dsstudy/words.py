@@ -1,0 +1,91 @@
+"""Closing sentences: what a study's tables and figure show, in words that are computed."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from dsstudy import cells, paper
+from dsstudy.analysis import load_results
+from dsstudy.departures import departures
+from dsstudy.study import about
+from dsstudy.tables import signed
+from dsstudy.trial import ARCHITECTURES
+
+
+def state(path: str | Path) -> str:
+    """Say how much of a study is there: n of its N trials, and what came of the rest."""
+    trials = cells.load_trials(path)
+    planned = about(Path(path)).get("trials", trials["name"])
+    states = trials["status"].value_counts()
+    rest = [f"{n} {name}" for name, n in states.items() if name != "completed"]
+    done = f"{states.get('completed', 0)} of {len(planned)} trials are complete"
+    return f"{done}; {', '.join(rest)}." if rest else f"{done}."
+
+
+def departures_of(path: str | Path) -> str:
+    """Say in a paragraph where a study departs from the paper's, and how far it reaches."""
+    found = departures(load_results(path))
+    return "**Where this study departs from the paper.** " + (" ".join(found) or "Nowhere.")
+
+
+def table1(trials: pd.DataFrame) -> str:
+    """Say in a sentence what Table 1 shows, of ours and of the paper's."""
+    frame = cells.cells(trials, "best_accuracy")
+    held = f"{frame['value'].notna().sum()} of {len(frame)} cells hold a value."
+    pairs = cells.compare(trials, "best_accuracy")
+    both = pairs.dropna(subset="value")
+    if both.empty:
+        return f"{held} No setting has one with and one without DeepSpeed: nothing to compare yet."
+    rows = frame[frame["architecture"].isin(both.index.get_level_values("architecture"))]
+    return (
+        f"{held} Normal training has the highest mean for {_best_by_normal(rows, 'value')} "
+        f"architectures (in the paper for {_best_by_normal(rows, 'published')}); with the same "
+        f"setting on both sides, DeepSpeed's accuracy minus normal training's is "
+        f"{signed(both['value'].mean())} points on average over {len(both)} pairs (in the paper "
+        f"{signed(both['published'].mean())} over the same). "
+        f"Pair by pair: {cells.count_verdicts(pairs['verdict'])}."
+    )
+
+
+def _best_by_normal(frame: pd.DataFrame, column: str) -> str:
+    held = frame.dropna(subset=column)
+    best = held.loc[held.groupby("architecture")[column].idxmax(), "engine"]
+    return f"{(best == 'normal').sum()} of {len(best)}"
+
+
+def table2(trials: pd.DataFrame) -> str:
+    """Say in a sentence what Table 2 shows, of ours and of the paper's."""
+    frame = cells.compare(trials, "seconds_per_epoch")
+    both = frame.dropna(subset="value")
+    ours, published = both["value"], both["published"]
+    if ours.empty:
+        return "No pair has two times that were measured alone: there is nothing to compare yet."
+    return (
+        f"DeepSpeed's time is {ours.median():.2f} times normal training's in the middle of "
+        f"{len(ours)} pairs, and from {ours.min():.2f} to {ours.max():.2f} (in the paper, of the "
+        f"same pairs, {published.median():.2f}, from {published.min():.2f} to "
+        f"{published.max():.2f}); below 1 in {(ours < 1).sum()} of {len(ours)} (in the paper in "
+        f"{(published < 1).sum()} of {len(published)}). Pair by pair: "
+        f"{cells.count_verdicts(frame['verdict'])}."
+    )
+
+
+def figure1(epochs: pd.DataFrame) -> str:
+    """Say in a sentence, by panel, for how many architectures DeepSpeed is ahead, and when."""
+    counts = [
+        f"{panel}) {_ahead(epochs, settings, 'first')} and {_ahead(epochs, settings, 'last')}"
+        for panel, settings in paper.PANELS.items()
+    ]
+    return (
+        "Architectures for which DeepSpeed is ahead, after the first epoch and after the last: "
+        f"{'; '.join(counts)}."
+    )
+
+
+def _ahead(epochs: pd.DataFrame, settings: dict[str, str], which: str) -> str:
+    """Count the architectures for which DeepSpeed is ahead, as a mean over seeds."""
+    trials = epochs.sort_values("epoch").groupby([*cells.CELL, "seed"])["test_accuracy"].agg(which)
+    sides = trials.groupby(cells.CELL).mean().unstack(["engine", "setting"])
+    sides = sides.reindex(list(ARCHITECTURES), columns=list(settings.items()))
+    lead = (sides.iloc[:, 0] - sides.iloc[:, 1]).dropna()
+    return f"{(lead > 0).sum()} of {len(lead)}"

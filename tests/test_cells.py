@@ -1,0 +1,144 @@
+"""Cells over seeds: paired differences, verdicts where an interval tells, what is missing."""
+
+import json
+
+import pytest
+from studies import trial_of, write_record
+from test_analysis import bold_cells, texts
+
+from dsstudy import analysis, cells, lenetpage, provenance, tables, words
+from dsstudy.batch import write_study
+from dsstudy.study import load_study
+
+
+def seeds(root, normal, deepspeed, setting="SGD", **result):
+    """Write LeNet's records in one setting, a seed for each accuracy."""
+    for engine, accuracies in (("normal", normal), ("deepspeed", deepspeed)):
+        for seed, accuracy in enumerate(accuracies):
+            trial = trial_of(("lenet", engine, setting), seed=seed)
+            write_record(root, trial, best_accuracy=accuracy, **result)
+    return analysis.load_results(root)
+
+
+@pytest.mark.parametrize(
+    ("deepspeed", "verdict"),
+    [
+        ((60.0, 62.1, 63.9), "normal higher"),  # -4, -3.9, -4.1
+        ((68.0, 70.1, 71.9), "DeepSpeed higher"),
+        ((60.0, 66.1, 70.0), "cannot be told: the interval includes zero"),  # -4, 0.1, 2
+    ],
+)
+def test_differences_are_paired_by_seed(tmp_path, deepspeed, verdict):
+    trials = seeds(tmp_path, (64.0, 66.0, 68.0), deepspeed)
+    found = cells.compare(trials, "best_accuracy").loc["lenet", "SGD"]
+    assert (found["verdict"], found["n"]) == (verdict, 3)
+    assert found["published"] == pytest.approx(58.41 - 65.62)
+    # Unpaired, deviations of two points within each engine would hide a difference of four.
+    if verdict == "normal higher":
+        assert found["value"] == pytest.approx(-4)
+        assert found["high"] - found["low"] == pytest.approx(2 * 4.3027 * 0.1 / 3**0.5, abs=1e-4)
+
+
+def test_one_seed_gives_no_verdict_and_seeds_that_only_one_side_has_do_not_pair(tmp_path):
+    trials = seeds(tmp_path, (64.0, 66.0, 68.0), (50.0,))
+    found = cells.compare(trials, "best_accuracy").loc["lenet", "SGD"]
+    assert (found["verdict"], found["n"]) == ("one seed: no interval", 1)
+    assert found["value"] == -14
+    assert cells.compare(trials, "best_accuracy").loc["lenet", "Adam+S"]["verdict"] == "no pair"
+    html = tables.differences(trials).to_html()
+    shown = [" ".join(text.split()) for text in texts(html)]
+    assert shown[:4] == ["−14.00", "−7.21", "1", "one seed: no interval"]
+
+
+def test_only_a_best_that_can_be_told_is_bold(tmp_path):
+    sure = seeds(tmp_path / "sure", (70.0, 70.2, 70.1), (60.0, 60.2, 60.1))
+    unsure = seeds(tmp_path / "unsure", (70.0, 60.0, 65.0), (60.0, 69.0, 65.5))
+    single = seeds(tmp_path / "single", (70.0,), (69.9,))
+    assert bold_cells(tables.table1(sure).to_html()) == {(0, 3)}
+    assert bold_cells(tables.table1(unsure).to_html()) == set()
+    assert bold_cells(tables.table1(single).to_html()) == {(0, 3)}  # as the paper has it
+
+
+def timed(root, normal, deepspeed):
+    """Write LeNet's records with one seed and times that were measured in rounds."""
+    trials = seeds(root, (64.0,), (60.0,), timing="shared")
+    sides = zip(trials.sort_values("engine")["name"], (deepspeed, normal), strict=True)
+    lines = [
+        {
+            "name": name,
+            "seconds_per_step": [second / 100 for second in rounds],
+            "steps_per_epoch": 100,
+            "seconds_per_epoch_estimate": sorted(rounds)[1],
+            "timing": "exclusive",
+        }
+        for name, rounds in sides
+    ]
+    (root / "times.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return analysis.load_results(root)
+
+
+def test_times_in_rounds_give_ratios_with_intervals(tmp_path):
+    trials = timed(tmp_path / "a", (10.0, 20.0, 30.0), (20.0, 40.4, 59.4))
+    found = cells.compare(trials, "seconds_per_epoch").loc["lenet", "SGD"]
+    assert found["value"] == pytest.approx((2 + 2.02 + 1.98) / 3)
+    assert (found["n"], found["verdict"]) == (3, "normal faster")
+    html = tables.table2(trials).to_html()
+    assert texts(html)[1].split() == ["20.00", "±", "10.00,", "n", "=", "3"]
+    assert texts(html)[2].split()[0] == "2.00"
+    assert bold_cells(html) == {(0, 1)}
+    unsure = timed(tmp_path / "b", (10.0, 20.0, 30.0), (5.0, 40.0, 36.0))
+    assert bold_cells(tables.table2(unsure).to_html()) == set()
+    assert "cannot be told" in tables.table2(unsure).to_html()
+
+
+def test_what_a_study_plans_and_lacks_is_shown_as_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
+    file = tmp_path / "two.yaml"
+    file.write_text("matrix: {model: [lenet, alexnet], seed: [0, 1], engine: [normal]}")
+    study = load_study(file)
+    write_study(study)
+    write_record(study.folder, study.trials[0])
+    write_record(study.folder, study.trials[1], status="failed", error="Traceback\nout of memory")
+    trials = cells.load_trials(study.folder)
+    assert trials["status"].value_counts().to_dict() == {"completed": 1, "failed": 1, "missing": 2}
+    assert cells.architectures(trials) == ["lenet", "alexnet"]
+    assert words.state(study.folder) == "1 of 4 trials are complete; 2 missing, 1 failed."
+    assert provenance.unfinished(study.folder) == {
+        study.trials[1].name: "failed: out of memory",
+        study.trials[2].name: "not run yet, or not published",
+        study.trials[3].name: "not run yet, or not published",
+    }
+    table = texts(tables.table1(trials).to_html())
+    assert len(table) == 12
+    assert table[3].startswith("65.62")
+    assert "1 of 2 failed" in table[3]
+    assert table[9].startswith("missing")
+
+
+def test_lenets_page_says_whether_the_papers_number_is_one_of_ours(tmp_path):
+    # One more run: 65 ± 4.303 * 1 * sqrt(4 / 3) = 60.03 to 69.97; the paper's 65.62 is inside.
+    # DeepSpeed: 66 ± 0.1 * 4.969: 58.41 is far below. The gap: 1 ± ..., the paper's is -7.21.
+    trials = seeds(tmp_path, (64.0, 65.0, 66.0), (65.9, 66.0, 66.1))
+    row, gaps = lenetpage.row(trials), lenetpage.gaps(trials)
+    assert row.loc[("SGD", "normal"), "low"] == pytest.approx(65 - 4.9685, abs=1e-3)
+    assert row["where"].to_dict()["SGD", "normal"] == lenetpage.INSIDE
+    assert row["where"].to_dict()["SGD", "deepspeed"] == lenetpage.BELOW
+    assert row["where"].to_dict()["Adam+S", "normal"] == lenetpage.OPEN
+    assert gaps.loc["SGD", "verdict"] == "cannot be told: the interval includes zero"
+    assert gaps.loc["SGD", "where"] == lenetpage.BELOW
+    told = lenetpage.in_words(trials)
+    assert "1 of the paper's 6 accuracies lie within" in told
+    assert "DeepSpeed SGD (58.41; ours 66.00)" in told
+    assert (
+        "SGD+S: in the paper DeepSpeed is 6.98 points below normal training; here no pair" in told
+    )
+
+
+def test_lenets_page_works_with_whatever_there_is(tmp_path):
+    seeds(tmp_path, (64.0,), ())
+    trials, epochs = cells.load_trials(tmp_path), analysis.load_epochs(tmp_path)
+    assert "missing" in lenetpage.accuracies(trials).to_html()
+    assert "no pair" in lenetpage.gap_table(trials).to_html()
+    assert len(texts(lenetpage.last_and_best(epochs, trials).to_html())) == 6
+    for figure in (lenetpage.against_the_paper(trials), lenetpage.learning_curves(epochs)):
+        assert figure.axes

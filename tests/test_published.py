@@ -1,0 +1,260 @@
+"""The published book: every number in its tables traces to a committed record.
+
+The book is built over ``book/results``; until something is published there, over the records of
+the demo study, by the same way. Tables 1 and 2 and the differences are computed anew here, from the
+lines of the files alone; the other tables are compared with what the library makes of the records.
+"""
+
+import json
+import math
+import re
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from site_checks import check_page, serve
+
+from dsstudy import analysis, cells, claims, lenetpage, paper, provenance, tables
+from dsstudy.book import OWN_PAGES, build_book, study_folders
+from dsstudy.trial import ARCHITECTURES, project_root
+
+DEMO = Path(__file__).parent / "records" / "demo"
+RESULTS = project_root() / "book" / "results"
+PAGES = ("study", "table1", "table2", "figure1", "claims")
+T = {1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645, 5: 2.57058, 8: 2.30600}  # printed tables
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """Return the folder of published studies."""
+    if any(RESULTS.glob("*/trials.jsonl")):
+        return RESULTS
+    folder = tmp_path_factory.mktemp("results")
+    shutil.copytree(DEMO, folder / "demo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def book(results, tmp_path_factory) -> Path:
+    return build_book(results, tmp_path_factory.mktemp("book")).parent
+
+
+@pytest.fixture(scope="module")
+def address(book):
+    with serve(book) as address:
+        yield address
+
+
+def shown(page: Path, table: str) -> list[list[str]]:
+    """Return the texts of a table's rows, as the built page holds them."""
+    found = BeautifulSoup(page.read_text(), "html.parser").select_one(f"table#T_{table}")
+    assert found, f"{page.name} lacks the table {table}"
+    rows = [[cell.get_text(" ", strip=True) for cell in row.select("th,td")]
+            for row in found.select("tbody tr")]  # fmt: skip
+    assert rows, f"{page.name}: the table {table} is empty"
+    return rows
+
+
+def body(page: Path, table: str) -> list[list[str]]:
+    found = BeautifulSoup(page.read_text(), "html.parser").select_one(f"table#T_{table}")
+    return [[cell.get_text(" ", strip=True) for cell in row.select("td")]
+            for row in found.select("tbody tr")]  # fmt: skip
+
+
+class Records:
+    """A study's committed lines, read without the library."""
+
+    def __init__(self, folder: Path):
+        study = json.loads((folder / "study.json").read_text())
+        rows = map(json.loads, (folder / "trials.jsonl").read_text().splitlines())
+        self.rows = [row for row in rows if row["name"] in study["trials"]]
+        self.planned = {cell[1] for cell in study.get("cells", [])}
+        self.rounds = {}
+        if (folder / "times.jsonl").exists():
+            for time in map(json.loads, (folder / "times.jsonl").read_text().splitlines()):
+                if time["timing"] == "exclusive":
+                    self.rounds[time["name"]] = [
+                        step * time["steps_per_epoch"] for step in time["seconds_per_step"]
+                    ]
+
+    def architectures(self) -> list[str]:
+        known = self.planned | {row["architecture"] for row in self.rows}
+        return [name for name in ARCHITECTURES if name in known]
+
+    def of(self, architecture: str, engine: str, setting: str) -> list[dict]:
+        optimizer = {"SGD": "sgd", "SGD+S": "sgd", "Adam+S": "adam"}[setting]
+        return [
+            row
+            for row in self.rows
+            if (row["architecture"], row["engine"], row["optimizer"])
+            == (architecture, engine, optimizer)
+            and (row["scheduler"] != "none") == setting.endswith("+S")
+            and row["status"] == "completed"
+        ]
+
+    def accuracies(self, *cell: str) -> dict:
+        return {row["seed"]: row["best_accuracy"] for row in self.of(*cell)}
+
+    def seconds(self, *cell: str) -> dict:
+        """Return exclusive times, by seed and round."""
+        times = {}
+        for row in self.of(*cell):
+            alone = [row["seconds_per_epoch"]] if row["timing"] == "exclusive" else []
+            for index, seconds in enumerate(self.rounds.get(row["name"], alone)):
+                times[row["seed"], index] = seconds
+        return times
+
+
+def numbers(text: str) -> list[float]:
+    return [float(n) for n in re.findall(r"[-+]?\d+\.\d+", text.replace("−", "-"))]
+
+
+def mean_and_deviation(values: list[float]) -> list[float]:
+    both = [statistics.mean(values)] + ([statistics.stdev(values)] if len(values) > 1 else [])
+    return [round(number, 2) for number in both]
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    half = T[len(values) - 1] * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.mean(values) - half, statistics.mean(values) + half
+
+
+def studies(results: Path):
+    for target, folder in study_folders(results).items():
+        yield target, folder, Records(folder)
+
+
+def test_table1_is_the_mean_of_the_records_lines(book, results):
+    for target, _, records in studies(results):
+        rows = body(book / target / "table1.html", "table1")
+        assert len(rows) == len(records.architectures())
+        for architecture, row in zip(records.architectures(), rows, strict=True):
+            sides = [(e, s) for e in paper.ENGINES for s in paper.SETTINGS]
+            for (engine, setting), text in zip(sides, row, strict=True):
+                values = list(records.accuracies(architecture, engine, setting).values())
+                if values:
+                    expected = mean_and_deviation(values)
+                    found = numbers(text)[: len(expected)]
+                    assert found == pytest.approx(expected, abs=0.0051), (architecture, text)
+                    assert ("±" in text) == (len(values) > 1)
+                    assert len(values) == 1 or f"n = {len(values)}" in text
+                else:
+                    assert re.match("missing|failed|unfinished|diverged", text)
+
+
+def test_differences_are_of_pairs_of_the_records_lines(book, results):
+    for target, _, records in studies(results):
+        rows = iter(body(book / target / "table1.html", "differences"))
+        for architecture in records.architectures():
+            for setting in paper.SETTINGS:
+                shown_gap, _, n, verdict = next(rows)
+                deepspeed, normal = (
+                    records.accuracies(architecture, engine, setting) for engine in paper.ENGINES
+                )
+                gaps = [deepspeed[seed] - normal[seed] for seed in deepspeed if seed in normal]
+                assert int(n) == len(gaps)
+                if len(gaps) < 2:
+                    assert numbers(shown_gap) == pytest.approx(gaps, abs=0.0051)
+                    assert "higher" not in verdict
+                    continue
+                low, high = interval(gaps)
+                expected = [statistics.mean(gaps), low, high]
+                assert numbers(shown_gap) == pytest.approx(expected, abs=0.006)
+                told = "normal higher" if high < 0 else "DeepSpeed higher" if low > 0 else "cannot"
+                assert verdict.startswith(told)
+
+
+def test_table2_is_of_exclusive_times_of_the_records_lines(book, results):
+    for target, _, records in studies(results):
+        rows = iter(body(book / target / "table2.html", "table2"))
+        for architecture in records.architectures():
+            for setting in paper.SETTINGS:
+                *times, ratio, _ = next(rows)
+                sides = [records.seconds(architecture, e, setting) for e in paper.ENGINES]
+                for text, side in zip(times, sides, strict=True):
+                    if side:
+                        expected = mean_and_deviation(list(side.values()))
+                        assert numbers(text)[: len(expected)] == pytest.approx(expected, abs=0.0051)
+                        assert not re.match(r"\d+\.\d+ shared", text)
+                    else:
+                        assert not numbers(text) or "shared" in text
+                pairs = [sides[0][key] / sides[1][key] for key in sides[0] if key in sides[1]]
+                if not pairs:
+                    assert ratio == "–"
+                    continue
+                expected = [statistics.mean(pairs), *(interval(pairs) if len(pairs) > 1 else ())]
+                assert numbers(ratio) == pytest.approx(expected, abs=0.006)
+
+
+def test_every_other_table_is_what_the_records_give(book, results):
+    for target, folder, _ in studies(results):
+        trials, place = cells.load_trials(folder), book / target
+        epochs = analysis.load_epochs(folder)
+        expected = {
+            ("claims", "claims"): tables.claims(claims.judge_study(folder)),
+            ("study", "unfinished"): tables.unfinished(folder),
+            **{(page, "provenance"): tables.provenance_box(folder) for page in PAGES},
+        }
+        if (place / "lenet_full.html").exists():
+            expected |= {
+                ("lenet_full", "lenet"): lenetpage.accuracies(trials),
+                ("lenet_full", "gaps"): lenetpage.gap_table(trials),
+                ("lenet_full", "last"): lenetpage.last_and_best(epochs, trials),
+            }
+        for (page, table), styler in expected.items():
+            if styler is None:
+                continue
+            fresh = BeautifulSoup(styler.to_html(), "html.parser")
+            rows = [[cell.get_text(" ", strip=True) for cell in row.select("th,td")]
+                    for row in fresh.select("tbody tr")]  # fmt: skip
+            assert shown(place / f"{page}.html", table) == rows
+
+
+def test_the_box_names_the_records_and_links_to_them(book, results):
+    for target, folder, _ in studies(results):
+        for page in PAGES:
+            html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
+            (link,) = html.select("table#T_provenance a")
+            assert link.text == provenance.records(folder)
+            if folder.is_relative_to(project_root()):
+                assert (project_root() / link.text).samefile(folder / "trials.jsonl")
+            copy = (book / target / link["href"]).read_bytes()
+            assert copy == (folder / "trials.jsonl").read_bytes()
+
+
+def test_synthetic_numbers_stand_only_under_their_banner(book, results):
+    for target, folder, records in studies(results):
+        synthetic = any(row["dataset"] == "synthetic" for row in records.rows)
+        name = json.loads((folder / "study.json").read_text())["study"]
+        for page in (*PAGES, *OWN_PAGES.get(name, [])):
+            html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
+            banners = [note.text for note in html.select("main [role=note]")]
+            assert (provenance.SYNTHETIC in banners) == synthetic, (name, page)
+        first = BeautifulSoup((book / "intro.html").read_text(), "html.parser").select_one("main")
+        assert (f"{name} (synthetic images)" in first.text) == synthetic
+    engines = BeautifulSoup((book / "engines.html").read_text(), "html.parser")
+    assert provenance.SYNTHETIC in [note.text for note in engines.select("main [role=note]")]
+
+
+def test_pages_of_figures_hold_them(book, results):
+    for target, folder, _ in studies(results):
+        name = json.loads((folder / "study.json").read_text())["study"]
+        for page, count in [("figure1", 1), *((page, 2) for page in OWN_PAGES.get(name, []))]:
+            html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
+            assert len(html.select("main .cell_output img")) == count
+
+
+def test_all_pages_load_alone_and_fit_a_phone(book, page, address):
+    for file in sorted(book.glob("**/*.html")):
+        if "_" not in file.parent.name and file.stem not in ("index", "genindex", "py-modindex"):
+            check_page(page, f"{address}/{file.relative_to(book)}")
+
+
+def test_the_first_page_says_how_much_there_is(book, results):
+    text = BeautifulSoup((book / "intro.html").read_text(), "html.parser").select_one("main").text
+    for _, folder, records in studies(results):
+        planned = json.loads((folder / "study.json").read_text())["trials"]
+        complete = sum(row["status"] == "completed" for row in records.rows)
+        assert f"{complete} of {len(planned)} trials are complete" in text

@@ -1,0 +1,55 @@
+"""Intervals against printed tables and against sums done by hand."""
+
+import math
+
+import pytest
+
+from dsstudy import spread
+
+
+@pytest.mark.parametrize(
+    ("freedom", "printed"),
+    [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262), (10, 2.228), (120, 1.980)],
+)
+def test_student_is_as_printed(freedom, printed):
+    """Abramowitz and Stegun, table 26.10, two-sided 95 %."""
+    assert spread.student(freedom) == pytest.approx(printed, abs=5e-4)
+
+
+def test_student_at_other_levels():
+    assert spread.student(1, 0.5) == pytest.approx(1)  # Cauchy's quartile
+    assert spread.student(2, 0.5) == pytest.approx(math.sqrt(2 / 3))
+    assert spread.student(5, 0.99) == pytest.approx(4.032, abs=5e-4)
+    assert spread.student(100_000) == pytest.approx(spread.NORMAL, abs=5e-5)
+
+
+def test_intervals_by_hand():
+    # Mean 3, deviation 0.1: 4.303 * 0.1 / sqrt(3) = 0.2484; times sqrt(1 + 1/3) = 0.4968.
+    values = [3.0, 3.1, 2.9]
+    mean, further = spread.of_mean(values), spread.of_next(values)
+    assert (mean.value, mean.n) == (pytest.approx(3), 3)
+    assert (mean.low, mean.high) == (
+        pytest.approx(2.7516, abs=1e-4),
+        pytest.approx(3.2484, abs=1e-4),
+    )
+    assert further.half == pytest.approx(0.4969, abs=1e-4)
+    assert mean.excludes(2.7)
+    assert mean.excludes(3.3)
+    assert not mean.excludes(2.8)
+    assert not further.excludes(2.7)
+
+
+def test_one_value_has_no_interval_and_excludes_nothing():
+    one, none = spread.of_mean([3.0]), spread.of_mean([])
+    assert (one.value, one.n, none.n) == (3.0, 1, 0)
+    assert math.isnan(one.low)
+    assert math.isnan(none.value)
+    assert not one.excludes(100)
+    assert not none.excludes(0)
+
+
+def test_values_without_spread_still_tell():
+    same = spread.of_mean([2.0, 2.0])
+    assert (same.low, same.high) == (2.0, 2.0)
+    assert same.excludes(0)
+    assert not same.excludes(2.0)
