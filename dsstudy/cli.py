@@ -108,7 +108,7 @@ def _report(folder: Path, states: dict[str, str]) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @_OVERRIDES
 @_ONLY
-@click.option("--commands", is_flag=True, help="Print one papermill command line a trial.")
+@click.option("--commands", is_flag=True, help="Print one command line a trial, for sh: papermill.")
 def trials(file: Path, overrides: tuple[str, ...], only: str, commands: bool) -> None:
     """List a study's trials; with --commands, the way to any cluster."""
     from dsstudy.study import expand, selected
@@ -121,7 +121,8 @@ def trials(file: Path, overrides: tuple[str, ...], only: str, commands: bool) ->
 def _command(trial: Trial) -> str:
     from dsstudy.batch import trial_command
 
-    return shlex.join(trial_command(trial))
+    # papermill writes into no folder that is not there.
+    return f"{shlex.join(['mkdir', '-p', str(trial.folder)])} && {shlex.join(trial_command(trial))}"
 
 
 @main.command()

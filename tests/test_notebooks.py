@@ -1,14 +1,18 @@
 """The trial notebook under papermill, as a researcher runs it."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from click.testing import CliRunner
 
+from dsstudy.cli import main
 from dsstudy.record import Record
+from dsstudy.study import load_study
 from dsstudy.trial import Trial
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "trial.ipynb"
@@ -36,14 +40,26 @@ def test_parameters_cell_holds_every_parameter_with_its_default():
     assert given == {name: field.default for name, field in Trial.model_fields.items()}
 
 
-def test_papermill_runs_a_deepspeed_trial(tmp_path):
-    few = {"train_images": 320, "test_images": 100, "epochs": 2}
-    done = papermill(tmp_path, engine="deepspeed", processes=2, **few)
+def test_the_command_line_of_a_trial_runs_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path))
+    few = "train_images: 320, test_images: 100, epochs: 2"
+    file = tmp_path / "one.yaml"
+    file.write_text(f"defaults: {{{few}, engine: deepspeed}}\nmatrix: {{processes: [2]}}\n")
+    command = CliRunner().invoke(main, ["trials", str(file), "--commands"]).output
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=NOTEBOOK.parents[1],
+        env=os.environ | {"PATH": tools},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
-    assert Record(tmp_path / "record").result()["status"] == "completed"
+    (trial,) = load_study(file).trials
+    assert Record(trial.folder).result()["status"] == "completed"
     outputs = [
         output
-        for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+        for cell in nbformat.read(trial.folder / "trial.ipynb", as_version=4).cells
         for output in cell.get("outputs", [])
     ]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 4

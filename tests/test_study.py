@@ -154,7 +154,7 @@ def test_commands_are_papermills(tmp_path):
     assert listed.output.splitlines() == [trial.name for trial in load_study(file).trials]
     commands = CliRunner().invoke(main, ["trials", str(file), "--commands"]).output.splitlines()
     assert len(commands) == 2
-    assert commands[1].startswith("papermill notebooks/trial.ipynb ")
+    assert " && papermill notebooks/trial.ipynb " in commands[1]
     assert " -p seed 1 " in commands[1]
 
 
