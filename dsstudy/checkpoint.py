@@ -48,7 +48,9 @@ class TorchState:
         self.parts = parts
 
     def save(self, folder: Path) -> None:
-        """Write every part's state into one file."""
+        """Write every part's state into one file; rank 0 does, as all ranks hold the same."""
+        if dist.is_initialized() and dist.get_rank() != 0:
+            return
         states = {name: part.state_dict() for name, part in self.parts.items()}
         torch.save(states, folder / "training.pt")
 

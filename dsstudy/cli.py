@@ -219,6 +219,7 @@ def _questions() -> dict[str, dict[str, Any]]:
     two = {"engine": "deepspeed", "processes": 2}
     return {
         "engine normal, fp32": {},
+        "engine ddp, two processes, fp32": two | {"engine": "ddp"},
         "engine deepspeed, one process, fp32": {"engine": "deepspeed"},
         "engine deepspeed, two processes, fp32": two,
         "engine normal, fp16": {"precision": "fp16"},

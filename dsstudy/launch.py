@@ -1,5 +1,6 @@
 """Launching: the ranks of a trial are started, watched, and ended as one."""
 
+import contextlib
 import json
 import os
 import signal
@@ -69,7 +70,7 @@ def launch(
     show: Callable[[dict[str, Any]], None],
     stop_clock: Callable[[], None],
 ) -> None:
-    """Train a trial through DeepSpeed's launcher.
+    """Train a trial through its engine's launcher.
 
     Parameters
     ----------
@@ -92,6 +93,7 @@ def launch(
             own = {
                 "DSSTUDY_PARENT": str(os.getpid()),
                 "DSSTUDY_PARENT_STARTED": repr(psutil.Process().create_time()),
+                "DSSTUDY_DEVICE": machine.device(trial),
                 "DSSTUDY_FINGERPRINT": fingerprint,
                 "DSSTUDY_CHECKPOINT": start_from.name if start_from else "",
                 "DSSTUDY_ERRORS": errors,
@@ -110,27 +112,46 @@ def launch(
         print("The port at which the ranks were to meet was taken meanwhile: trying another.")
 
 
+def _command(trial: Trial) -> list[str]:
+    """Return the launcher's command up to the module that the ranks run.
+
+    References
+    ----------
+    https://www.deepspeed.ai/getting-started/#launching-deepspeed-training,
+    https://docs.pytorch.org/docs/stable/elastic/run.html
+    """
+    commands = {
+        "deepspeed": [
+            "deepspeed",
+            f"--num_accelerators={trial.processes}",
+            f"--master_port={_free_port()}",
+            "--no_local_rank",
+        ],
+        "ddp": [
+            "torchrun",
+            "--standalone",  # it finds a free port by itself
+            "--local_addr=127.0.0.1",
+            "--nnodes=1",
+            f"--nproc_per_node={trial.processes}",
+            f"--log_dir={os.devnull}",  # otherwise it leaves a folder in /tmp
+        ],
+    }
+    launcher, *options = commands[trial.engine]
+    return [str(Path(sys.executable).parent / launcher), *options, "--module"]
+
+
 class _Ranks:
-    """The launcher's process and all that it started: a group of processes, ended as one."""
+    """The launcher's process and all that it started, ended as one."""
 
     def __init__(self, trial: Trial, record: Record, environment: dict[str, str], errors: Path):
         self.trial, self.record, self.errors = trial, record, errors
         self.log = record.folder / "launch.log"
         self.memory_kills = memory_kills()
         self.done = False
-        command = [
-            str(Path(sys.executable).parent / "deepspeed"),
-            f"--num_accelerators={trial.processes}",
-            f"--master_port={_free_port()}",
-            "--no_local_rank",
-            "--module",
-            "dsstudy.rank",
-            str(record.folder),
-        ]
         self.log.unlink(missing_ok=True)  # what is left of an earlier launcher may still write it
         with self.log.open("wb") as log:
             self.launcher = subprocess.Popen(
-                command,
+                [*_command(trial), "dsstudy.rank", str(record.folder)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -164,15 +185,15 @@ class _Ranks:
 
     def end(self) -> None:
         """End them all, by force after 3 s, so that none is left behind."""
-        first = signal.SIGKILL if self.done else signal.SIGTERM
-        for attempt in (first, signal.SIGKILL):
-            try:
-                os.killpg(self.launcher.pid, attempt)
-            except ProcessLookupError:
-                break
+        sign = signal.SIGKILL if self.done else signal.SIGTERM
+        while living := self._processes():
+            for process in living:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(sign)
             deadline = time.monotonic() + 3
-            while self.launcher.poll() is None and time.monotonic() < deadline:
+            while self._processes() and time.monotonic() < deadline:
                 time.sleep(0.05)
+            sign = signal.SIGKILL
         self.launcher.wait()
 
     def what_went_wrong(self, hung: str) -> TrialError:
@@ -201,11 +222,22 @@ class _Ranks:
     def _trained(self) -> bool:
         return len(self.record.epochs()) == self.trial.epochs
 
+    def _processes(self) -> list[psutil.Process]:
+        """Find the launcher and what it started, by an environment variable that they inherit.
+
+        They are no group of processes: torchrun gives each rank a session of its own.
+        """
+        return [
+            process
+            for process in psutil.process_iter(["environ"])
+            if (process.info["environ"] or {}).get("DSSTUDY_ERRORS") == str(self.errors)
+        ]
+
     def _where_they_stand(self, progress: dict[str, Any] | None) -> str:
         """Have every rank print its stack into the log, and say how far they had come."""
         stopped = []
-        for process in psutil.Process(self.launcher.pid).children(recursive=True):
-            rank = process.environ().get("RANK")
+        for process in self._processes():
+            rank = process.info["environ"].get("RANK")
             if rank is None:
                 continue
             if process.status() == psutil.STATUS_STOPPED:

@@ -79,7 +79,7 @@ def main() -> None:
     sys.modules["cpuinfo"] = None  # type: ignore[assignment]
     trial = record.trial()
     assert trial is not None
-    device = torch.device(os.environ["DS_ACCELERATOR"])
+    device = torch.device(os.environ["DSSTUDY_DEVICE"])
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
@@ -109,7 +109,10 @@ def _leave_error(file: Path, rank: int, error: Exception) -> None:
 
 
 def _end_with(parent: int, started: float) -> None:
-    """End this rank and its launcher as soon as the process that wanted the trial is gone."""
+    """End this rank and its launcher as soon as the process that wanted the trial is gone.
+
+    DeepSpeed's launcher is in the ranks' process group; torchrun is not, and ends with its ranks.
+    """
 
     def watch() -> None:
         while _lives(parent, started):

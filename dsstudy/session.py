@@ -47,6 +47,8 @@ class Session:
 
     Attributes
     ----------
+    batch_shape : tuple of int
+        Of this rank's share of a batch of images.
     skipped_steps : int
         Steps skipped since the start because fp16 gradients overflowed; the loop keeps it.
     """
@@ -65,6 +67,8 @@ class Session:
         self.device, self.rank, self.watch = device, rank, watch
         self.start_from = start_from
         self.steps_per_epoch = len(data.train) // trial.batch_size
+        share = trial.batch_size // trial.processes
+        self.batch_shape = (share, 3, trial.image_size, trial.image_size)
         self.skipped_steps = 0
         self.accuracy: float | None = None
         self._begin(1)
@@ -118,7 +122,7 @@ class Session:
         Yields
         ------
         tuple of torch.Tensor
-            Images of shape (batch_size / processes, 3, image_size, image_size), and labels.
+            Images of shape `batch_shape`, and labels.
         """
         order = epoch_order(len(self.data.train), self.trial.seed, epoch).to(self.device)
         self._started_at, self._told = time.time(), 0.0

@@ -1,4 +1,4 @@
-"""Two engines beside one another: their code, and what the same trial came to under each."""
+"""Engines beside one another: their code, and what the same trial came to under each."""
 
 import ast
 from collections.abc import Sequence
@@ -55,19 +55,36 @@ def losses(records: Sequence[Record]) -> Figure:
 
 
 def in_words(records: Sequence[Record]) -> Markdown:
-    """Say what one trial came to under each of two engines."""
-    (one, first), (other, second) = ((_trial(r), r.result() or {}) for r in records)
-    loss, against = (record.steps()["loss"] for record in records)
+    """Say what one trial came to under each of several engines, the first the one to compare with.
+
+    Parameters
+    ----------
+    records
+        As `losses` takes them.
+    """
+    first, *others = records
+    return Markdown(
+        "\n".join([_outcome(first), *(_outcome(each) + _agreement(first, each) for each in others)])
+    )
+
+
+def _outcome(record: Record) -> str:
+    trial, result = _trial(record), record.result() or {}
+    processes = f"{trial.processes} process{'es' * (trial.processes > 1)}"
+    return (
+        f"- **{trial.engine}**, {processes}: classifies {result['final_accuracy']:.1f} % of the "
+        f"test images rightly after {trial.epochs} epochs of {result['seconds_per_epoch']:.2f} s; "
+        f"its first step came after {result['startup_seconds']:.1f} s (timing: {result['timing']})."
+    )
+
+
+def _agreement(first: Record, other: Record) -> str:
+    loss, against = (record.steps()["loss"] for record in (first, other))
     apart = np.flatnonzero(abs(against - loss) / loss > 1e-4)
     until = f"for the first {apart[0]} of" if len(apart) else "over all of"
-    return Markdown(
-        f"The two losses agree to one part in ten thousand {until} {len(loss)} steps. After "
-        f"{one.epochs} epochs {one.engine} training classifies {first['final_accuracy']:.1f} % of "
-        f"the test images rightly, {other.engine} training {second['final_accuracy']:.1f} %. "
-        f"An epoch took {first['seconds_per_epoch']:.2f} s in one process of {one.engine} "
-        f"training, {second['seconds_per_epoch']:.2f} s in {other.processes} of {other.engine} "
-        f"training, and the first step came after {first['startup_seconds']:.0f} s and "
-        f"{second['startup_seconds']:.0f} s (timing: {first['timing']}, {second['timing']})."
+    return (
+        f" Its losses agree with those of {_trial(first).engine} training to one part in ten "
+        f"thousand {until} {len(loss)} steps."
     )
 
 

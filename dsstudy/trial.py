@@ -187,7 +187,7 @@ class Trial(BaseModel):
         if self.engine == "normal" and self.processes != 1:
             raise ValueError(
                 f"processes={self.processes} is not possible with engine=normal, which trains in "
-                "one process: set processes=1, or engine=deepspeed"
+                "one process: set processes=1, or engine to ddp or deepspeed"
             )
         if self.engine != "deepspeed" and self.zero_stage != 0:
             raise ValueError(

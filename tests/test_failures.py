@@ -5,11 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 
 import dsstudy
+from dsstudy.engines import LAUNCHED
 from dsstudy.machine import Gpu, Machine, problems
 from dsstudy.run import TrialError, run_trial
 from dsstudy.trial import Trial
@@ -31,7 +33,7 @@ WORKSTATION = Machine(
         (LAPTOP, {"device": "cuda"}, "device=cuda is not possible without a GPU"),
         (LAPTOP, {"precision": "fp16"}, "set precision to fp32 or bf16"),
         (LAPTOP, {"engine": "deepspeed", "processes": 8}, "more than this machine's 4 CPU cores"),
-        (LAPTOP, {"engine": "ddp"}, "engine=ddp is not in this version"),
+        (replace(LAPTOP, compiler=False), {"engine": "deepspeed"}, "set engine to normal or ddp"),
         (LAPTOP, {"dataset": "cifar10"}, "download it with 'make cifar10'"),
         (LAPTOP, {"model": "alexnet", "image_size": 32}, "image_size=32 is not possible for"),
         (LAPTOP, {"model": "timm/no_such"}, "is not among the models of the installed timm"),
@@ -46,6 +48,7 @@ def test_what_a_machine_cannot_run_is_said_before_training(machine, parameters, 
 
 def test_what_a_machine_can_run_has_no_problems():
     assert not problems(Trial(engine="deepspeed", processes=4), LAPTOP)
+    assert not problems(Trial(engine="ddp", processes=4), replace(LAPTOP, compiler=False))
     assert not problems(Trial(precision="fp16"), WORKSTATION)
     assert not problems(Trial(engine="deepspeed", processes=2, device="cpu"), WORKSTATION)
 
@@ -69,10 +72,11 @@ def test_a_record_that_cannot_be_read_is_not_written_over(short, tmp_path):
         run_trial(short())
 
 
-def test_a_failing_ranks_own_error_reaches_the_user(short):
+@pytest.mark.parametrize("engine", LAUNCHED)
+def test_a_failing_ranks_own_error_reaches_the_user(short, engine):
     # One image a rank: ResNet's last batch normalisation has a single value a channel.
     trial = short(
-        engine="deepspeed", processes=2, model="resnet18", image_size=32, batch_size=2,
+        engine=engine, processes=2, model="resnet18", image_size=32, batch_size=2,
         train_images=20,
     )  # fmt: skip
     with pytest.raises(TrialError, match="Expected more than 1 value per channel") as error:
@@ -84,25 +88,37 @@ def test_a_failing_ranks_own_error_reaches_the_user(short):
     assert "Expected more than 1 value" in result["error"]
 
 
-def test_a_killed_rank_ends_the_trial_within_seconds(short):
-    trial = short(engine="deepspeed", processes=2, epochs=1000)
+@pytest.mark.parametrize(
+    ("engine", "victim"), [("deepspeed", "1"), ("ddp", "1"), ("ddp", "launcher")]
+)
+def test_a_killed_rank_or_launcher_ends_the_trial_within_seconds(short, engine, victim):
+    trial = short(engine=engine, processes=2, epochs=1000)
     killed_at = []
 
-    def kill_rank_1() -> None:
-        ranks = wait_for_training(trial)
-        ranks[1].kill()
+    def kill() -> None:
+        wait_for_training(trial)
+        processes_of(trial)[victim].kill()
         killed_at.append(time.monotonic())
 
-    threading.Thread(target=kill_rank_1).start()
+    threading.Thread(target=kill).start()
     with pytest.raises(TrialError, match="ended from outside"):
         run_trial(trial)
     assert time.monotonic() - killed_at[0] < 10
-    assert not ranks_of(trial)
+    assert not processes_of(trial)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_is_left_behind(short, sign):
-    trial = short(engine="deepspeed", processes=2, epochs=1000)
+@pytest.mark.parametrize(
+    ("engine", "sign"),
+    [
+        ("deepspeed", signal.SIGINT),
+        ("deepspeed", signal.SIGTERM),
+        ("deepspeed", signal.SIGKILL),
+        ("ddp", signal.SIGINT),
+        ("ddp", signal.SIGKILL),
+    ],
+)
+def test_no_process_is_left_behind(short, engine, sign):
+    trial = short(engine=engine, processes=2, epochs=1000)
     code = f"import dsstudy; dsstudy.run_trial(dsstudy.Trial(**{trial.model_dump()!r}))"
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     ranks = wait_for_training(trial)
@@ -110,18 +126,23 @@ def test_no_process_is_left_behind(short, sign):
     parent.send_signal(sign)
     assert parent.wait(timeout=15) != 0
     deadline = time.monotonic() + 5
-    while ranks_of(trial) and time.monotonic() < deadline:
+    while processes_of(trial) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not ranks_of(trial)
+    assert not processes_of(trial)
+
+
+def processes_of(trial: Trial) -> dict[str, psutil.Process]:
+    """Return the trial's processes by rank; of those that launch the ranks, one."""
+    found = {}
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        if str(trial.folder) in (process.info["cmdline"] or []):
+            found[(process.info["environ"] or {}).get("RANK", "launcher")] = process
+    return found
 
 
 def ranks_of(trial: Trial) -> list[psutil.Process]:
-    """Return the trial's processes, launchers left out, by rank."""
-    found = {}
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        arguments, environ = process.info["cmdline"] or [], process.info["environ"] or {}
-        if str(trial.folder) in arguments and "deepspeed.launcher.launch" not in arguments:
-            found[environ.get("RANK", "launcher")] = process
+    """Return the trial's ranks, in order."""
+    found = processes_of(trial)
     found.pop("launcher", None)
     return [found[rank] for rank in sorted(found)]
 

@@ -20,10 +20,11 @@ import nbformat
 import psutil
 import pytest
 from interrupted import SMALL, assert_same
-from test_failures import ranks_of, wait_for_training
+from test_failures import processes_of, wait_for_training
 
 import dsstudy
 from dsstudy import batch, launch
+from dsstudy.engines import LAUNCHED
 from dsstudy.lock import held, holder
 from dsstudy.record import Record
 from dsstudy.run import TrialError, run_trial
@@ -97,8 +98,9 @@ def test_a_read_only_folder_is_named(tmp_path):
     assert f"output_dir={tmp_path}/runs/x cannot be written (Read-only file system)" in trial
 
 
-def test_a_hanging_rank_is_ended_by_the_watchdog(short):
-    trial = short(**TWO, epochs=1000, watchdog_seconds=10)
+@pytest.mark.parametrize("engine", LAUNCHED)
+def test_a_hanging_rank_is_ended_by_the_watchdog(short, engine):
+    trial = short(engine=engine, processes=2, epochs=1000, watchdog_seconds=10)
 
     def stop_rank_1() -> None:
         wait_for_training(trial)[1].suspend()
@@ -107,9 +109,9 @@ def test_a_hanging_rank_is_ended_by_the_watchdog(short):
     with pytest.raises(TrialError, match=r"rank 1 was stopped from outside") as error:
         run_trial(trial)
     assert "no rank got any further for 10 s, at epoch" in str(error.value)
-    assert not ranks_of(trial)
+    assert not processes_of(trial)
     # Rank 0, which waited, has said where.
-    assert "dsstudy/engines/deepspeed.py" in (trial.folder / "launch.log").read_text()
+    assert f"dsstudy/engines/{engine}.py" in (trial.folder / "launch.log").read_text()
     assert Record(trial.folder).result()["interrupted"] is False
 
 

@@ -25,13 +25,15 @@ from dsstudy.study import Study, load_study
 
 KILLS = int(os.environ.get("DSSTUDY_KILLS", "200"))
 SHORT = "train_images: 640, test_images: 200, checkpoint_steps: 13"
-TWO = "engine: deepspeed, processes: 2"
+DDP = "engine: ddp, processes: 2"
+DEEPSPEED = "engine: deepspeed, processes: 2"
 TRIALS = {
     "normal": f"{SHORT}, epochs: 30, optimizer: adam, scheduler: cyclic, cycle_steps: 17",
-    "zero0": f"{SHORT}, {TWO}, epochs: 20, optimizer: adam, scheduler: warmup",
-    "zero2": f"{SHORT}, {TWO}, epochs: 20, zero_stage: 2, scheduler: cyclic, cycle_steps: 17",
+    "ddp": f"{SHORT}, {DDP}, epochs: 20, optimizer: adam, scheduler: warmup",
+    "zero0": f"{SHORT}, {DEEPSPEED}, epochs: 20, optimizer: adam, scheduler: warmup",
+    "zero2": f"{SHORT}, {DEEPSPEED}, epochs: 20, zero_stage: 2, scheduler: cyclic, cycle_steps: 17",
 }
-"""Of 1,200 steps in plain PyTorch, and 800 under DeepSpeed, without ZeRO and with."""
+"""Of 1,200 steps in plain PyTorch, and 800 under DDP, and under DeepSpeed without ZeRO and with."""
 
 
 def study_of(folder: Path, name: str, number: int) -> Study:
@@ -60,7 +62,7 @@ def processes() -> dict[str, psutil.Process]:
                 found["launch"] = process
             elif "dsstudy.rank" in command and rank:
                 found[f"rank {rank}"] = process
-            elif "bin/deepspeed" in command:
+            elif "bin/deepspeed" in command or "bin/torchrun" in command:
                 found["launcher"] = process
     return found
 

@@ -44,5 +44,6 @@ def test_judging_does_not_import_training():
 def test_doctor_says_what_this_machine_can_run():
     result = CliRunner().invoke(main, ["doctor"])
     assert result.exit_code == 0
+    assert "yes  engine ddp, two processes, fp32" in result.output
     assert "yes  engine deepspeed, two processes, fp32" in result.output
     assert "download it with 'make cifar10'" in result.output

@@ -1,6 +1,7 @@
 """How a trial is trained: one module an engine, each with one loop, to be read side by side."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from importlib import import_module
 
 from torch import nn
@@ -10,12 +11,16 @@ from dsstudy.trial import Trial
 
 ENGINES = {
     "normal": "dsstudy.engines.normal",
+    "ddp": "dsstudy.engines.ddp",
     "deepspeed": "dsstudy.engines.deepspeed",
 }
-"""Where each engine's ``train`` lies. A third engine is one more line, and one more module."""
+"""Where each engine's ``train`` lies. A further engine is one more line, and one more module."""
 
-LAUNCHED = ("deepspeed",)
+LAUNCHED = ("ddp", "deepspeed")
 """Engines whose ranks a launcher starts; the others train in the notebook's own process."""
+
+LONGEST_WAIT = timedelta(hours=6)
+"""How long ranks wait for one another: rank 0 evaluates alone, which takes a CPU its time."""
 
 Train = Callable[[Trial, nn.Module, Session], None]
 

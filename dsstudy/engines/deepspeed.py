@@ -1,7 +1,6 @@
 """Engine ``deepspeed``: the same training, handed to DeepSpeed; one process (rank) a GPU."""
 
 import os
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ from deepspeed.accelerator import get_accelerator
 from deepspeed.ops.adam import FusedAdam
 from torch import nn
 
+from dsstudy.engines import LONGEST_WAIT
 from dsstudy.optim import cyclic
 from dsstudy.session import Session
 from dsstudy.trial import Trial
-
-LONGEST_WAIT = timedelta(hours=6)
-"""How long ranks wait for one another: rank 0 evaluates alone, which takes a CPU its time."""
 
 
 def train(trial: Trial, model: nn.Module, session: Session) -> None:
