@@ -12,7 +12,7 @@ from dsstudy.trial import Trial
 def build_optimizer(
     trial: Trial, parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """Build PyTorch's own SGD or Adam, with the trial's settings and otherwise its defaults.
+    """Build PyTorch's own SGD, Adam or AdamW, with the trial's settings and otherwise its defaults.
 
     DeepSpeed builds its own from the same settings: `dsstudy.engines.deepspeed.config`.
     """
@@ -23,7 +23,8 @@ def build_optimizer(
             momentum=trial.momentum,
             weight_decay=trial.weight_decay,
         )
-    return torch.optim.Adam(
+    adam = torch.optim.AdamW if trial.decoupled_weight_decay else torch.optim.Adam
+    return adam(
         parameters,
         lr=trial.learning_rate,
         betas=(trial.beta1, trial.beta2),

@@ -1,5 +1,6 @@
 """What every engine's training loop shares: batches, times, evaluation, the record."""
 
+import contextlib
 import resource
 import sys
 import time
@@ -124,7 +125,8 @@ class Session:
         tuple of torch.Tensor
             Images of shape `batch_shape`, and labels.
         """
-        order = epoch_order(len(self.data.train), self.trial.seed, epoch).to(self.device)
+        drawn = epoch if self.trial.reshuffle else 1
+        order = epoch_order(len(self.data.train), self.trial.seed, drawn).to(self.device)
         self._started_at, self._told = time.time(), 0.0
         shares = rank_batches(order, self.trial.batch_size, self.rank, self.trial.processes)
         left = shares[len(self._losses) :]
@@ -287,7 +289,10 @@ def evaluate(
     dtype: torch.dtype = torch.float32,
     tell: Callable[[], None] = lambda: None,
 ) -> tuple[float, torch.Tensor]:
-    """Evaluate a model on a whole split, in ``eval()`` mode; `tell` is called with each batch.
+    """Evaluate a model on a whole split, in the trial's mode; `tell` is called with each batch.
+
+    Left in ``train()`` mode, as in the DeepSpeed example of 2022, a model drops out and normalises
+    by the batch at hand, which is then of the trial's own size.
 
     Returns
     -------
@@ -297,9 +302,11 @@ def evaluate(
         int64, shape (N,): the class with the highest score for each image.
     """
     size = max(16, min(512, 2**22 // trial.image_size**2))  # some 100 MB of images at once
+    if trial.evaluation == "train":
+        size = trial.batch_size
     total, predicted = 0.0, []
-    model.eval()
-    with torch.no_grad():
+    model.train(trial.evaluation == "train")
+    with torch.no_grad(), undisturbed(model):
         for indices in torch.arange(len(test), device=test.labels.device).split(size):
             images, labels = test.batch(indices, trial.image_size, dtype)
             scores = model(images).float()
@@ -307,6 +314,16 @@ def evaluate(
             predicted.append(scores.argmax(1))
             tell()
     return total / len(test), torch.cat(predicted)
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Set back afterwards what a model draws and counts in ``train()`` mode: no training is it."""
+    before = [buffer.clone() for buffer in model.buffers()]
+    with torch.random.fork_rng():
+        yield
+    for buffer, value in zip(model.buffers(), before, strict=True):
+        buffer.copy_(value)
 
 
 def synchronize(device: torch.device) -> None:

@@ -29,7 +29,13 @@ PLACES = (
 )
 """Parameters that say where and how safely a trial runs, not what it is: not in its identity."""
 
-SWITCHES = ("overwrite", "cycle_momentum", "keep_checkpoint")
+SWITCHES = (
+    "overwrite",
+    "cycle_momentum",
+    "keep_checkpoint",
+    "decoupled_weight_decay",
+    "reshuffle",
+)
 """Parameters that are true or false."""
 
 TEXTS = ("model", "architecture", "data_dir", "output_dir")
@@ -106,6 +112,9 @@ class Trial(BaseModel):
     weight_decay: Decay = _parameter(
         0.0, "a number, 0 or more (a million at most)", "L2 penalty added to the gradient"
     )
+    decoupled_weight_decay: bool = _parameter(
+        False, "true or false (adam alone)", "shrink the weights instead: AdamW"
+    )
     gradient_clipping: Literal["none"] | Positive = _parameter(
         "none", "none or a number above 0", "largest norm of the whole gradient"
     )
@@ -126,6 +135,12 @@ class Trial(BaseModel):
     )
     test_images: Literal["all"] | Count = _parameter(
         "all", f"all or {_COUNT}", "test images, balanced over classes"
+    )
+    reshuffle: bool = _parameter(
+        True, "true or false", "a new order of the images each epoch (false: the first's again)"
+    )
+    evaluation: Literal["eval", "train"] = _parameter(
+        "eval", "eval or train", "the model's mode while it is tested"
     )
     image_size: int = _parameter(
         "auto", "a whole number of pixels from 8 to 1024, or auto", "side of the square input"
@@ -193,6 +208,11 @@ class Trial(BaseModel):
             raise ValueError(
                 f"zero_stage={self.zero_stage} is not possible with engine={self.engine}, which "
                 "has no ZeRO: set zero_stage=0, or engine=deepspeed"
+            )
+        if self.decoupled_weight_decay and self.optimizer != "adam":
+            raise ValueError(
+                f"decoupled_weight_decay=true is not possible with optimizer={self.optimizer}: set "
+                "decoupled_weight_decay=false, or optimizer=adam"
             )
         if self.batch_size % self.processes:
             raise ValueError(

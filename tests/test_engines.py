@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from interrupted import weights as weights_of
 
 import dsstudy
 from dsstudy.checkpoint import newest_first
@@ -31,7 +32,12 @@ DEEPSPEED = {"engine": "deepspeed", "processes": 2}
         ),
         ({"scheduler": "cyclic", "cycle_steps": 8, **SMALL_VIT}, DEEPSPEED),
         ({"gradient_clipping": 1.0, **SMALL_VIT}, DEEPSPEED | {"zero_stage": 1}),
-        ({"optimizer": "adam"}, DEEPSPEED | {"zero_stage": 2}),
+        ({"optimizer": "adam", "weight_decay": 1.0}, DEEPSPEED | {"zero_stage": 2}),
+        ({"optimizer": "adam", "weight_decay": 10, "decoupled_weight_decay": True}, DDP),
+        (
+            {"optimizer": "adam", "weight_decay": 10, "decoupled_weight_decay": True},
+            {"engine": "deepspeed"},
+        ),
         ({"learning_rate": 0.05}, DEEPSPEED | {"zero_stage": 3}),
     ],
     ids=str,
@@ -123,6 +129,27 @@ def test_a_finished_trial_is_shown_and_never_written_over_unasked(short, capsys)
     run_trial(short(seed=5, overwrite=True))
     assert json.loads((record.folder / "trial.json").read_text())["seed"] == 5
     assert len(record.steps()["loss"]) == 20
+
+
+@pytest.mark.parametrize("reshuffle", [True, False])
+def test_the_images_come_in_another_order_each_epoch_unless_told_otherwise(short, reshuffle):
+    """At this rate the weights stay as they are: the same order gives the same losses."""
+    losses = run_trial(short(epochs=2, learning_rate=1e-30, reshuffle=reshuffle)).steps()["loss"]
+    assert np.array_equal(losses[:20], losses[20:]) != reshuffle
+
+
+@pytest.mark.parametrize(
+    "model", [{"model": "squeezenet1_0", "image_size": 21}, {"model": "timm/test_resnet"}]
+)
+def test_evaluation_in_train_mode_differs_and_leaves_training_alone(short, model):
+    """A model that drops out, and one that normalises by batches."""
+    few = {"train_images": 64, "epochs": 2, "image_size": 32, **model}
+    one = run_trial(short("eval", **few))
+    other = run_trial(short("train", evaluation="train", **few))
+    np.testing.assert_array_equal(one.steps()["loss"], other.steps()["loss"])
+    assert one.epochs()[0]["test_loss"] != other.epochs()[0]["test_loss"]
+    for name, weights in weights_of(one).items():
+        np.testing.assert_array_equal(weights, weights_of(other)[name], err_msg=name)
 
 
 def test_bf16_trains(short):

@@ -103,8 +103,8 @@ def config(trial: Trial) -> dict[str, Any]:
             "params": {
                 "betas": [trial.beta1, trial.beta2],
                 "eps": 1e-8,
-                # "Adam" alone would decouple the weight decay, as AdamW does.
-                "adam_w_mode": False,
+                # Left out, "Adam" decouples the weight decay, as AdamW does.
+                "adam_w_mode": trial.decoupled_weight_decay,
             },
         },
     }
