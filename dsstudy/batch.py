@@ -90,6 +90,7 @@ def write_study(study: Study) -> None:
         "trials": [trial.name for trial in study.trials],
         # What the book needs to name a trial that is missing.
         "cells": [[t.name, t.architecture, t.engine, t.setting, t.seed] for t in study.trials],
+        "labels": study.labels,
     }
     write_text(study.folder / "study.json", json.dumps(content, indent=1))
 

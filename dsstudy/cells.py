@@ -72,8 +72,13 @@ def with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     inside = trials[pd.MultiIndex.from_frame(trials[CELL]).isin(paper.CELLS)]
     for cell, some in inside[inside["status"] != "missing"].groupby(CELL):
         _check_alike(cell, some)
-    inside = inside.reindex(columns=[*CELL, "seed", column, "status", "timing", "timed_rounds"])
-    frame = inside.rename(columns={column: "value", "status": "state"})
+    return measured(inside, column)
+
+
+def measured(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return what some trials measured, and which of it counts: as `with_states`, of any trials."""
+    frame = trials.reindex(columns=[*CELL, "seed", column, "status", "timing", "timed_rounds"])
+    frame = frame.rename(columns={column: "value", "status": "state"})
     if column == "seconds_per_epoch":
         alone = frame["timed_rounds"].notna()
         shared = (frame["state"] == "completed") & (frame["timing"] != "exclusive") & ~alone

@@ -81,6 +81,7 @@ class _Study(Fields):
     file: str = ""
     overrides: dict[str, str] = {}
     cells: list[Annotated[list[str | int], Field(min_length=5, max_length=5)]] = []
+    labels: dict[str, dict[str, str]] = {}
 
 
 class _Progress(Fields):

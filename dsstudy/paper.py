@@ -39,6 +39,7 @@ NAMES = {
     "vit": "ViT",
     "deepspeed": "DeepSpeed",
     "normal": "normal",
+    "ddp": "DDP",
 }
 """How the paper's tables write architectures and engines."""
 

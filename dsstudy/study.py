@@ -31,6 +31,8 @@ class Study:
         The file itself.
     trials : list of Trial
         Each with its own folder in the study's.
+    labels : dict
+        By trial name: under which labels the matrix has it, by axis (``{"SGD": "clipped"}``).
     overrides : dict
         What the user set on the command line instead of the file's values.
     """
@@ -39,6 +41,7 @@ class Study:
     file: Path
     trials: list[Trial]
     overrides: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -107,13 +110,20 @@ def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> 
         In one sentence, with the file, the line and the key.
     """
     study = _empty(file, overrides)
-    study.trials.extend(expand(file, overrides))
+    for trial, labels in _expand(study):
+        study.trials.append(trial)
+        if labels:
+            study.labels[trial.name] = labels
     return study
 
 
 def expand(file: str | Path, overrides: Mapping[str, str] | None = None) -> Iterator[Trial]:
     """Yield the trials that `load_study` lists, one by one, and raise as it does."""
-    study = _empty(file, overrides)
+    return (trial for trial, _ in _expand(_empty(file, overrides)))
+
+
+def _expand(study: Study) -> Iterator[tuple[Trial, dict[str, str]]]:
+    """Yield every trial with its labels."""
     content, folder, where = read_yaml(study.file), study.folder, one_line(study.file)
     names: set[str] = set()
     for combination in _combinations(where, content):
@@ -125,7 +135,8 @@ def expand(file: str | Path, overrides: Mapping[str, str] | None = None) -> Iter
                 "every axis change something, or drop one (also when --set fixes an axis)"
             )
         names.add(name)
-        yield trial.model_copy(update={"output_dir": str(folder / name)})
+        labels = {axis: str(label) for axis, label, some in combination if axis not in some}
+        yield trial.model_copy(update={"output_dir": str(folder / name)}), labels
 
 
 def select(trials: Iterable[Trial], conditions: Mapping[str, str]) -> list[Trial]:

@@ -1,0 +1,259 @@
+"""The bridge: chains of trials that lead from one training to another, one factor a step.
+
+A chain is an axis of the study's matrix whose labels are its steps, in their order. An axis called
+``<chain> candidates`` holds further trials, each compared with the chain's first step.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from dsstudy import cells, paper, spread
+from dsstudy.figures import ENGINE_COLORS
+from dsstudy.study import about
+from dsstudy.tables import difference, signed, style, wrapping
+
+CANDIDATES = " candidates"
+UNITS = {"best_accuracy": "points", "final_accuracy": "points", "seconds_per_epoch": "s"}
+"""Of a difference between two steps, by column."""
+
+_LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
+
+
+def load_bridge(path: str | Path) -> pd.DataFrame:
+    """Load a study of chains.
+
+    Returns
+    -------
+    pandas.DataFrame
+        What `dsstudy.cells.load_trials` gives of the trials that have a label, in the study's
+        order, with ``chain`` and ``step``.
+    """
+    content = about(Path(path))
+    rows = [(name, *one) for name, some in content["labels"].items() for one in some.items()]
+    labels = pd.DataFrame(rows, columns=["name", "chain", "step"])
+    return labels.merge(cells.load_trials(path), on="name", how="left")
+
+
+def chains(trials: pd.DataFrame) -> list[str]:
+    """Return the names of the chains, without those of their candidates."""
+    return [name for name in trials["chain"].unique() if not name.endswith(CANDIDATES)]
+
+
+def steps(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
+    """Follow a chain: what each step measures, and what it adds to the one before.
+
+    The same seed gives every step the same initial weights and, where the step does not change it,
+    the same order of images: so a step's change is taken seed by seed (times: round by round).
+
+    Parameters
+    ----------
+    trials
+        As `load_bridge` returns them.
+    chain
+        One of `chains`, or its candidates, each of which is compared with the chain's first step.
+    column
+        ``best_accuracy`` or ``final_accuracy`` (percent), or ``seconds_per_epoch``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``step``: ``engine``; ``mean`` and ``deviation`` over the ``n`` values that count;
+        ``value``, the mean change, with ``low`` and ``high``, its 95 % interval, and ``pairs``.
+    """
+    first = _values(trials, chain.removesuffix(CANDIDATES), column)
+    before = next(iter(first.values()))
+    rows = {}
+    for step, (engine, values) in _values(trials, chain, column).items():
+        change = spread.of_mean((values - before[1]).dropna())
+        rows[step] = {
+            "engine": engine,
+            "mean": values.mean(),
+            "deviation": values.std(),
+            "n": len(values),
+            "value": change.value,
+            "low": change.low,
+            "high": change.high,
+            "pairs": change.n,
+        }
+        if not chain.endswith(CANDIDATES):
+            before = engine, values
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
+
+
+def _values(trials: pd.DataFrame, chain: str, column: str) -> dict[str, tuple[str, pd.Series]]:
+    """Return every step's engine, and its values that count, by seed and round."""
+    found = {}
+    for step, some in trials[trials["chain"] == chain].groupby("step", sort=False):
+        measured = cells.measured(some, column)
+        counting = measured[measured["state"] == "completed"].set_index(["seed", "round"])
+        found[str(step)] = str(some["engine"].iloc[0]), counting["value"]
+    return found
+
+
+def table(trials: pd.DataFrame, chain: str, column: str) -> Styler:
+    """Show a chain's steps, or its candidates: what each measures, and what it changes."""
+    frame = steps(trials, chain, column)
+    texts = pd.DataFrame(
+        {
+            "measured": [_mean(row) for row in frame.itertuples()],
+            "change": [difference(row._replace(n=row.pairs)) for row in frame.itertuples()],
+            "n": frame["n"].astype(str),
+        }
+    )
+    texts.index = pd.Index([wrapping(step) for step in frame.index])
+    alone = chain.endswith(CANDIDATES)
+    to = f"the first step of {chain.removesuffix(CANDIDATES)}" if alone else "the step above"
+    caption = (
+        f"{chain}: {_title(column)}, mean ± standard deviation over n measurements, and the change "
+        f"against {to}, with its 95 % interval."
+    )
+    name = "".join(letter if letter.isalnum() else "_" for letter in f"{chain}_{column}")
+    return style(texts, caption, name)
+
+
+def _mean(row: Any) -> str:
+    if not row.n:
+        return "<em>missing</em>"
+    return f"{row.mean:.2f}" + (f" ± {row.deviation:.2f}" if row.n > 1 else "")
+
+
+def waterfall(trials: pd.DataFrame, column: str) -> Figure:
+    """Draw every chain: where its first trial stands, what each step adds, where its last stands.
+
+    A step's bar reaches from the mean of the step before to its own, in the colour of its engine;
+    the line over its end is the 95 % interval of the change. Diamonds are the paper's numbers.
+    """
+    names = chains(trials)
+    frames = {name: steps(trials, name, column) for name in names}
+    heights = [len(frame) + 1 for frame in frames.values()]
+    figure, column_of_axes = plt.subplots(
+        len(names),
+        1,
+        figsize=(9, 0.8 + 0.42 * sum(heights)),
+        squeeze=False,
+        sharex=True,
+        layout="constrained",
+        gridspec_kw={"height_ratios": heights},
+    )
+    for axes, (name, frame) in zip(column_of_axes[:, 0], frames.items(), strict=True):
+        _draw_chain(axes, frame)
+        _draw_published(axes, trials[trials["chain"] == name], frame, column)
+        axes.set_title(name, fontsize=11, loc="left")
+    column_of_axes[-1, 0].set_xlabel(_title(column))
+    _legend(figure, frames)
+    return figure
+
+
+def _draw_chain(axes: Axes, frame: pd.DataFrame) -> None:
+    before = frame["mean"].iloc[0]
+    for y, row in enumerate(frame.itertuples()):
+        color = ENGINE_COLORS[row.engine]
+        if y == 0:
+            axes.plot(row.mean, y, "o", color=color, markersize=9)
+        elif row.n:
+            axes.barh(y, row.mean - before, left=before, color=color, height=0.6)
+            axes.plot([before, before], [y - 1, y + 0.3], color="0.6", linewidth=1)
+            axes.plot([before + row.low, before + row.high], [y, y], color="0.2", linewidth=1.5)
+            text = f" {signed(row.value)}"
+            end = max(row.mean, before, *([before + row.high] if row.pairs > 1 else []))
+            axes.text(end, y, text, va="center", fontsize=10, bbox=_LABEL)
+        if row.n:
+            before = row.mean
+    axes.set_yticks(range(len(frame)), list(frame.index))
+    axes.set_ylim(len(frame) - 0.4, -0.6)
+    axes.margins(x=0.12)
+
+
+def _draw_published(axes: Axes, trials: pd.DataFrame, frame: pd.DataFrame, column: str) -> None:
+    """Mark what the paper prints for the chain's two ends."""
+    if column == "final_accuracy":
+        return
+    printed = paper.published(column).set_index(cells.CELL)["value"]
+    for y in (0, len(frame) - 1):
+        step = trials[trials["step"] == frame.index[y]].iloc[0]
+        number = printed.get(tuple(step[cells.CELL]))
+        if number is not None:
+            axes.plot(number, y, "D", color="k", markerfacecolor="none", markersize=9)
+
+
+def _legend(figure: Figure, frames: dict[str, pd.DataFrame]) -> None:
+    engines = dict.fromkeys(e for frame in frames.values() for e in frame["engine"])
+    marks: list[Any] = [plt.Rectangle((0, 0), 1, 1, color=ENGINE_COLORS[e]) for e in engines]
+    marks.append(plt.Line2D([], [], color="0.2", linewidth=1.5))
+    marks.append(plt.Line2D([], [], color="k", marker="D", markerfacecolor="none", linestyle=""))
+    labels = [paper.NAMES[e] for e in engines] + ["95 % interval of the change", "the paper"]
+    figure.legend(marks, labels, loc="outside upper center", ncols=5, frameon=False)
+
+
+def _title(column: str) -> str:
+    return {
+        "best_accuracy": "best test accuracy (%)",
+        "final_accuracy": "test accuracy after the last epoch (%)",
+        "seconds_per_epoch": "seconds per epoch",
+    }[column]
+
+
+def in_words(trials: pd.DataFrame, column: str) -> str:
+    """Say how much of each chain's gap each of its steps carries, in computed sentences."""
+    return "\n".join(f"- {_chain_in_words(trials, name, column)}" for name in chains(trials))
+
+
+def _chain_in_words(trials: pd.DataFrame, chain: str, column: str) -> str:
+    frame, unit = steps(trials, chain, column), UNITS[column]
+    if frame["n"].iloc[[0, -1]].min() == 0 or frame["pairs"].min() == 0:
+        missing = [step for step, row in frame.iterrows() if row["n"] == 0]
+        return f"**{chain}**: not complete yet; missing: {', '.join(missing)}."
+    whole = frame["mean"].iloc[-1] - frame["mean"].iloc[0]
+    parts = frame.iloc[1:]
+    shares = ", ".join(f"{step} {signed(row['value'])}" for step, row in parts.iterrows())
+    told = parts[[_is_told(change) for _, change in parts.iterrows()]]
+    certain = (
+        f"the interval excludes zero for {', '.join(told.index)}"
+        if len(told)
+        else "no step's interval excludes zero"
+    )
+    return (
+        f"**{chain}**: from {frame['mean'].iloc[0]:.2f} to {frame['mean'].iloc[-1]:.2f}, a "
+        f"difference of {signed(whole)} {unit}, of which {shares}; {certain}."
+    )
+
+
+def answer(trials: pd.DataFrame) -> str:
+    """Answer the page's question: which step carries most of each gap, and DeepSpeed's own."""
+    sentences = []
+    for chain in chains(trials):
+        frame = steps(trials, chain, "best_accuracy")
+        whole = frame["mean"].iloc[-1] - frame["mean"].iloc[0]
+        changes = frame.iloc[1:].dropna(subset="value")
+        if pd.isna(whole) or len(changes) < len(frame) - 1:
+            sentences.append(f"With {chain}, it cannot be told yet: trials are missing.")
+            continue
+        largest = changes.loc[changes["value"].abs().idxmax()]
+        own = changes.iloc[-1]
+        sentences.append(
+            f"With {chain}, the largest step of the {signed(whole)} points between LeNet's normal "
+            f"and its DeepSpeed training is “{largest.name}” ({_limits(largest)}); DeepSpeed in "
+            f"place of DDP, everything else equal, changes {_limits(own)}, {_told(own)}."
+        )
+    return " ".join(sentences)
+
+
+def _limits(change: pd.Series) -> str:
+    if change["pairs"] < 2:
+        return f"{signed(change['value'])} points, one seed"
+    low, high = signed(change["low"]), signed(change["high"])
+    return f"{signed(change['value'])} points, 95 %: {low} to {high}"
+
+
+def _told(change: pd.Series) -> str:
+    return f"which its seeds {'can' if _is_told(change) else 'cannot'} tell from zero"
+
+
+def _is_told(change: pd.Series) -> bool:
+    return bool(change["low"] > 0 or change["high"] < 0)

@@ -1,0 +1,93 @@
+"""Chains of trials, each step compared with the one before: on records whose numbers are known."""
+
+from pathlib import Path
+
+import pytest
+from studies import write_record
+
+from dsstudy import bridge
+from dsstudy.batch import write_study
+from dsstudy.study import load_study
+from dsstudy.trial import project_root
+
+STUDY = """
+matrix:
+  - seed: [0, 1, 2]
+    SGD:
+      normal training: {}
+      clipped: {gradient_clipping: 1.0}
+      DeepSpeed: {gradient_clipping: 1.0, engine: deepspeed, processes: 2}
+  - seed: [0, 1, 2]
+    SGD candidates:
+      no momentum: {momentum: 0}
+"""
+ACCURACY = {"normal training": 65, "clipped": 56, "DeepSpeed": 57, "no momentum": 60}
+SPREAD = {"DeepSpeed": (-3, 0, 3)}  # by seed; the others differ from seed to seed alike
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """Return a study of one chain, all of whose trials are recorded."""
+    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path))
+    (tmp_path / "bridge.yaml").write_text(STUDY)
+    study = load_study(tmp_path / "bridge.yaml")
+    write_study(study)
+    for trial in study.trials:
+        (step,) = study.labels[trial.name].values()
+        accuracy = ACCURACY[step] + trial.seed + SPREAD.get(step, (0, 0, 0))[trial.seed]
+        write_record(study.folder, trial, best_accuracy=float(accuracy))
+    return study.folder
+
+
+def test_a_step_is_compared_with_the_one_before_seed_by_seed(folder):
+    steps = bridge.steps(bridge.load_bridge(folder), "SGD", "best_accuracy")
+    assert list(steps.index) == ["normal training", "clipped", "DeepSpeed"]
+    assert list(steps["mean"]) == [66, 57, 58]
+    assert list(steps["value"]) == [0, -9, 1]
+    assert (steps.loc["clipped", "low"], steps.loc["clipped", "high"]) == (-9, -9)
+    half = 4.30265 * 3 / 3**0.5  # Student's t with 2 degrees of freedom; deviation 3, 3 seeds
+    assert steps.loc["DeepSpeed", "low"] == pytest.approx(1 - half, abs=1e-4)
+
+
+def test_a_candidate_is_compared_with_the_chains_first_step(folder):
+    trials = bridge.load_bridge(folder)
+    assert bridge.chains(trials) == ["SGD"]
+    alone = bridge.steps(trials, "SGD candidates", "best_accuracy")
+    assert list(alone["value"]) == [-5]
+
+
+def test_words_name_the_steps_that_the_seeds_can_tell(folder):
+    text = bridge.in_words(bridge.load_bridge(folder), "best_accuracy")
+    assert "from 66.00 to 58.00, a difference of −8.00 points" in text
+    assert "clipped −9.00, DeepSpeed +1.00; the interval excludes zero for clipped." in text
+    answer = bridge.answer(bridge.load_bridge(folder))
+    assert "the largest step of the −8.00 points" in answer
+    assert "is “clipped” (−9.00 points, 95 %: −9.00 to −9.00)" in answer
+    assert answer.endswith("which its seeds cannot tell from zero.")
+
+
+def test_a_chain_that_is_not_complete_says_what_it_lacks(folder):
+    trials = bridge.load_bridge(folder)
+    for name in trials.loc[trials["step"] == "clipped", "name"]:
+        (folder / name / "trial.json").unlink()
+    trials = bridge.load_bridge(folder)
+    assert "missing: clipped" in bridge.in_words(trials, "best_accuracy")
+    figure = bridge.waterfall(trials, "best_accuracy")
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()][1] == "clipped"
+
+
+def test_chains_lead_from_the_papers_normal_trials_to_its_deepspeed_ones():
+    """At the scale of lenet-full, whose trials are each chain's two ends."""
+    parameters = project_root() / "parameters"
+    study = load_study(parameters / "bridge.yaml")
+    ends = {trial.name for trial in load_study(parameters / "lenet-full.yaml").trials}
+    chains: dict[str, list[str]] = {}
+    for trial in study.trials:
+        if trial.seed == 0:
+            ((chain, _),) = study.labels[trial.name].items()
+            chains.setdefault(chain, []).append(trial.name)
+    assert ends <= {trial.name for trial in study.trials}
+    for chain, names in chains.items():
+        if not chain.endswith(bridge.CANDIDATES):
+            assert {names[0], names[-1]} <= ends
+            assert not ends & set(names[1:-1])
