@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,6 +25,9 @@ PART = "The study"
 
 OWN_PAGES = {"lenet-full": ["lenet_full"]}
 """Further pages, of single studies."""
+
+CHAPTERS = {"bridge": "bridge"}
+"""Chapters over a study of their own, by page: such a study has no tables after the paper's."""
 
 
 def build_book(studies: str | Path, output: str | Path) -> Path:
@@ -91,26 +93,49 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
     contents = yaml.safe_load((source / "_toc.yml").read_text())
     parts: list[dict[str, Any]] = []
     for part in contents["parts"]:
-        if part["caption"] != PART:
-            parts.append(part)
-            for page in _pages(part):
-                _execute(page, source / f"{page}.ipynb")
-            continue
-        for target, folder in folders.items():
-            name = about(folder).get("study", folder.name)
-            pages = [*_pages(part), *OWN_PAGES.get(name, [])]
-            (source / target).mkdir(exist_ok=True)
-            for page in pages:
-                _execute(page, source / target / f"{page}.ipynb", folder, name)
-            chapters = [{"file": str(Path(target, page))} for page in pages]
-            parts.append({"caption": f"{PART} {_title(folder)}", "chapters": chapters})
+        pages = [chapter["file"] for chapter in part["chapters"]]
+        if part["caption"] == PART:
+            parts += [_stage_study(source, pages, target, folders[target]) for target in folders]
+        elif chapters := [one for page in pages if (one := _stage_chapter(source, page, folders))]:
+            parts.append(_part(part["caption"], chapters))
     with (source / "intro.md").open("a") as intro:
         intro.write(_studies(folders))
     (source / "_toc.yml").write_text(yaml.safe_dump(contents | {"parts": parts}, sort_keys=False))
 
 
+def _stage_study(source: Path, pages: list[str], target: str, folder: Path) -> dict[str, Any]:
+    """Execute a study's pages into a folder of their own; return their part of the contents."""
+    name = _name(folder)
+    pages = pages[:1] if name in CHAPTERS.values() else [*pages, *OWN_PAGES.get(name, [])]
+    (source / target).mkdir(exist_ok=True)
+    for page in pages:
+        _execute(page, source / target / f"{page}.ipynb", folder, name)
+    return _part(f"{PART} {_title(folder)}", [str(Path(target, page)) for page in pages])
+
+
+def _stage_chapter(source: Path, page: str, folders: dict[str, Path]) -> str:
+    """Execute a page; return where it lies, or nothing where the study that it needs is absent."""
+    if page not in CHAPTERS:
+        _execute(page, source / f"{page}.ipynb")
+        return page
+    for target, folder in folders.items():
+        if _name(folder) == CHAPTERS[page]:  # beside its study's records
+            (source / target).mkdir(exist_ok=True)
+            _execute(page, source / target / f"{page}.ipynb", folder)
+            return str(Path(target, page))
+    return ""
+
+
+def _part(caption: str, files: list[str]) -> dict[str, Any]:
+    return {"caption": caption, "chapters": [{"file": file} for file in files]}
+
+
+def _name(folder: Path) -> str:
+    return about(folder).get("study", folder.name)
+
+
 def _title(folder: Path) -> str:
-    name = about(folder).get("study", folder.name)
+    name = _name(folder)
     return f"{name} (synthetic images)" if is_synthetic(load_results(folder)) else name
 
 
@@ -121,10 +146,6 @@ def _studies(folders: dict[str, Path]) -> str:
         for target, folder in folders.items()
     ]
     return "\n(the-studies)=\n\n## The studies in this book\n\n" + "\n".join(lines) + "\n"
-
-
-def _pages(part: dict[str, Any]) -> Iterator[str]:
-    return (chapter["file"] for chapter in part["chapters"])
 
 
 def _execute(page: str, target: Path, study: Path | None = None, name: str = "") -> None:
