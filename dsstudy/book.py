@@ -29,6 +29,9 @@ OWN_PAGES = {"lenet-full": ["lenet_full"]}
 CHAPTERS = {"bridge": "bridge"}
 """Chapters over a study of their own, by page: such a study has no tables after the paper's."""
 
+ACROSS = ("cost_model",)
+"""Pages over all of the book's studies."""
+
 
 def build_book(studies: str | Path, output: str | Path) -> Path:
     """Build the book over the records of one study, or of several.
@@ -109,19 +112,20 @@ def _stage_study(source: Path, pages: list[str], target: str, folder: Path) -> d
     pages = pages[:1] if name in CHAPTERS.values() else [*pages, *OWN_PAGES.get(name, [])]
     (source / target).mkdir(exist_ok=True)
     for page in pages:
-        _execute(page, source / target / f"{page}.ipynb", folder, name)
+        _execute(page, source / target / f"{page}.ipynb", {"study": str(folder)}, name)
     return _part(f"{PART} {_title(folder)}", [str(Path(target, page)) for page in pages])
 
 
 def _stage_chapter(source: Path, page: str, folders: dict[str, Path]) -> str:
     """Execute a page; return where it lies, or nothing where the study that it needs is absent."""
     if page not in CHAPTERS:
-        _execute(page, source / f"{page}.ipynb")
+        every = {"studies": ",".join(map(str, folders.values()))}
+        _execute(page, source / f"{page}.ipynb", every if page in ACROSS else {})
         return page
     for target, folder in folders.items():
         if _name(folder) == CHAPTERS[page]:  # beside its study's records
             (source / target).mkdir(exist_ok=True)
-            _execute(page, source / target / f"{page}.ipynb", folder)
+            _execute(page, source / target / f"{page}.ipynb", {"study": str(folder)})
             return str(Path(target, page))
     return ""
 
@@ -148,12 +152,11 @@ def _studies(folders: dict[str, Path]) -> str:
     return "\n(the-studies)=\n\n## The studies in this book\n\n" + "\n".join(lines) + "\n"
 
 
-def _execute(page: str, target: Path, study: Path | None = None, name: str = "") -> None:
+def _execute(page: str, target: Path, parameters: dict[str, str], name: str = "") -> None:
     """Execute a notebook of the book, where the page is one; name the study in its title."""
     notebook = project_root() / "notebooks" / f"{page}.ipynb"
     if not notebook.exists():
         return
-    parameters = {"study": str(study)} if study else {}
     try:
         executed = papermill.execute_notebook(
             notebook,
@@ -164,7 +167,8 @@ def _execute(page: str, target: Path, study: Path | None = None, name: str = "")
             kernel_manager_class=WarmKernelManager,
         )
     except papermill.PapermillExecutionError as error:
-        raise InputError(f"{notebook.name} failed over {study or 'no study'}:{error}") from None
+        over = ", ".join(parameters.values()) or "no study"
+        raise InputError(f"{notebook.name} failed over {over}:{error}") from None
     for cell in executed.cells:
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
             cell.metadata.tags.append("remove-cell")  # a path on this machine, of use to nobody

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dsstudy.counts import CLASSES, Counts
 from dsstudy.trial import InputError, Trial
 
 if TYPE_CHECKING:
@@ -108,6 +109,18 @@ def check_model(trial: Trial, classes: int = 10) -> None:
 def parameter_count(model: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def count(trial: Trial, classes: int = CLASSES) -> Counts:
+    """Count a trial's model: its parameters, and the arithmetic of a training step an image."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):  # shapes without memory
+        model = build_model(trial, classes)
+        images = torch.empty(2, 3, trial.image_size, trial.image_size)  # normalised over a batch
+    with FlopCounterMode(display=False) as counter:
+        model(images).sum().backward()
+    return Counts(parameter_count(model), counter.get_total_flops() // len(images))
 
 
 def model_summary(trial: Trial, classes: int = 10, depth: int = 2) -> "pandas.DataFrame":

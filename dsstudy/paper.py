@@ -4,7 +4,8 @@ import csv
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from dsstudy.trial import ARCHITECTURES
+from dsstudy.counts import model_counts
+from dsstudy.trial import ARCHITECTURES, Trial
 
 if TYPE_CHECKING:
     import pandas
@@ -22,6 +23,12 @@ EPOCHS = 25
 
 BATCH_SIZE = 16
 """Images a step, over all GPUs. Source: section 3.1."""
+
+PROCESSES = {"deepspeed": 2, "normal": 1}
+"""Processes by engine, one GPU each. Source: section 3.1."""
+
+PRECISION = {"deepspeed": "fp16", "normal": "fp32"}
+"""Source: section 3.1."""
 
 TRAIN_IMAGES = 50_000
 """CIFAR-10's training set. Source: Krizhevsky, 2009."""
@@ -44,15 +51,9 @@ NAMES = {
 """How the paper's tables write architectures and engines."""
 
 CAPACITY = {
-    "lenet": 62_006,
-    "alexnet": 57_044_810,
-    "vgg11_bn": 128_812_810,
-    "resnet18": 11_181_642,
-    "densenet121": 6_964_106,
-    "squeezenet1_0": 740_554,
-    "vit": 85_806_346,
+    name: model_counts()[name, Trial(model=name).image_size].parameters for name in ARCHITECTURES
 }
-"""Parameters of each architecture with ten outputs, counted on the models; a test recounts."""
+"""Parameters of each architecture with ten outputs."""
 
 ENGINES = ("deepspeed", "normal")
 SETTINGS = ("SGD", "SGD+S", "Adam+S")

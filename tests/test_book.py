@@ -1,6 +1,7 @@
 """The book over the records of a demo study, in a real browser with no network."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from playwright.sync_api import Page
 from site_checks import check_page, serve
 
 from dsstudy.analysis import study_folder
-from dsstudy.book import build_book, study_folders
-from dsstudy.trial import InputError
+from dsstudy.book import _stage, build_book, study_folders
+from dsstudy.trial import InputError, project_root
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def address(book):
 
 
 PAGES = ("intro", "paper", "engines", "data", "study", "table1", "table2", "figure1", "claims",
-         "own", "api", "bibliography", "search")  # fmt: skip
+         "cost_model", "own", "api", "bibliography", "search")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -60,7 +61,7 @@ def test_the_interactive_figure_answers(page: Page, address):
 
 
 def test_synthetic_pages_say_so(page: Page, address):
-    for name in ("study", "table1", "table2", "figure1", "claims", "engines"):
+    for name in ("study", "table1", "table2", "figure1", "claims", "engines", "cost_model"):
         page.goto(f"{address}/{name}.html")
         assert "synthetic" in page.locator("main").inner_text().lower()
 
@@ -75,6 +76,20 @@ def test_one_study_is_the_book_and_several_are_its_parts(tmp_path, monkeypatch):
     monkeypatch.setattr("dsstudy.study.project_root", lambda: tmp_path / "new")
     with pytest.raises(InputError, match="holds no published study yet"):
         study_folders("book/results/")
+
+
+def test_pages_on_why_they_differ_are_given_every_study(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(
+        "dsstudy.book._execute",
+        lambda page, target, parameters, name="": given.setdefault(page, []).append(parameters),
+    )
+    shutil.copytree(project_root() / "book", tmp_path / "book")
+    demo = project_root() / "tests" / "records" / "demo"
+    _stage(tmp_path / "book", {"one": demo, "two": demo})
+    assert given["cost_model"] == [{"studies": f"{demo},{demo}"}]
+    assert given["table2"] == [{"study": str(demo)}] * 2
+    assert given["paper"] == [{}]
 
 
 def test_a_folder_that_is_no_book_is_left_alone(tmp_path):

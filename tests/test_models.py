@@ -1,7 +1,9 @@
 import pytest
 import torch
+from renew_counts import counted
 
-from dsstudy.models import build_model, check_model, model_summary, parameter_count
+from dsstudy.counts import model_counts
+from dsstudy.models import build_model, check_model, count, model_summary, parameter_count
 from dsstudy.trial import ARCHITECTURES, InputError, Trial
 
 # With 1000 classes, as published: torchvision's and timm's documentation. LeNet with 10: 62,006,
@@ -70,3 +72,19 @@ def test_summary_counts_parameters_and_multiplications():
     assert table["parameters"].iloc[0] == "62,006"
     # 28*28*6*75 + 10*10*16*150 + the biases' additions, torchinfo's convention
     assert table["multiply-adds"].iloc[0] == "658,238"
+
+
+def test_the_arithmetic_of_a_step_is_counted_forward_and_backward():
+    first = 28 * 28 * 6 * 75  # whose input, the image, needs no gradient
+    forward = first + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10
+    assert count(Trial()).flops == 2 * (3 * forward - first)
+
+
+@pytest.mark.parametrize("key", counted(), ids=str)
+def test_the_counts_are_those_of_the_models_that_the_study_files_name(key):
+    # Where this fails: python tests/renew_counts.py
+    assert model_counts()[key] == count(counted()[key])
+
+
+def test_nothing_else_is_counted():
+    assert model_counts().keys() == counted().keys()

@@ -1,0 +1,193 @@
+"""The page on the cost model: the studies that it reads, and its tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from dsstudy import cost, paper, provenance
+from dsstudy.analysis import load_results
+from dsstudy.costwords import (
+    SETTING,
+    Studies,
+    convolutional,
+    fits,
+    missed,
+    percent,
+    rounded,
+    shown,
+    worst,
+)
+from dsstudy.evidence import CannotTellError
+from dsstudy.study import about
+from dsstudy.tables import style
+
+
+def studies(folders: Sequence[Path]) -> Studies:
+    """Return the steps of each study, or the reason why they do not suffice."""
+    return {name: _pairs_or_reason(folder) for folder, name in _titles(folders).items()}
+
+
+def any_synthetic(folders: Sequence[Path]) -> bool:
+    """Say whether any of the studies was trained on drawn images."""
+    return any(provenance.is_synthetic(load_results(folder)) for folder in folders)
+
+
+def _titles(folders: Sequence[Path]) -> dict[Path, str]:
+    return {
+        folder: about(folder).get("study", folder.name)
+        + " (synthetic images)" * any_synthetic([folder])
+        for folder in folders
+    }
+
+
+def _pairs_or_reason(folder: Path) -> pd.DataFrame | str:
+    try:
+        return cost.study_pairs(folder)
+    except CannotTellError as reason:
+        return str(reason)
+
+
+def origins(folders: Sequence[Path]) -> Styler | None:
+    """Show where the times of each study come from."""
+    facts = {name: provenance.facts(folder) for folder, name in _titles(folders).items()}
+    if not facts:
+        return None
+    texts = pd.DataFrame(facts).loc[["hardware", "device", "engines", "image size", "times"]]
+    return style(texts, "Where our times come from.", "origins", wrap="9em")
+
+
+def networks(pairs: pd.DataFrame) -> Styler:
+    """Show what each network asks for, and what a step took in the paper."""
+    some = shown(pairs)
+    columns = {
+        "million parameters": (some["parameters"] / 1e6, ".2f"),
+        "MB of gradients": (some["sent"] * some["parameters"] / 1e6, ".1f"),
+        "GFLOP an image": (some["flops"] / some["images"] / 1e9, ".3f"),
+        "normal (ms)": (1e3 * some["normal"], ".1f"),
+        "DeepSpeed (ms)": (1e3 * some["seconds"], ".1f"),
+        "TFLOP/s": (some["flops"] / some["normal"] / 1e12, ".2f"),
+    }
+    steps = paper.TRAIN_IMAGES // paper.BATCH_SIZE
+    texts = {name: numbers.map(f"{{:{d}}}".format) for name, (numbers, d) in columns.items()}
+    caption = (
+        "What the networks ask for, counted: parameters; the gradients that a rank sends in half "
+        "precision; the arithmetic of a training step for each image. Then the seconds of the "
+        f"paper's Table 2 ({SETTING}) as milliseconds a step (an epoch has {steps:,}), and "
+        "arithmetic over normal time."
+    )
+    return style(_named(pd.DataFrame(texts)), caption, "networks", align="right", wrap="4em")
+
+
+def line(pairs: pd.DataFrame) -> Styler:
+    """Show the line through the convolutional networks: how well it fits, how well it predicts."""
+    rows = {}
+    for _, setting, some in cost.groups(convolutional(pairs)):
+        found = cost.fit(some, cost.LINE, relative=False)
+        rows[setting] = {
+            "R²": f"{cost.explained(some, cost.LINE):.3f}",
+            **_coefficients(some, found, ("factor", "gradient", "constant")),
+            "left out: the line": percent(missed(cost.held_out(some, cost.LINE, relative=False))),
+            "left out: a factor": percent(missed(cost.held_out(some, cost.RATIO, relative=False))),
+        }
+    caption = (
+        "DeepSpeed's seconds as a line in normal seconds and parameters, by plain least squares "
+        "over the six convolutional networks. The last two columns are the mean error, without "
+        "sign, of each network predicted from the other five: by such a line, and by one factor."
+    )
+    return style(pd.DataFrame(rows).T, caption, "line", align="right", wrap="5em")
+
+
+def _coefficients(some: pd.DataFrame, found: pd.Series, terms: Sequence[str]) -> dict[str, str]:
+    """Write coefficients in units that say something."""
+    texts = {
+        "factor": ("times normal", f"{found['factor']:.2f}"),
+        "saved": ("saved (ms a GFLOP)", f"{1e12 * found['saved']:.2f}"),
+        "gradient": ("bandwidth (GB/s)", f"{cost.bandwidth(some, found) / 1e9:.3g}"),
+        "constant": ("constant (ms a step)", f"{1e3 * found['constant']:.1f}"),
+    }
+    return dict(texts[term] for term in terms)
+
+
+def errors_by_network(pairs: pd.DataFrame) -> Styler:
+    """Show each network's error when it is predicted from the others, a column a form."""
+    columns = {}
+    for name, terms in cost.FORMS.items():
+        errors = cost.held_out(shown(pairs), terms)
+        columns[name] = {paper.NAMES[a]: percent(error, "+") for a, error in errors.items()}
+        for _, setting, some in cost.groups(pairs):
+            columns[name][f"mean, {setting}"] = percent(missed(cost.held_out(some, terms)))
+    caption = (
+        f"Each network's seconds with DeepSpeed ({SETTING}) predicted from the other six: "
+        "predicted minus printed, in percent of printed. Then the mean error without sign, by "
+        "setting."
+    )
+    return style(pd.DataFrame(columns), caption, "errors", align="right")
+
+
+def errors_by_study(found: Studies) -> Styler | None:
+    """Show how far the four forms miss networks left out of a fit to our records."""
+    rows = {
+        fit: {name: _error(cost.held_out(some, terms)) for name, terms in cost.FORMS.items()}
+        for fit, some in fits(found)
+    }
+    caption = (
+        "The four forms on our records: the mean error, without sign, of networks each predicted "
+        "from the others of its study, engine and setting; below it the worst."
+    )
+    return _by_fit(rows, caption, "study_errors")
+
+
+def coefficients_by_study(found: Studies) -> Styler | None:
+    """Show the coefficients of all four terms, fitted to our records."""
+    rows = {
+        fit: {
+            "networks": str(len(some)),
+            **_coefficients(some, cost.fit(some, cost.FULL), list(cost.TERMS)),
+        }
+        for fit, some in fits(found)
+    }
+    return _by_fit(rows, "All four terms, fitted to all networks.", "coefficients")
+
+
+def _by_fit(rows: dict[tuple[str, str], dict[str, str]], caption: str, name: str) -> Styler | None:
+    if not rows:
+        return None
+    texts = pd.DataFrame(list(rows.values()), pd.MultiIndex.from_tuples(rows))
+    return style(texts, caption, name, align="right")
+
+
+def _error(errors: pd.Series) -> str:
+    small = worst([errors]).replace(" ", "<br>", 1)
+    return f'{percent(missed(errors))}<br><small style="opacity: 0.8">{small}</small>'
+
+
+def links(some: pd.DataFrame, found: pd.Series) -> dict[str, float]:
+    """Return the bandwidths at which break-even is shown, in bytes a second."""
+    return {"as fitted": cost.bandwidth(some, found), **cost.LINKS}
+
+
+def break_even_table(pairs: pd.DataFrame) -> Styler:
+    """Show from which batch size two GPUs pay, at three bandwidths."""
+    some = shown(pairs)
+    found = cost.fit(some, cost.SHARED)
+    fits = [cost.fit(some.drop(name), cost.SHARED) for name in some.index]
+    shares = (0, cost.SHARE, 1 / paper.PROCESSES["deepspeed"])
+    others = pd.DataFrame([cost.break_even(some, fit, one) for fit in fits for one in shares])
+    batches = {
+        f"{name}, {speed / 1e9:.3g} GB/s": cost.break_even(some, found, cost.SHARE, speed)
+        for name, speed in links(some, found).items()
+    }
+    texts = pd.DataFrame(batches).map(rounded)
+    texts.insert(1, "range", others.min().map(rounded) + " to " + others.max().map(rounded))
+    caption = (
+        "Images a step, over both GPUs, from which DeepSpeed's two take less time than one "
+        f"({SETTING}). Range: of the first column, as each network in turn is left out of the fit, "
+        f"and {', '.join(f'{share:.2g}' for share in shares)} of the arithmetic's time is left."
+    )
+    return style(_named(texts), caption, "break_even", align="right")
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.rename(index=paper.NAMES).rename_axis(index=None)

@@ -1,0 +1,21 @@
+"""Count anew what every model of the study files asks for, into dsstudy/counts.csv."""
+
+from dsstudy.models import count
+from dsstudy.study import expand
+from dsstudy.trial import ARCHITECTURES, Trial, project_root
+
+
+def counted() -> dict[tuple[str, int], Trial]:
+    """Return a trial of each model and image size: the paper's, then the study files'."""
+    trials = [Trial(model=name) for name in ARCHITECTURES]
+    for file in sorted((project_root() / "parameters").glob("*.yaml")):
+        trials += expand(file)
+    return {(trial.model, trial.image_size): trial for trial in reversed(trials)}
+
+
+if __name__ == "__main__":
+    lines = ["model,image_size,parameters,flops"]
+    for (model, size), trial in sorted(counted().items()):
+        counts = count(trial)
+        lines.append(f"{model},{size},{counts.parameters},{counts.flops}")
+    (project_root() / "dsstudy" / "counts.csv").write_text("\n".join(lines) + "\n")

@@ -1,0 +1,192 @@
+"""The cost model: what it recovers, leaves out and refuses, and what the page makes of it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from studies import trial_of, write_record, write_study
+
+from dsstudy import analysis, cost, costfigures, costpage, costwords, paper
+from dsstudy.evidence import CannotTellError
+from dsstudy.trial import InputError
+
+KNOWN = pd.Series({"factor": 1.4, "saved": 4e-14, "gradient": 3e-10, "constant": 2e-3})
+LENETS = tuple(cell for cell in paper.CELLS if cell[0] != "lenet")
+
+
+def made(coefficients: pd.Series, seed: int = 0, count: int = 8) -> pd.DataFrame:
+    """Return pairs of made-up networks whose steps take what the coefficients say."""
+    random = np.random.default_rng(seed)
+    pairs = pd.DataFrame(
+        {
+            "flops": random.uniform(1e10, 1e12, count),
+            "parameters": random.uniform(1e5, 1e8, count),
+            "normal": random.uniform(0.05, 0.2, count),
+            "images": 16,
+            "sent": 2.0,
+        },
+        index=[f"network {n}" for n in range(count)],
+    )
+    pairs["engine"], pairs["setting"] = "deepspeed", "SGD"
+    return pairs.assign(seconds=cost.predict(pairs, coefficients))
+
+
+def table2(setting: str = "SGD") -> pd.DataFrame:
+    return {name: some for _, name, some in cost.groups(cost.paper_pairs())}[setting]
+
+
+@pytest.mark.parametrize("terms", cost.FORMS.values(), ids=cost.FORMS)
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_fit_recovers_the_coefficients_that_made_the_data(terms, relative):
+    coefficients = KNOWN.where(KNOWN.index.isin(terms), 0.0)
+    pairs = made(coefficients)
+    found = cost.fit(pairs, terms, relative)
+    np.testing.assert_allclose(found, coefficients, rtol=1e-6)
+    np.testing.assert_allclose(cost.held_out(pairs, terms), 0, atol=1e-6)
+    assert cost.explained(pairs, terms) == pytest.approx(1)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_no_coefficient_is_negative_and_none_could_be_better(seed):
+    random = np.random.default_rng(seed)
+    columns, target = random.normal(size=(7, 4)), random.normal(size=7)
+    found = cost._without_negatives(columns, target)
+    slope = columns.T @ (target - columns @ found)
+    # Karush-Kuhn-Tucker: those above zero are where they want to be, the others want to be below.
+    assert (found >= 0).all()
+    np.testing.assert_allclose(slope[found > 0], 0, atol=1e-9)
+    assert (slope[found == 0] < 1e-9).all()
+
+
+def test_the_network_that_is_predicted_has_no_say_in_its_prediction():
+    pairs = made(KNOWN)
+    spoilt = pairs.assign(seconds=pairs["seconds"].mask(pairs.index == "network 3", 9.0))
+    errors = cost.held_out(spoilt, cost.FULL)
+    predicted = (errors + 1) * spoilt["seconds"]
+    assert predicted["network 3"] == pytest.approx(pairs["seconds"]["network 3"])
+    assert (errors.drop("network 3").abs() > 1e-3).any()
+
+
+def test_table_2_is_a_line_through_the_convolutional_networks_that_the_vit_is_far_from():
+    for _, _, some in cost.groups(costwords.convolutional(cost.paper_pairs())):
+        assert 0.98 < cost.explained(some, cost.LINE) < 0.995
+    for setting in paper.SETTINGS:
+        assert cost.held_out(table2(setting), cost.LINE)["vit"] > 0.5
+
+
+def test_at_break_even_both_sides_take_the_same_time():
+    pairs, share = table2(), cost.SHARE
+    found = cost.fit(pairs, cost.SHARED)
+    known = cost.parts(pairs, found, share)
+    np.testing.assert_allclose(known["rest"] + known["arithmetic"], pairs["normal"])
+    ranks = known[["ranks' rest", "ranks' arithmetic", "transfer"]].sum(axis=1)
+    np.testing.assert_allclose(ranks, cost.predict(pairs, found))
+
+    times = cost.break_even(pairs, found, share) / pairs["images"]
+    larger = pairs.assign(
+        flops=pairs["flops"] * times, normal=known["rest"] + known["arithmetic"] * times
+    )
+    np.testing.assert_allclose(cost.predict(larger, found), larger["normal"])
+    by_link = [cost.break_even(pairs, found, share, speed) for speed in (1e9, 1e10, 1e11)]
+    assert (by_link[0] > by_link[1]).all()
+    assert (by_link[1] > by_link[2]).all()
+    fitted = cost.bandwidth(pairs, found)
+    np.testing.assert_allclose(
+        cost.break_even(pairs, found, share, fitted), cost.break_even(pairs, found, share)
+    )
+
+
+def test_where_no_arithmetic_is_saved_no_batch_is_large_enough():
+    nothing = KNOWN.where(KNOWN.index != "saved", 0.0)
+    assert np.isinf(cost.break_even(made(nothing), nothing, cost.SHARE)).all()
+
+
+def test_a_study_with_the_papers_numbers_has_the_papers_pairs(tmp_path):
+    write_study(tmp_path)
+    key = ["engine", "setting", "architecture"]
+    pairs = (cost.study_pairs(tmp_path), cost.paper_pairs())
+    ours, theirs = (some.set_index(key).sort_index() for some in pairs)
+    ours["sent"] /= 2  # DeepSpeed in fp32, not in fp16
+    pd.testing.assert_frame_equal(ours, theirs, check_dtype=False)
+
+
+def test_a_ring_sends_each_gradient_nearly_twice():
+    assert set(cost.paper_pairs()["sent"]) == {2.0}  # two ranks, once each, in half precision
+    steps = pd.DataFrame(
+        {"engine": ["normal", "deepspeed"], "processes": [1, 8], "precision": "fp32",
+         "architecture": "lenet", "model": "lenet", "image_size": 32, "setting": "SGD",
+         "images": 16, "seconds": 0.01}
+    )  # fmt: skip
+    assert cost._pairs(steps)["sent"].item() == 4 * 2 * 7 / 8
+
+
+def test_the_times_of_rounds_alone_count_by_their_median(tmp_path):
+    write_study(tmp_path)
+    trial = trial_of(("alexnet", "deepspeed", "SGD"))
+    rounds = {"seconds_per_step": [0.02, 0.03, 0.9], "steps_per_epoch": 3125}
+    row = {"name": trial.name, "timing": "exclusive", "seconds_per_epoch_estimate": 93.75, **rounds}
+    (tmp_path / "times.jsonl").write_text(pd.DataFrame([row]).to_json(orient="records", lines=True))
+    pairs = cost.study_pairs(tmp_path).set_index(["architecture", "setting"])
+    assert pairs.loc[("alexnet", "SGD"), "seconds"] == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ({"leave_out": LENETS}, "for 1 architectures of a setting; to leave one out"),
+        ({"leave_out": LENETS, "timing": "shared"}, "No trial's time was measured alone"),
+        ({"leave_out": LENETS, "machines": 2}, "different machines"),
+        ({"leave_out": LENETS, "image_size": 48}, "for 0 architectures"),
+        ({"leave_out": LENETS, "twice": 0.5}, "differ in momentum"),
+    ],
+)
+def test_a_study_that_does_not_reach_says_why(tmp_path, written, reason):
+    """Write a study of LeNet alone, with what keeps its times from telling anything."""
+    momentum = {"momentum": written["twice"]} if "twice" in written else {}
+    for number, cell in enumerate(cell for cell in paper.CELLS if cell not in written["leave_out"]):
+        size = {"image_size": written["image_size"]} if "image_size" in written else {}
+        record = write_record(
+            tmp_path, trial_of(cell, **size), timing=written.get("timing", "exclusive")
+        )
+        if written.get("machines") and number:
+            environment = record.result()["environment"]
+            environment["hardware"]["cores"] = 64
+            record.finish(record.result() | {"environment": environment})
+        if momentum:
+            write_record(tmp_path, trial_of(cell, **momentum))
+    with pytest.raises(CannotTellError, match=reason):
+        cost.study_pairs(tmp_path)
+    found = costpage.studies([tmp_path])
+    assert reason in costwords.studies_in_words(found)
+    assert costpage.errors_by_study(found) is None
+    assert "No study here can test it yet." in costwords.answer(cost.paper_pairs(), found)
+
+
+def test_the_page_stands_without_a_study_and_lists_several(tmp_path):
+    assert analysis.listed_folders("none") == []
+    other = write_study(tmp_path / "other")
+    demo = analysis.study_folder("runs/demo")
+    assert analysis.listed_folders(f"runs/demo, {other}") == [demo, other]
+    with pytest.raises(InputError, match="study=runs/dmo holds no records"):
+        analysis.listed_folders("runs/demo,runs/dmo")
+    found = costpage.studies([demo, other])
+    assert len(costfigures.predictions(cost.paper_pairs(), found).axes) == 6
+    assert len(list(costwords.fits(found))) == 6
+    assert "No study is in this book yet" in costwords.studies_in_words(costpage.studies([]))
+    assert costpage.origins([]) is None
+    assert len(costfigures.predictions(cost.paper_pairs(), {}).axes) == 2
+
+
+def test_the_closing_sentence_follows_the_numbers():
+    pairs = cost.paper_pairs()
+    demo = costpage.studies([analysis.study_folder("runs/demo")])
+    assert "names the faster side of 7 of 7 networks" in costwords.answer(pairs, demo)
+    assert "several ranks were faster in 0 of 19 pairs with DeepSpeed" in costwords.answer(
+        pairs, demo
+    )
+    # Were the ViT slower with DeepSpeed too, nothing would pay soon, and the sentence would say so.
+    slower = pairs["seconds"].where(pairs["architecture"] != "vit", 3 * pairs["seconds"])
+    other = costwords.answer(pairs.assign(seconds=slower), demo)
+    assert "ViT 10," in costwords.answer(pairs, demo)
+    assert "ViT 10," not in other
