@@ -21,12 +21,12 @@ Optimal All-Reduce Algorithms for Clusters of Workstations (2009). Least squares
 coefficients: Lawson and Hanson, Solving Least Squares Problems (1974), chapter 23.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import nnls
 
 from dsstudy import cells, paper, provenance
 from dsstudy.counts import CLASSES, model_counts
@@ -176,31 +176,14 @@ def fit(pairs: pd.DataFrame, terms: Sequence[str], relative: bool = True) -> pd.
     target = pairs["seconds"].to_numpy()
     weights = 1 / target if relative else np.ones(len(target))
     columns = _columns(pairs, terms) * weights[:, None]
-    found = pd.Series(_without_negatives(columns, target * weights), list(terms))
+    scale = abs(columns).max(axis=0)  # they differ by some twelve orders of magnitude
+    found = pd.Series(nnls(columns / scale, target * weights)[0] / scale, list(terms))
     return found.reindex(list(TERMS), fill_value=0.0)
 
 
 def _columns(pairs: pd.DataFrame, terms: Sequence[str]) -> np.ndarray:
     known = pairs.assign(one=1.0, flops=-pairs["flops"])
     return known[[TERMS[term] for term in terms]].to_numpy(dtype=float)
-
-
-def _without_negatives(columns: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the least-squares coefficients none of which is negative.
-
-    They are ordinary least squares over those columns whose coefficient is not zero, so with as
-    few columns as here the best of all choices of columns is found by trying them.
-    """
-    scale = abs(columns).max(axis=0)
-    best, least = np.zeros(len(scale)), float(target @ target)
-    choices = (itertools.combinations(range(len(scale)), n + 1) for n in range(len(scale)))
-    for chosen in map(list, itertools.chain.from_iterable(choices)):
-        found = np.linalg.lstsq(columns[:, chosen] / scale[chosen], target, rcond=None)[0]
-        left = target - columns[:, chosen] @ (found / scale[chosen])
-        if (found >= 0).all() and left @ left < least:
-            best, least = np.zeros(len(scale)), float(left @ left)
-            best[chosen] = found / scale[chosen]
-    return best
 
 
 def predict(pairs: pd.DataFrame, coefficients: pd.Series) -> pd.Series:

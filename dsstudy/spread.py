@@ -4,9 +4,8 @@ Repetitions are the seeds of a cell, or the rounds of a timing. One repetition h
 
 References
 ----------
-Student's distribution in closed form: Abramowitz and Stegun, Handbook of Mathematical Functions
-(1964), 26.7.3 and 26.7.4. Intervals of a mean and of a further observation: Hahn and Meeker,
-Statistical Intervals (1991), sections 2.3 and 4.7.
+Intervals of a mean and of a further observation: Hahn and Meeker, Statistical Intervals (1991),
+sections 2.3 and 4.7.
 """
 
 import math
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 """The confidence of every interval in the book."""
@@ -85,20 +85,4 @@ def student(freedom: int, level: float = LEVEL) -> float:
     level
         The probability between the limits, above 0 and below 1.
     """
-    # In the angle atan(t / sqrt(freedom)) the probability rises from 0 to 1 over a bounded range.
-    low, high = 0.0, math.pi / 2
-    while high - low > 1e-15:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _between(middle, freedom) < level else (low, middle)
-    return math.sqrt(freedom) * math.tan(low)
-
-
-def _between(angle: float, freedom: int) -> float:
-    """Return the probability between -t and t, where t is sqrt(freedom) * tan(angle)."""
-    odd = freedom % 2
-    term, total = math.cos(angle) if odd else 1.0, 0.0
-    for k in range(2 + odd, freedom + 1, 2):
-        total += term
-        term *= math.cos(angle) ** 2 * (k - 1) / k
-    total *= math.sin(angle)
-    return 2 / math.pi * (angle + total) if odd else total
+    return float(stdtrit(freedom, (1 + level) / 2))
