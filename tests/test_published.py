@@ -17,12 +17,13 @@ from bs4 import BeautifulSoup
 from site_checks import check_page, serve
 
 from dsstudy import analysis, cells, claims, lenetpage, paper, provenance, tables
-from dsstudy.book import OWN_PAGES, build_book, study_folders
+from dsstudy.book import CHAPTERS, OWN_PAGES, build_book, study_folders
 from dsstudy.trial import ARCHITECTURES, project_root
 
 DEMO = Path(__file__).parent / "records" / "demo"
 RESULTS = project_root() / "book" / "results"
 PAGES = ("study", "table1", "table2", "figure1", "claims")
+FIGURES = {"figure1": 1, "lenet_full": 2, "bridge": 3}
 T = {1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645, 5: 2.57058, 8: 2.30600}  # printed tables
 
 
@@ -121,13 +122,25 @@ def interval(values: list[float]) -> tuple[float, float]:
     return statistics.mean(values) - half, statistics.mean(values) + half
 
 
-def studies(results: Path):
+def name_of(folder: Path) -> str:
+    return json.loads((folder / "study.json").read_text())["study"]
+
+
+def pages_of(folder: Path) -> list[str]:
+    """Return a study's pages: all of the paper's tables, or a chapter of its own."""
+    chapters = [page for page, study in CHAPTERS.items() if study == name_of(folder)]
+    return ["study", *chapters] if chapters else [*PAGES, *OWN_PAGES.get(name_of(folder), [])]
+
+
+def studies(results: Path, page: str = "study"):
+    """Yield the studies that have a page: where they are in the book, their folder and records."""
     for target, folder in study_folders(results).items():
-        yield target, folder, Records(folder)
+        if page in pages_of(folder):
+            yield target, folder, Records(folder)
 
 
 def test_table1_is_the_mean_of_the_records_lines(book, results):
-    for target, _, records in studies(results):
+    for target, _, records in studies(results, "table1"):
         rows = body(book / target / "table1.html", "table1")
         assert len(rows) == len(records.architectures())
         for architecture, row in zip(records.architectures(), rows, strict=True):
@@ -145,7 +158,7 @@ def test_table1_is_the_mean_of_the_records_lines(book, results):
 
 
 def test_differences_are_of_pairs_of_the_records_lines(book, results):
-    for target, _, records in studies(results):
+    for target, _, records in studies(results, "table1"):
         rows = iter(body(book / target / "table1.html", "differences"))
         for architecture in records.architectures():
             for setting in paper.SETTINGS:
@@ -167,7 +180,7 @@ def test_differences_are_of_pairs_of_the_records_lines(book, results):
 
 
 def test_table2_is_of_exclusive_times_of_the_records_lines(book, results):
-    for target, _, records in studies(results):
+    for target, _, records in studies(results, "table2"):
         rows = iter(body(book / target / "table2.html", "table2"))
         for architecture in records.architectures():
             for setting in paper.SETTINGS:
@@ -188,16 +201,41 @@ def test_table2_is_of_exclusive_times_of_the_records_lines(book, results):
                 assert numbers(ratio) == pytest.approx(expected, abs=0.006)
 
 
+def test_the_bridges_steps_are_of_the_records_lines(book, results):
+    for target, folder, records in studies(results, "bridge"):
+        labels = json.loads((folder / "study.json").read_text())["labels"]
+        best = {row["name"]: (row["seed"], row["best_accuracy"]) for row in records.rows}
+        chains: dict[str, dict[str, dict]] = {}
+        for name, chain, step in ((n, *one) for n, some in labels.items() for one in some.items()):
+            values = chains.setdefault(chain, {}).setdefault(step, {})
+            values.update([best[name]] if name in best else [])
+        for chain, steps in chains.items():
+            table = re.sub(r"\W", "_", f"{chain}_best_accuracy")
+            before = first = next(iter(chains[chain.removesuffix(" candidates")].values()))
+            rows = body(book / target / "bridge.html", table)
+            for (measured, change, n), values in zip(rows, steps.values(), strict=True):
+                assert int(n) == len(values)
+                expected = mean_and_deviation(list(values.values())) if values else []
+                assert numbers(measured) == pytest.approx(expected, abs=0.0051)
+                against = first if chain.endswith(" candidates") else before
+                gaps = [values[seed] - against[seed] for seed in values if seed in against]
+                expected = [statistics.mean(gaps)] if gaps else []
+                expected += interval(gaps) if len(gaps) > 1 else ()
+                assert numbers(change) == pytest.approx(expected, abs=0.006)
+                before = values
+
+
 def test_every_other_table_is_what_the_records_give(book, results):
     for target, folder, _ in studies(results):
         trials, place = cells.load_trials(folder), book / target
         epochs = analysis.load_epochs(folder)
         expected = {
-            ("claims", "claims"): tables.claims(claims.judge_study(folder)),
             ("study", "unfinished"): tables.unfinished(folder),
-            **{(page, "provenance"): tables.provenance_box(folder) for page in PAGES},
+            **{(page, "provenance"): tables.provenance_box(folder) for page in pages_of(folder)},
         }
-        if (place / "lenet_full.html").exists():
+        if "claims" in pages_of(folder):
+            expected["claims", "claims"] = tables.claims(claims.judge_study(folder))
+        if "lenet_full" in pages_of(folder):
             expected |= {
                 ("lenet_full", "lenet"): lenetpage.accuracies(trials),
                 ("lenet_full", "gaps"): lenetpage.gap_table(trials),
@@ -214,7 +252,7 @@ def test_every_other_table_is_what_the_records_give(book, results):
 
 def test_the_box_names_the_records_and_links_to_them(book, results):
     for target, folder, _ in studies(results):
-        for page in PAGES:
+        for page in pages_of(folder):
             html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
             (link,) = html.select("table#T_provenance a")
             assert link.text == provenance.records(folder)
@@ -227,8 +265,8 @@ def test_the_box_names_the_records_and_links_to_them(book, results):
 def test_synthetic_numbers_stand_only_under_their_banner(book, results):
     for target, folder, records in studies(results):
         synthetic = any(row["dataset"] == "synthetic" for row in records.rows)
-        name = json.loads((folder / "study.json").read_text())["study"]
-        for page in (*PAGES, *OWN_PAGES.get(name, [])):
+        name = name_of(folder)
+        for page in pages_of(folder):
             html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
             banners = [note.text for note in html.select("main [role=note]")]
             assert (provenance.SYNTHETIC in banners) == synthetic, (name, page)
@@ -240,10 +278,9 @@ def test_synthetic_numbers_stand_only_under_their_banner(book, results):
 
 def test_pages_of_figures_hold_them(book, results):
     for target, folder, _ in studies(results):
-        name = json.loads((folder / "study.json").read_text())["study"]
-        for page, count in [("figure1", 1), *((page, 2) for page in OWN_PAGES.get(name, []))]:
+        for page in FIGURES.keys() & pages_of(folder):
             html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
-            assert len(html.select("main .cell_output img")) == count
+            assert len(html.select("main .cell_output img")) == FIGURES[page]
 
 
 def test_all_pages_load_alone_and_fit_a_phone(book, page, address):
