@@ -251,10 +251,12 @@ def _states(folder: Path, study: str, names: Sequence[str]) -> dict[str, str]:
 
 def _state(record: Record, published: dict[str, Any] | None) -> str:
     result = record.result()
-    if result is not None:
-        return "unfinished" if result.get("interrupted") else result["status"]
+    if result is not None and result["status"] in FINISHED:
+        return result["status"]
     if published is not None and published.get("status") in FINISHED:
         return "published"
+    if result is not None:
+        return "unfinished" if result.get("interrupted") else result["status"]
     if holder(record.folder):
         return "running"
     return "unfinished" if (record.folder / "trial.json").exists() else "left"

@@ -96,6 +96,20 @@ def test_trials_that_another_machine_published_stay_as_they_are(runs):
     assert before == {name: (target / name).read_bytes() for name in before}
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_trial_that_fails_here_leaves_the_published_one_as_it_is(runs, interrupted):
+    target = batch.publish(runs)
+    before = {name: (target / name).read_bytes() for name in ("trials.jsonl", "epochs.jsonl")}
+    record = next(r for r in map(Record, sorted(runs.glob("*/"))) if r.finished)
+    (record.folder / "epochs.jsonl").unlink()
+    record.fail("killed", interrupted)
+    names = {"study": "many", "trials": [record.trial().name]}
+    (runs / "study.json").write_text(json.dumps(names))
+    assert batch.study_states(runs) == {record.trial().name: "published"}
+    batch.publish(runs)
+    assert before == {name: (target / name).read_bytes() for name in before}
+
+
 def test_a_trial_that_is_run_again_takes_the_place_of_its_published_row(runs):
     target = batch.publish(runs)
     record = next(r for r in map(Record, sorted(runs.glob("*/"))) if r.finished)
