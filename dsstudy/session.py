@@ -271,6 +271,7 @@ class Session:
             "steps": self.steps_per_epoch,
             "loss": _finite(self._losses[-1].item()),
             "accuracy": self.accuracy,
+            "told_at": time.time(),  # evaluating, too, is getting on
         }
         self.record.set_progress(progress)
         self.watch(progress)

@@ -4,6 +4,7 @@ What cannot be provoked without a GPU: its memory running out.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from interrupted import SMALL, assert_same
 from test_failures import ranks_of, wait_for_training
 
 import dsstudy
-from dsstudy import batch, launch
+from dsstudy import batch, launch, session
 from dsstudy.lock import held, holder
 from dsstudy.record import Record
 from dsstudy.run import TrialError, run_trial
@@ -62,6 +63,7 @@ def test_a_full_disk_is_named_and_the_trial_goes_on_once_there_is_space(engine, 
         'mount -t tmpfs -o size=1200k none "$DISK"\n'  # two checkpoints, but not a third
         '"$PYTHON" -c "$TRAIN" "$TRIAL" 2> "$OUT/said" && echo "not full"\n'
         'cp "$DISK/trial/epochs.jsonl" "$OUT/recorded"\n'
+        'cp "$DISK/trial/result.json" "$OUT/failed.json"\n'
         'mount -o remount,size=20m "$DISK"\n'
         '"$PYTHON" -c "$TRAIN" "$TRIAL" && cp -r "$DISK/trial" "$OUT/resumed"\n',
         DISK=str(tmp_path / "disk"),
@@ -73,6 +75,8 @@ def test_a_full_disk_is_named_and_the_trial_goes_on_once_there_is_space(engine, 
     assert "Going on from checkpoint" in done.stdout
     last = (tmp_path / "said").read_text().strip().splitlines()[-1]
     assert "no space left" in last or "No space left" in last
+    # A study goes on with it, as it does not with a trial that failed by itself.
+    assert json.loads((tmp_path / "failed.json").read_text())["interrupted"] is True
     recorded = (tmp_path / "recorded").read_text()
     assert (tmp_path / "resumed" / "epochs.jsonl").read_text().startswith(recorded)
     assert_same(Record(tmp_path / "resumed"), whole)
@@ -111,6 +115,15 @@ def test_a_hanging_rank_is_ended_by_the_watchdog(short):
     # Rank 0, which waited, has said where.
     assert "dsstudy/engines/deepspeed.py" in (trial.folder / "launch.log").read_text()
     assert Record(trial.folder).result()["interrupted"] is False
+
+
+def test_what_the_watchdog_sees_changes_with_every_batch_that_is_evaluated(short, monkeypatch):
+    told = []
+    monkeypatch.setattr(session, "PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(Record, "set_progress", lambda record, progress: told.append(progress))
+    run_trial(short(test_images=2000))
+    assert len(told) >= 20 + 4  # steps, and batches of 512 images
+    assert all(one != next_one for one, next_one in itertools.pairwise(told))
 
 
 def test_a_port_in_use_is_given_up_for_another(short, monkeypatch, capsys):
