@@ -199,10 +199,12 @@ def _after(error: Exception, trial: Trial, record: Record, out_of_memory: bool) 
         if out_of_memory:
             why += " by the system, which had run out of memory"
         words = [f"{why}; run the study again to go on"]
+    outside = isinstance(error, DeadKernelError | OSError)  # not the trial's own doing
     try:
         with held(record.folder):
-            record.start(trial)
-            record.fail("\n".join(words), interrupted=isinstance(error, DeadKernelError))
+            # Whatever the trial says: what it has recorded by now stays.
+            record.start(trial.model_copy(update={"overwrite": False}))
+            record.fail("\n".join(words), interrupted=outside)
     except (InputError, OSError):
         return words[-1]  # somebody else's record, or a disk that takes no word more
     return ""

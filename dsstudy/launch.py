@@ -184,7 +184,7 @@ class _Ranks:
         if causes:
             first = min(causes, key=lambda error: error["time"])
             if first["input"]:
-                return TrialError(first["error"].partition(": ")[2])
+                return InterruptedTrialError(first["error"].partition(": ")[2])
             return TrialError(
                 f"{first['traceback']}\nrank {first['rank']} of {self.trial.processes} failed with "
                 f"{first['error']} (everything the ranks printed: {self.log})"

@@ -157,7 +157,11 @@ class Session:
         checkpoint.write(
             self.record.checkpoints,
             checkpoint.name_of(self._epoch, len(self._losses)),
-            {"trial": self.trial.name, "fingerprint": self.data.fingerprint},
+            {
+                "trial": self.trial.name,
+                "fingerprint": self.data.fingerprint,
+                "device": self.device.type,
+            },
             self._save,
             self.rank,
         )
