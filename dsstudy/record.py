@@ -112,11 +112,17 @@ class Record:
             if trial.overwrite:
                 for name in ("epochs.jsonl", "steps.npz", "predictions.npy"):
                     (self.folder / name).unlink(missing_ok=True)
-                for folder in self.checkpoints.glob("*/"):  # which may be a link to another disk
-                    shutil.rmtree(folder)
+                self.remove_checkpoints()
             for file in (*self.folder.glob("error-rank*.json"), *self.folder.glob(".*.tmp")):
                 file.unlink()
             write_text(self.folder / "trial.json", json.dumps(trial.model_dump(), indent=1))
+
+    def remove_checkpoints(self) -> None:
+        """Remove all checkpoints; the folder that holds them may be a link to another disk."""
+        for folder in self.checkpoints.glob("*/"):
+            shutil.rmtree(folder)
+        if self.checkpoints.is_dir() and not self.checkpoints.is_symlink():
+            self.checkpoints.rmdir()
 
     @contextlib.contextmanager
     def writable(self) -> Iterator[None]:

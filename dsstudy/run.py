@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import shutil
 import statistics
 import sys
 import time
@@ -72,11 +71,12 @@ def run_trial(trial: Trial) -> Record:
             wait_for_earlier_ranks(trial, record)
         record.start(trial)
         start_from = _where_to_start(trial, record, machine, data)
+        clock.resumed = start_from is not None or bool(record.epochs())
         error = _train(trial, record, machine, data, start_from, clock)
         with record.writable():
+            if not error and not trial.keep_checkpoint:
+                record.remove_checkpoints()
             record.finish(_result(record, trial, machine, data, clock, error))
-        if not error and not trial.keep_checkpoint:
-            shutil.rmtree(record.checkpoints, ignore_errors=True)
     if error:
         raise error
     return record
@@ -95,7 +95,7 @@ def _where_to_start(trial: Trial, record: Record, machine: Machine, data: ImageD
     """Return the checkpoint to go on from, and say so; None for a trial that begins."""
     found = checkpoint.newest_sound(record.checkpoints, len(record.epochs()), say=print)
     if found is None:
-        if record.epochs():
+        if 0 < len(record.epochs()) < trial.epochs:
             print("There is no sound checkpoint: training begins at the beginning, and the epochs "
                   "that are recorded stay as they are")  # fmt: skip
         return None
@@ -211,8 +211,6 @@ def _result(
     )
     status = "failed" if error else "completed" if finite else "diverged"
     begun = [at for epoch in epochs if (at := epoch.get("started_at", 0)) > clock.started_at]
-    # Nobody vouches for the times of the epochs that an earlier attempt recorded.
-    timing = clock.timing if len(begun) == len(epochs) else "shared"
     return {
         "status": status,
         "best_accuracy": max(accuracies, default=None),
@@ -221,7 +219,8 @@ def _result(
         "seconds_per_epoch": statistics.median(seconds[1:] or seconds) if seconds else None,
         "wall_seconds": clock.seconds,
         "startup_seconds": begun[0] - clock.started_at if begun else None,
-        "timing": timing,
+        # Nobody vouches for the times of what an earlier attempt trained.
+        "timing": "shared" if clock.resumed else clock.timing,
         "error": str(error) if error else None,
         "interrupted": isinstance(error, InterruptedTrialError),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -248,13 +247,15 @@ class _Clock:
         From the beginning to `stop`, which is called while the ranks still live.
     timing : str
         ``exclusive`` if other processes left the CPU to the trial meanwhile, else ``shared``.
+    resumed : bool
+        Whether an earlier attempt had trained a part of the trial.
     """
 
     def __init__(self) -> None:
         self.started_at = time.time()
         self._began = time.perf_counter()
         self._others = self._cpu_seconds_of_others()
-        self.seconds, self.timing = 0.0, "shared"
+        self.seconds, self.timing, self.resumed = 0.0, "shared", False
 
     def stop(self) -> None:
         self.seconds = time.perf_counter() - self._began

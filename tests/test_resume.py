@@ -249,6 +249,41 @@ def test_overwriting_begins_anew_where_checkpoints_are_linked_to_another_disk(wh
     assert not newest_first(record.checkpoints)
 
 
+def test_checkpoints_that_are_not_to_be_kept_go_before_the_trial_is_finished(
+    whole, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(whole.folder, tmp_path / "trial")
+    record = Record(tmp_path / "trial")
+    forget_the_end(record, epochs=3, checkpoints=0)
+    trial = Trial(**SMALL, keep_checkpoint=False, output_dir=str(record.folder))
+
+    def interrupted(*arguments, **options) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(trial)
+    assert run_trial(trial).finished
+    assert not record.checkpoints.exists()
+    (record.folder / "result.json").unlink()  # had the kill come a moment later
+    capsys.readouterr()
+    assert run_trial(trial).finished
+    assert "no sound checkpoint" not in capsys.readouterr().out
+    assert record.epochs() == whole.epochs()
+
+
+def test_times_are_shared_where_an_earlier_attempt_trained_a_part_of_an_epoch(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(run._Clock, "_cpu_seconds_of_others", staticmethod(lambda: 0.0))
+    trial = Trial(**(SMALL | {"epochs": 1}), output_dir=str(tmp_path / "trial"))
+    record = run_trial(trial)
+    assert record.result()["timing"] == "exclusive"
+    forget_the_end(record, epochs=0, checkpoints=1)
+    assert run_trial(trial).result()["timing"] == "shared"
+
+
 def test_steps_that_were_lost_leave_a_gap_and_the_others_in_their_places(whole, tmp_path):
     shutil.copytree(whole.folder, tmp_path / "trial")
     record = Record(tmp_path / "trial")
