@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from dsstudy.machine import Machine, memory_kills, rank_environment
-from dsstudy.rank import rank_lock
 from dsstudy.record import Record
 from dsstudy.trial import InputError, Trial
 
@@ -41,21 +40,23 @@ class InterruptedTrialError(TrialError):
     """A trial was ended from outside: it goes on when it is run again."""
 
 
-def wait_for_earlier_ranks(trial: Trial, record: Record) -> None:
+def wait_for_earlier_ranks(record: Record) -> None:
     """Wait until no rank of an earlier attempt is left that could still write the record.
+
+    That attempt may have been of another trial, of another engine, which is overwritten now.
 
     Raises
     ------
     InputError
         One does not end.
     """
-    for rank in range(trial.processes):
+    for lock in sorted(record.folder.glob(".rank*.lock")):
         try:
-            with rank_lock(record, rank).acquire(timeout=PATIENCE):
+            with FileLock(lock).acquire(timeout=PATIENCE):
                 pass
         except Timeout:
             raise InputError(
-                f"rank {rank} of an earlier attempt still runs in {record.folder}: end it (its "
+                f"a rank of an earlier attempt still runs in {record.folder}: end it (its "
                 "command line holds that folder), then run the trial again"
             ) from None
 

@@ -67,8 +67,7 @@ def run_trial(trial: Trial) -> Record:
             stack.enter_context(held(record.folder))
         if _only_to_be_shown(trial, record):  # another process has just finished it
             return record
-        if trial.engine in LAUNCHED:
-            wait_for_earlier_ranks(trial, record)
+        wait_for_earlier_ranks(record)
         record.start(trial)
         start_from = _where_to_start(trial, record, machine, data)
         clock.resumed = start_from is not None or bool(record.epochs())

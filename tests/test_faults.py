@@ -26,6 +26,7 @@ from test_failures import ranks_of, wait_for_training
 import dsstudy
 from dsstudy import batch, launch, session
 from dsstudy.lock import held, holder
+from dsstudy.rank import rank_lock
 from dsstudy.record import Record
 from dsstudy.run import TrialError, run_trial
 from dsstudy.study import load_study
@@ -124,6 +125,46 @@ def test_what_the_watchdog_sees_changes_with_every_batch_that_is_evaluated(short
     run_trial(short(test_images=2000))
     assert len(told) >= 20 + 4  # steps, and batches of 512 images
     assert all(one != next_one for one, next_one in itertools.pairwise(told))
+
+
+def test_a_rank_whose_parent_is_gone_does_not_wait_for_another_attempts_rank(short):
+    record = Record(short().folder)
+    record.start(short(**TWO))
+    own = {"RANK": "0", "DSSTUDY_PARENT": "1", "DSSTUDY_PARENT_STARTED": "0.0"}
+    with rank_lock(record, 0):
+        left = subprocess.Popen(
+            [sys.executable, "-m", "dsstudy.rank", str(record.folder)],
+            env=os.environ | own,
+            start_new_session=True,
+        )
+        try:
+            assert left.wait(timeout=100) == -signal.SIGKILL
+        finally:
+            left.kill()
+
+
+def test_no_engine_takes_a_folder_that_a_rank_may_still_write(short, monkeypatch):
+    record = Record(short().folder)
+    record.start(short(**TWO))
+    monkeypatch.setattr(launch, "PATIENCE", 0.1)
+    with rank_lock(record, 1):
+        with pytest.raises(dsstudy.InputError, match="a rank of an earlier attempt still runs in"):
+            run_trial(short(overwrite=True))
+        assert record.trial() == short(**TWO)
+    assert run_trial(short(overwrite=True)).finished
+
+
+@needs_mounts
+def test_an_error_that_finds_no_space_leaves_nothing_half_said(tmp_path):
+    code = "import sys; from pathlib import Path; from dsstudy.rank import _leave_error\n"
+    code += "_leave_error(Path(sys.argv[1]) / 'rank0.json', 0, ValueError('why'))"
+    done = in_a_namespace(
+        'mount -t tmpfs -o size=4k none "$DISK"; head -c 4096 /dev/zero > "$DISK/full"\n'
+        '"$PYTHON" -c "$CODE" "$DISK"; echo "exit code $?"; ls "$DISK"',
+        DISK=str(tmp_path),
+        CODE=code,
+    )
+    assert done.stdout.split("\n") == ["exit code 0", "full", ""], done.stderr
 
 
 def test_a_port_in_use_is_given_up_for_another(short, monkeypatch, capsys):
