@@ -317,6 +317,16 @@ def test_killed_ranks_leave_no_shared_memory_behind(short):
     assert not set(Path("/dev/shm").glob("deepspeed_*")) - before
 
 
+@pytest.mark.parametrize("note", ["[]", "3", '{"pid": ', None])
+def test_a_folder_is_held_whatever_its_note_says(tmp_path, note):
+    with held(tmp_path):
+        (tmp_path / ".holder.json").unlink()
+        if note is not None:
+            (tmp_path / ".holder.json").write_text(note)
+        with pytest.raises(dsstudy.InputError, match="in use by process unknown"):
+            held(tmp_path).__enter__()
+
+
 def test_a_held_folder_is_let_go_however_its_holder_ends(tmp_path):
     code = "import sys, time; from pathlib import Path; from dsstudy.lock import held\n"
     code += "with held(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
