@@ -129,12 +129,16 @@ def publish(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     content = _about(folder)
-    times = b"".join(line + b"\n" for _, line in rows_and_lines(folder / "times.jsonl"))
     target = published_folder(content["study"])
+    times = {
+        row["name"]: line.decode()
+        for place in (target, folder)
+        for row, line in rows_and_lines(place / "times.jsonl")
+    }
     write_published(folder, target)
     write_text(target / "study.json", json.dumps(content, indent=1))
     if times:
-        write_text(target / "times.jsonl", times.decode())
+        write_text(target / "times.jsonl", "".join(f"{line}\n" for line in times.values()))
     return target
 
 

@@ -96,6 +96,19 @@ def test_trials_that_another_machine_published_stay_as_they_are(runs):
     assert before == {name: (target / name).read_bytes() for name in before}
 
 
+def test_times_that_another_machine_published_stay(runs):
+    target = batch.publish(runs)
+    time = {"timing": "exclusive", "seconds_per_step": [0.2], "steps_per_epoch": 10,
+            "seconds_per_epoch_estimate": 2.0}  # fmt: skip
+    for place, names in ((target, "ab"), (runs, "bc")):
+        rows = [{"name": name, **time, "place": place.name} for name in names]
+        (place / "times.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    batch.publish(runs)
+    rows = map(json.loads, (target / "times.jsonl").read_text().splitlines())
+    found = [(row["name"], row["place"]) for row in rows]
+    assert found == [("a", "published"), ("b", "many"), ("c", "many")]
+
+
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_trial_that_fails_here_leaves_the_published_one_as_it_is(runs, interrupted):
     target = batch.publish(runs)
