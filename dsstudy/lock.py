@@ -48,6 +48,8 @@ def holder(folder: Path) -> dict[str, Any] | None:
     """Return who holds a folder (``pid``, ``host``, ``since``), or None if nobody does."""
     try:
         noted = read_object(_note(folder))
+        if noted is None:  # and no lock is made where there was none
+            return None
         with FileLock(folder / ".lock").acquire(timeout=0):
             return None  # the process that left the note is gone
     except Timeout:
