@@ -191,6 +191,8 @@ def _curves(path: Path) -> Iterator[tuple[dict[str, Any], Iterable[dict[str, Any
             rows = (row for row in _published(source) if row["name"] not in seen)
             trials = {row["name"]: _identity(_trial(source, row), row["name"]) for row in rows}
             seen |= trials.keys()
+            if not trials:  # the study's folder has them all
+                continue
             lines = read_lines(source / "epochs.jsonl", "name")
             for name, some in itertools.groupby(lines, key=itemgetter("name")):
                 if name in trials:

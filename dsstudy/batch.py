@@ -130,12 +130,16 @@ def publish(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     content = _about(folder)
-    times = b"".join(line + b"\n" for _, line in rows_and_lines(folder / "times.jsonl"))
     target = published_folder(content["study"])
+    times = {
+        row["name"]: line.decode()
+        for place in (target, folder)
+        for row, line in rows_and_lines(place / "times.jsonl")
+    }
     write_published(folder, target)
     write_text(target / "study.json", json.dumps(content, indent=1))
     if times:
-        write_text(target / "times.jsonl", times.decode())
+        write_text(target / "times.jsonl", "".join(f"{line}\n" for line in times.values()))
     return target
 
 
@@ -200,10 +204,12 @@ def _after(error: Exception, trial: Trial, record: Record, out_of_memory: bool) 
         if out_of_memory:
             why += " by the system, which had run out of memory"
         words = [f"{why}; run the study again to go on"]
+    outside = isinstance(error, DeadKernelError | OSError)  # not the trial's own doing
     try:
         with held(record.folder):
-            record.start(trial)
-            record.fail("\n".join(words), interrupted=isinstance(error, DeadKernelError))
+            # Whatever the trial says: what it has recorded by now stays.
+            record.start(trial.model_copy(update={"overwrite": False}))
+            record.fail("\n".join(words), interrupted=outside)
     except (InputError, OSError):
         return words[-1]  # somebody else's record, or a disk that takes no word more
     return ""
@@ -252,10 +258,12 @@ def _states(folder: Path, study: str, names: Sequence[str]) -> dict[str, str]:
 
 def _state(record: Record, published: dict[str, Any] | None) -> str:
     result = record.result()
-    if result is not None:
-        return "unfinished" if result.get("interrupted") else result["status"]
+    if result is not None and result["status"] in FINISHED:
+        return result["status"]
     if published is not None and published.get("status") in FINISHED:
         return "published"
+    if result is not None:
+        return "unfinished" if result.get("interrupted") else result["status"]
     if holder(record.folder):
         return "running"
     return "unfinished" if (record.folder / "trial.json").exists() else "left"

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import torch
 import torch.distributed as dist
 
-from dsstudy.record import write_text
+from dsstudy.record import sync_names, write_text
 from dsstudy.trial import InputError
 
 KEPT = 2
@@ -102,10 +102,7 @@ def write(
             _put_in_place(unfinished, root / name)
             for old in newest_first(root)[KEPT:]:
                 remove(old)
-    except (
-        OSError,
-        RuntimeError,
-    ):  # torch.save tells of a full disk so
+    except (OSError, RuntimeError):  # torch.save tells of a full disk by the second
         full = shutil.disk_usage(root).free < 2**20
         shutil.rmtree(unfinished, ignore_errors=True)
         if full:
@@ -161,23 +158,28 @@ def _seal(folder: Path, facts: dict[str, Any]) -> None:
         with file.open("rb") as stream:
             sums[str(file.relative_to(folder))] = hashlib.file_digest(stream, "sha256").hexdigest()
             os.fsync(stream.fileno())
-    write_text(folder / "manifest.json", json.dumps({"facts": facts, "sha256": sums}, indent=1))
+    content = {"facts": facts, "facts_sha256": _sum_of(facts), "sha256": sums}
+    write_text(folder / "manifest.json", json.dumps(content, indent=1))
+
+
+def _sum_of(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _put_in_place(unfinished: Path, folder: Path) -> None:
     remove(folder)  # of an attempt that got this far and fell back further
     unfinished.rename(folder)
-    parent = os.open(folder.parent, os.O_RDONLY)
-    try:
-        os.fsync(parent)  # the name outlives a loss of power too
-    finally:
-        os.close(parent)
+    sync_names(folder.parent)
 
 
 def _damage(folder: Path) -> str:
     """Say what is wrong with a checkpoint; nothing if nothing is."""
     try:
-        sums = json.loads((folder / "manifest.json").read_text())["sha256"]
+        manifest = json.loads((folder / "manifest.json").read_text())
+        facts, sums = manifest["facts"], manifest["sha256"]
+        # Checkpoints of earlier versions have no checksum of their facts.
+        if manifest.get("facts_sha256", _sum_of(facts)) != _sum_of(facts):
+            return "manifest.json is not what was written"
         for name, expected in sums.items():
             with (folder / name).open("rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != expected:

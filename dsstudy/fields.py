@@ -1,90 +1,95 @@
 """What the files of a record hold, as far as readers rely on it: fields and their types."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
-
-class Fields(BaseModel):
-    """One JSON object; it may hold other fields besides."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+# Dictionaries, not models: these are checked by the hundred thousand, and no object is made.
+_strict = with_config(ConfigDict(strict=True, allow_inf_nan=False))
 
 
-class Named(Fields):
-    """A line of a published file."""
-
+@_strict
+class _Named(TypedDict):  # a line of a published file
     name: str
 
 
-class Epoch(Fields):
-    """A line of a trial's ``epochs.jsonl``."""
-
+@_strict
+class _Epoch(TypedDict):
     epoch: int
-    train_loss: float | None = None
-    test_loss: float | None = None
-    test_accuracy: float | None = None
-    train_seconds: float | None = None
+    train_loss: NotRequired[float | None]
+    test_loss: NotRequired[float | None]
+    test_accuracy: NotRequired[float | None]
+    train_seconds: NotRequired[float | None]
 
 
-class _Hardware(Fields):
+@_strict
+class _Hardware(TypedDict):
     processor: str
     cores: int
     memory_gib: float
     gpus: list[dict[str, Any]]
 
 
-class _Dataset(Fields):
+@_strict
+class _Dataset(TypedDict):
     name: str
     train_images: int
     test_images: int
-    classes: int = Field(ge=1)
+    classes: Annotated[int, Field(ge=1)]
 
 
-class _Environment(Fields):
-    hardware: _Hardware | None = None
-    software: dict[str, str] = {}
-    commit: str = ""
-    device: str = ""
-    dataset: _Dataset | None = None
+@_strict
+class _Environment(TypedDict, total=False):
+    hardware: _Hardware | None
+    software: dict[str, str]
+    commit: str
+    device: str
+    dataset: _Dataset | None
 
 
-class _Outcome(Fields):
-    best_accuracy: float | None = None
-    final_accuracy: float | None = None
-    seconds_per_epoch: float | None = None
-    timing: str | None = None
-    interrupted: bool = False
-    error: str | None = None
-    finished_at: str | None = None
-    environment: _Environment | None = None
+@_strict
+class _Outcome(TypedDict, total=False):
+    best_accuracy: float | None
+    final_accuracy: float | None
+    seconds_per_epoch: float | None
+    timing: str | None
+    interrupted: bool
+    error: str | None
+    finished_at: str | None
+    environment: _Environment | None
 
 
+@_strict
 class _Result(_Outcome):
     status: Literal["completed", "diverged", "failed"]
 
 
-class _PublishedTrial(_Outcome, Named):
-    status: Literal["completed", "diverged", "failed", "unfinished"] = "unfinished"
+@_strict
+class _PublishedTrial(_Outcome, _Named):
+    status: NotRequired[Literal["completed", "diverged", "failed", "unfinished"]]
 
 
-class _Time(Named):
+@_strict
+class _Time(_Named):
     timing: str
     seconds_per_epoch_estimate: float
     seconds_per_step: list[float]
     steps_per_epoch: int
 
 
-class _Study(Fields):
+@_strict
+class _Study(TypedDict):
     study: str
-    trials: list[str] = []
-    file: str = ""
-    overrides: dict[str, str] = {}
-    cells: list[Annotated[list[str | int], Field(min_length=5, max_length=5)]] = []
-    labels: dict[str, dict[str, str]] = {}
+    trials: NotRequired[list[str]]
+    file: NotRequired[str]
+    overrides: NotRequired[dict[str, str]]
+    cells: NotRequired[list[Annotated[list[str | int], Field(min_length=5, max_length=5)]]]
+    labels: NotRequired[dict[str, dict[str, str]]]
 
 
-class _Progress(Fields):
+@_strict
+class _Progress(TypedDict):
     epoch: int
     epochs: int
     step: int
@@ -93,12 +98,28 @@ class _Progress(Fields):
     accuracy: float | None
 
 
-KINDS: dict[str, type[Fields]] = {
-    "epochs.jsonl": Epoch,
-    "result.json": _Result,
-    "trials.jsonl": _PublishedTrial,
-    "times.jsonl": _Time,
-    "study.json": _Study,
-    "progress.json": _Progress,
+class Kind:
+    """Checks JSON objects of some kind: one, or a list of them.
+
+    Parameters
+    ----------
+    fields
+        The kind, a `TypedDict`; an object may hold other fields besides.
+    """
+
+    def __init__(self, fields: Any):
+        self.check = TypeAdapter(fields).validator.validate_python
+        self.check_all = TypeAdapter(list[fields]).validator.validate_python
+
+
+NAMED, EPOCH = Kind(_Named), Kind(_Epoch)
+
+KINDS = {
+    "epochs.jsonl": EPOCH,
+    "result.json": Kind(_Result),
+    "trials.jsonl": Kind(_PublishedTrial),
+    "times.jsonl": Kind(_Time),
+    "study.json": Kind(_Study),
+    "progress.json": Kind(_Progress),
 }
 """By name of the file: what it holds, or what each of its lines does."""

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from dsstudy.machine import Machine, memory_kills, rank_environment
-from dsstudy.rank import rank_lock
 from dsstudy.record import Record
 from dsstudy.trial import InputError, Trial
 
@@ -42,21 +41,23 @@ class InterruptedTrialError(TrialError):
     """A trial was ended from outside: it goes on when it is run again."""
 
 
-def wait_for_earlier_ranks(trial: Trial, record: Record) -> None:
+def wait_for_earlier_ranks(record: Record) -> None:
     """Wait until no rank of an earlier attempt is left that could still write the record.
+
+    That attempt may have been of another trial, of another engine, which is overwritten now.
 
     Raises
     ------
     InputError
         One does not end.
     """
-    for rank in range(trial.processes):
+    for lock in sorted(record.folder.glob(".rank*.lock")):
         try:
-            with rank_lock(record, rank).acquire(timeout=PATIENCE):
+            with FileLock(lock).acquire(timeout=PATIENCE):
                 pass
         except Timeout:
             raise InputError(
-                f"rank {rank} of an earlier attempt still runs in {record.folder}: end it (its "
+                f"a rank of an earlier attempt still runs in {record.folder}: end it (its "
                 "command line holds that folder), then run the trial again"
             ) from None
 
@@ -205,7 +206,7 @@ class _Ranks:
         if causes:
             first = min(causes, key=lambda error: error["time"])
             if first["input"]:
-                return TrialError(first["error"].partition(": ")[2])
+                return InterruptedTrialError(first["error"].partition(": ")[2])
             return TrialError(
                 f"{first['traceback']}\nrank {first['rank']} of {self.trial.processes} failed with "
                 f"{first['error']} (everything the ranks printed: {self.log})"
@@ -240,9 +241,10 @@ class _Ranks:
             rank = process.info["environ"].get("RANK")
             if rank is None:
                 continue
-            if process.status() == psutil.STATUS_STOPPED:
-                stopped.append(rank)
-            process.send_signal(signal.SIGUSR1)
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may end meanwhile
+                if process.status() == psutil.STATUS_STOPPED:
+                    stopped.append(rank)
+                process.send_signal(signal.SIGUSR1)
         time.sleep(0.5)
         where = "before the first step"
         if progress:

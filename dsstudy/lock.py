@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from dsstudy.reading import read_object
 from dsstudy.record import write_text
 from dsstudy.trial import InputError
 
@@ -46,12 +47,14 @@ def held(folder: Path) -> Iterator[None]:
 def holder(folder: Path) -> dict[str, Any] | None:
     """Return who holds a folder (``pid``, ``host``, ``since``), or None if nobody does."""
     try:
-        noted = json.loads(_note(folder).read_text())
+        noted = read_object(_note(folder))
+        if noted is None:  # and no lock is made where there was none
+            return None
         with FileLock(folder / ".lock").acquire(timeout=0):
             return None  # the process that left the note is gone
     except Timeout:
         return noted
-    except (OSError, ValueError):
+    except (OSError, InputError):
         return None
 
 

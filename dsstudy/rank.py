@@ -1,5 +1,6 @@
 """One rank of a trial: the part that is the same in the notebook's process and under a launcher."""
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -21,7 +22,7 @@ from filelock import FileLock
 from dsstudy.data import load_data
 from dsstudy.engines import training_loop
 from dsstudy.models import build_model
-from dsstudy.record import Record
+from dsstudy.record import Record, write_text
 from dsstudy.session import Session
 from dsstudy.trial import InputError, Trial
 
@@ -71,9 +72,12 @@ def main() -> None:
     """
     record, rank = Record(sys.argv[1]), int(os.environ["RANK"])
     faulthandler.register(signal.SIGUSR1)  # asked so, a rank prints where it stands
+    parent = int(os.environ["DSSTUDY_PARENT"]), float(os.environ["DSSTUDY_PARENT_STARTED"])
+    _end_with(*parent)
     lock = rank_lock(record, rank)
-    lock.acquire()
-    _end_with(int(os.environ["DSSTUDY_PARENT"]), float(os.environ["DSSTUDY_PARENT_STARTED"]))
+    lock.acquire()  # which another attempt's rank may hold
+    if not _lives(*parent):  # before anything is written
+        os.killpg(0, signal.SIGKILL)
     # Asked for the CPU's kind, py-cpuinfo measures for seconds in each rank; without it,
     # DeepSpeed asks lscpu.
     sys.modules["cpuinfo"] = None  # type: ignore[assignment]
@@ -105,7 +109,8 @@ def _leave_error(file: Path, rank: int, error: Exception) -> None:
         "lost_connection": lost,  # the mark of another rank's end, not a cause
         "input": isinstance(error, InputError),  # the sentence says it all
     }
-    file.write_text(json.dumps(description))
+    with contextlib.suppress(OSError):  # no space for it: the log has the traceback too
+        write_text(file, json.dumps(description))
 
 
 def _end_with(parent: int, started: float) -> None:
@@ -119,8 +124,6 @@ def _end_with(parent: int, started: float) -> None:
             time.sleep(0.5)
         os.killpg(0, signal.SIGKILL)
 
-    if not _lives(parent, started):  # before anything is written
-        os.killpg(0, signal.SIGKILL)
     threading.Thread(target=watch, daemon=True).start()
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,10 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from dsstudy.errors import InputError, one_line, shown
-from dsstudy.fields import KINDS, Fields
+from dsstudy.fields import KINDS, Kind
+
+AT_ONCE = 500
+"""How many lines are parsed together: enough to be quick, and little to hold in memory."""
 
 
 def read_object(file: str | Path) -> dict[str, Any] | None:
@@ -61,9 +65,13 @@ def rows_and_lines(file: str | Path, *needed: str) -> Iterator[tuple[dict[str, A
     kind = _kind(file)
     try:
         with open(file, "rb") as stream:  # noqa: PTH123
-            for line in stream:
-                number += 1
-                yield parse_object(line, kind, *needed), line.strip()
+            while lines := [line.strip() for line in itertools.islice(stream, AT_ONCE)]:
+                rows = parse_all(lines, kind)
+                for index, line in enumerate(lines):
+                    number += 1
+                    row = rows[index] if rows else parse_object(line, kind)
+                    _check_texts(row, needed)
+                    yield row, line
     except Exception as error:
         if not _absent(error):
             raise _in_words(file, error, f"line {number}: " if number else "") from None
@@ -104,21 +112,12 @@ def _absent(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in none
 
 
-def _kind(file: str) -> type[Fields] | None:
+def _kind(file: str) -> Kind | None:
     return KINDS.get(file.rpartition("/")[2])
 
 
-def parse_object(text: bytes, kind: type[Fields] | None, *needed: str) -> dict[str, Any]:
+def parse_object(text: bytes, kind: Kind | None) -> dict[str, Any]:
     """Return the JSON object that a text stands for.
-
-    Parameters
-    ----------
-    text
-        The JSON.
-    kind
-        Which fields the object must have.
-    needed
-        Further fields that it must have, all of them texts.
 
     Raises
     ------
@@ -130,14 +129,32 @@ def parse_object(text: bytes, kind: type[Fields] | None, *needed: str) -> dict[s
         raise ValueError("it holds no JSON object")
     try:
         if kind is not None:
-            kind.model_validate(values)
+            kind.check(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    for name in needed:
-        if not isinstance(values.get(name), str):
-            raise ValueError(f"{name}: Input should be a valid string")
     return values
+
+
+def parse_all(lines: list[bytes], kind: Kind | None) -> list[dict[str, Any]] | None:
+    """Return the JSON objects that lines stand for, or None unless each of them is right.
+
+    Parsed together, they take half the time that `parse_object` takes for one after the other.
+    """
+    if kind is None or not all(line.startswith(b"{") for line in lines):
+        return None
+    try:
+        rows = from_json(b"[" + b",".join(lines) + b"]", allow_inf_nan=False)
+        kind.check_all(rows)
+    except ValueError:
+        return None
+    return rows if len(rows) == len(lines) else None
+
+
+def _check_texts(row: dict[str, Any], needed: tuple[str, ...]) -> None:
+    for name in needed:
+        if not isinstance(row.get(name), str):
+            raise ValueError(f"{name}: Input should be a valid string")
 
 
 def _refuse(constant: str) -> NoReturn:

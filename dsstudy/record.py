@@ -18,6 +18,9 @@ from dsstudy.trial import Trial
 FINISHED = ("completed", "diverged")
 """The states of a trial that need not be run again."""
 
+TRAINED = ("epochs.jsonl", "steps.npz", "predictions.npy", "checkpoint")
+"""What a training leaves beside ``trial.json``, which is written before any of it."""
+
 
 class Record:
     """A trial's folder: parameters, epochs, result. Its files are written whole or not at all.
@@ -106,13 +109,20 @@ class Record:
             self.folder.mkdir(parents=True, exist_ok=True)
             for name in ("result.json", "progress.json"):
                 (self.folder / name).unlink(missing_ok=True)
-            if trial.overwrite or self.trial() is None:
+            if trial.overwrite:
                 for name in ("epochs.jsonl", "steps.npz", "predictions.npy"):
                     (self.folder / name).unlink(missing_ok=True)
-                shutil.rmtree(self.checkpoints, ignore_errors=True)
+                self.remove_checkpoints()
             for file in (*self.folder.glob("error-rank*.json"), *self.folder.glob(".*.tmp")):
                 file.unlink()
             write_text(self.folder / "trial.json", json.dumps(trial.model_dump(), indent=1))
+
+    def remove_checkpoints(self) -> None:
+        """Remove all checkpoints; the folder that holds them may be a link to another disk."""
+        for folder in self.checkpoints.glob("*/"):
+            shutil.rmtree(folder)
+        if self.checkpoints.is_dir() and not self.checkpoints.is_symlink():
+            self.checkpoints.rmdir()
 
     @contextlib.contextmanager
     def writable(self) -> Iterator[None]:
@@ -142,12 +152,12 @@ class Record:
         return place.is_relative_to(self.folder) or self.folder.is_relative_to(place)
 
     def check_free_for(self, trial: Trial) -> None:
-        """Refuse a folder that holds another trial, unless the trial says `overwrite`.
+        """Refuse a folder that holds anything else, unless the trial says `overwrite`.
 
         Raises
         ------
         InputError
-            The folder holds another trial.
+            The folder holds another trial, or files that go by the names of a trial's.
         """
         if trial.overwrite:
             return
@@ -156,12 +166,24 @@ class Record:
         except ValueError:  # no JSON, or no trial of this version
             held_name = "a trial that this version cannot read"
         else:
+            if held is None:
+                self._check_no_stranger()
             held_name = trial.name if held is None else held.name
         if held_name != trial.name:
             raise InputError(
                 f"output_dir={self.folder} already holds another trial ({held_name}): set "
                 "output_dir to another folder, or overwrite to true"
             )
+
+    def _check_no_stranger(self) -> None:
+        """Refuse files that a training would replace, in a folder without a trial."""
+        for name in (*TRAINED, "result.json", "launch.log"):
+            if (self.folder / name).exists():
+                raise InputError(
+                    f"output_dir={self.folder} holds {name} but no trial.json that says whose it "
+                    "is: put that back, set output_dir to another folder, or set overwrite to true "
+                    f"to have {name} removed"
+                )
 
     def add_epoch(self, epoch: dict[str, Any]) -> None:
         """Add one epoch's line; a number that is not finite must be given as None."""
@@ -176,18 +198,18 @@ class Record:
         ----------
         first
             The number of steps of all epochs before: what was written beyond, by an attempt that
-            was ended before it wrote the epoch's line, is replaced.
+            was ended before it wrote the epoch's line, is replaced; what is lost is NaN.
         loss, learning_rate
             Shape (steps of the epoch,).
         """
-        if (self.folder / "steps.npz").exists():
-            before = self.steps()
-            loss = np.append(before["loss"][:first], loss)
-            learning_rate = np.append(before["learning_rate"][:first], learning_rate)
-        _replace(
-            self.folder / "steps.npz",
-            lambda file: np.savez(file, loss=loss, learning_rate=learning_rate),
-        )
+        file, series = self.folder / "steps.npz", {"loss": loss, "learning_rate": learning_rate}
+        if first:
+            before = self.steps() if file.exists() else {}
+            series = {
+                name: np.append(_filled(before.get(name, new[:0]), first), new)
+                for name, new in series.items()
+            }
+        _replace(file, lambda stream: np.savez(stream, **series))  # type: ignore[arg-type]
 
     def set_predictions(self, predicted: np.ndarray) -> None:
         """Keep the class predicted for every test image."""
@@ -221,6 +243,11 @@ def _series(array: np.ndarray, kinds: str) -> np.ndarray:
     return array
 
 
+def _filled(series: np.ndarray, length: int) -> np.ndarray:
+    """Return the first values of a series, filled up with NaN where it has not as many."""
+    return np.append(series[:length], np.full(max(0, length - len(series)), np.nan, series.dtype))
+
+
 def write_text(file: Path, text: str, durable: bool = True) -> None:
     """Write a text file whole or not at all; a durable one outlives a loss of power."""
     _replace(file, lambda stream: stream.write(text.encode()), durable)
@@ -242,5 +269,16 @@ def whole(file: Path, durable: bool = True) -> Iterator[BinaryIO]:
                 stream.flush()
                 os.fsync(stream.fileno())
         unfinished.replace(file)
+        if durable:
+            sync_names(file.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def sync_names(folder: Path) -> None:
+    """Have the names in a folder outlive a loss of power too, as `os.fsync` does for contents."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

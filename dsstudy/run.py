@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import shutil
 import statistics
 import sys
 import time
@@ -56,9 +55,7 @@ def run_trial(trial: Trial) -> Record:
     """
     record = Record(trial.folder)
     record.check_free_for(trial)
-    if record.finished and not trial.overwrite:
-        print(f"{record.folder} holds this trial, finished: shown, not trained again "
-              "(overwrite = True would)")  # fmt: skip
+    if _only_to_be_shown(trial, record):
         return record
     machine = Machine.here()
     if found := problems(trial, machine):
@@ -68,29 +65,46 @@ def run_trial(trial: Trial) -> Record:
     with contextlib.ExitStack() as stack:
         with record.writable():
             stack.enter_context(held(record.folder))
-        if trial.engine in LAUNCHED:
-            wait_for_earlier_ranks(trial, record)
+        if _only_to_be_shown(trial, record):  # another process has just finished it
+            return record
+        wait_for_earlier_ranks(record)
         record.start(trial)
-        start_from = _where_to_start(trial, record, data)
+        start_from = _where_to_start(trial, record, machine, data)
+        clock.resumed = start_from is not None or bool(record.epochs())
         error = _train(trial, record, machine, data, start_from, clock)
         with record.writable():
+            if not error and not trial.keep_checkpoint:
+                record.remove_checkpoints()
             record.finish(_result(record, trial, machine, data, clock, error))
-        if not error and not trial.keep_checkpoint:
-            shutil.rmtree(record.checkpoints, ignore_errors=True)
     if error:
         raise error
     return record
 
 
-def _where_to_start(trial: Trial, record: Record, data: ImageData) -> Path | None:
+def _only_to_be_shown(trial: Trial, record: Record) -> bool:
+    """Whether a trial is finished and stays so; if it is, say so."""
+    if not record.finished or trial.overwrite:
+        return False
+    print(f"{record.folder} holds this trial, finished: shown, not trained again "
+          "(overwrite = True would)")  # fmt: skip
+    return True
+
+
+def _where_to_start(trial: Trial, record: Record, machine: Machine, data: ImageData) -> Path | None:
     """Return the checkpoint to go on from, and say so; None for a trial that begins."""
     found = checkpoint.newest_sound(record.checkpoints, len(record.epochs()), say=print)
     if found is None:
-        if record.epochs():
+        if 0 < len(record.epochs()) < trial.epochs:
             print("There is no sound checkpoint: training begins at the beginning, and the epochs "
                   "that are recorded stay as they are")  # fmt: skip
         return None
-    if checkpoint.facts_of(found)["fingerprint"] != data.fingerprint:
+    facts, device = checkpoint.facts_of(found), machine.device(trial)
+    if (began := facts.get("device", device)) != device:  # earlier versions did not note it
+        raise InputError(
+            f"device={device} is not where this trial began: set device to {began}, or overwrite "
+            "to true to begin anew"
+        )
+    if facts["fingerprint"] != data.fingerprint:
         raise InputError(
             f"the images of {data.name} have changed since this trial began: put back those that "
             "it began with, or set overwrite to true to begin anew"
@@ -124,8 +138,8 @@ def _train(
                 clock.stop()
     except TrialError as error:
         return error
-    except InputError as error:  # the disk is full, for one
-        return TrialError(str(error))
+    except InputError as error:  # the disk is full, for one: not the training's own doing
+        return InterruptedTrialError(str(error))
     except Exception as error:
         return TrialError(f"{traceback.format_exc()}\n{type(error).__name__}: {error}")
     finally:
@@ -195,9 +209,7 @@ def _result(
         epoch[loss] is not None for epoch in epochs for loss in ("train_loss", "test_loss")
     )
     status = "failed" if error else "completed" if finite else "diverged"
-    begun = [at for epoch in epochs if (at := epoch["started_at"]) > clock.started_at]
-    # Nobody vouches for the times of the epochs that an earlier attempt recorded.
-    timing = clock.timing if len(begun) == len(epochs) else "shared"
+    begun = [at for epoch in epochs if (at := epoch.get("started_at", 0)) > clock.started_at]
     return {
         "status": status,
         "best_accuracy": max(accuracies, default=None),
@@ -206,7 +218,8 @@ def _result(
         "seconds_per_epoch": statistics.median(seconds[1:] or seconds) if seconds else None,
         "wall_seconds": clock.seconds,
         "startup_seconds": begun[0] - clock.started_at if begun else None,
-        "timing": timing,
+        # Nobody vouches for the times of what an earlier attempt trained.
+        "timing": "shared" if clock.resumed else clock.timing,
         "error": str(error) if error else None,
         "interrupted": isinstance(error, InterruptedTrialError),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -233,13 +246,15 @@ class _Clock:
         From the beginning to `stop`, which is called while the ranks still live.
     timing : str
         ``exclusive`` if other processes left the CPU to the trial meanwhile, else ``shared``.
+    resumed : bool
+        Whether an earlier attempt had trained a part of the trial.
     """
 
     def __init__(self) -> None:
         self.started_at = time.time()
         self._began = time.perf_counter()
         self._others = self._cpu_seconds_of_others()
-        self.seconds, self.timing = 0.0, "shared"
+        self.seconds, self.timing, self.resumed = 0.0, "shared", False
 
     def stop(self) -> None:
         self.seconds = time.perf_counter() - self._began

@@ -163,7 +163,11 @@ class Session:
         checkpoint.write(
             self.record.checkpoints,
             checkpoint.name_of(self._epoch, len(self._losses)),
-            {"trial": self.trial.name, "fingerprint": self.data.fingerprint},
+            {
+                "trial": self.trial.name,
+                "fingerprint": self.data.fingerprint,
+                "device": self.device.type,
+            },
             self._save,
             self.rank,
         )
@@ -277,6 +281,7 @@ class Session:
             "steps": self.steps_per_epoch,
             "loss": _finite(self._losses[-1].item()),
             "accuracy": self.accuracy,
+            "told_at": time.time(),  # evaluating, too, is getting on
         }
         self.record.set_progress(progress)
         self.watch(progress)

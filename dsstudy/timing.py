@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dsstudy.reading import read_lines
 from dsstudy.record import write_text
 from dsstudy.study import Study
 from dsstudy.trial import Trial
@@ -19,7 +20,7 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
 
     The trials take turns, `rounds` times, so that a drift of the machine's speed falls on all.
     Each time a trial trains two epochs of `steps` steps (fewer where its data set is smaller), of
-    which the second counts.
+    which the second counts. What was measured of other trials before stays.
 
     Returns
     -------
@@ -51,7 +52,8 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
             for trial in trials
             if results[trial.name]
         ]
-        write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
+        others = [row for row in read_lines(file) if row["name"] not in results]
+        write_text(file, "".join(json.dumps(row) + "\n" for row in others + rows))
     return file
 
 

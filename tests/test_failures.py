@@ -72,6 +72,19 @@ def test_a_record_that_cannot_be_read_is_not_written_over(short, tmp_path):
         run_trial(short())
 
 
+@pytest.mark.parametrize("name", ["checkpoint", "result.json", "steps.npz"])
+def test_files_that_belong_to_no_trial_are_not_removed(short, tmp_path, name):
+    (tmp_path / "trial").mkdir()
+    theirs = tmp_path / "trial" / name
+    if name == "checkpoint":
+        theirs.mkdir()
+        theirs = theirs / "thesis.pt"
+    theirs.write_text('{"years": "of work"}')
+    with pytest.raises(dsstudy.InputError, match=f"holds {name} but no trial.json"):
+        run_trial(short())
+    assert theirs.read_text() == '{"years": "of work"}'
+
+
 @pytest.mark.parametrize("engine", LAUNCHED)
 def test_a_failing_ranks_own_error_reaches_the_user(short, engine):
     # One image a rank: ResNet's last batch normalisation has a single value a channel.

@@ -4,6 +4,7 @@ What cannot be provoked without a GPU: its memory running out.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -23,9 +24,10 @@ from interrupted import SMALL, assert_same
 from test_failures import processes_of, wait_for_training
 
 import dsstudy
-from dsstudy import batch, launch
+from dsstudy import batch, launch, session
 from dsstudy.engines import LAUNCHED
 from dsstudy.lock import held, holder
+from dsstudy.rank import rank_lock
 from dsstudy.record import Record
 from dsstudy.run import TrialError, run_trial
 from dsstudy.study import load_study
@@ -63,6 +65,7 @@ def test_a_full_disk_is_named_and_the_trial_goes_on_once_there_is_space(engine, 
         'mount -t tmpfs -o size=1200k none "$DISK"\n'  # two checkpoints, but not a third
         '"$PYTHON" -c "$TRAIN" "$TRIAL" 2> "$OUT/said" && echo "not full"\n'
         'cp "$DISK/trial/epochs.jsonl" "$OUT/recorded"\n'
+        'cp "$DISK/trial/result.json" "$OUT/failed.json"\n'
         'mount -o remount,size=20m "$DISK"\n'
         '"$PYTHON" -c "$TRAIN" "$TRIAL" && cp -r "$DISK/trial" "$OUT/resumed"\n',
         DISK=str(tmp_path / "disk"),
@@ -74,6 +77,8 @@ def test_a_full_disk_is_named_and_the_trial_goes_on_once_there_is_space(engine, 
     assert "Going on from checkpoint" in done.stdout
     last = (tmp_path / "said").read_text().strip().splitlines()[-1]
     assert "no space left" in last or "No space left" in last
+    # A study goes on with it, as it does not with a trial that failed by itself.
+    assert json.loads((tmp_path / "failed.json").read_text())["interrupted"] is True
     recorded = (tmp_path / "recorded").read_text()
     assert (tmp_path / "resumed" / "epochs.jsonl").read_text().startswith(recorded)
     assert_same(Record(tmp_path / "resumed"), whole)
@@ -113,6 +118,55 @@ def test_a_hanging_rank_is_ended_by_the_watchdog(short, engine):
     # Rank 0, which waited, has said where.
     assert f"dsstudy/engines/{engine}.py" in (trial.folder / "launch.log").read_text()
     assert Record(trial.folder).result()["interrupted"] is False
+
+
+def test_what_the_watchdog_sees_changes_with_every_batch_that_is_evaluated(short, monkeypatch):
+    told = []
+    monkeypatch.setattr(session, "PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(Record, "set_progress", lambda record, progress: told.append(progress))
+    run_trial(short(test_images=2000))
+    assert len(told) >= 20 + 4  # steps, and batches of 512 images
+    assert all(one != next_one for one, next_one in itertools.pairwise(told))
+
+
+def test_a_rank_whose_parent_is_gone_does_not_wait_for_another_attempts_rank(short):
+    record = Record(short().folder)
+    record.start(short(**TWO))
+    own = {"RANK": "0", "DSSTUDY_PARENT": "1", "DSSTUDY_PARENT_STARTED": "0.0"}
+    with rank_lock(record, 0):
+        left = subprocess.Popen(
+            [sys.executable, "-m", "dsstudy.rank", str(record.folder)],
+            env=os.environ | own,
+            start_new_session=True,
+        )
+        try:
+            assert left.wait(timeout=100) == -signal.SIGKILL
+        finally:
+            left.kill()
+
+
+def test_no_engine_takes_a_folder_that_a_rank_may_still_write(short, monkeypatch):
+    record = Record(short().folder)
+    record.start(short(**TWO))
+    monkeypatch.setattr(launch, "PATIENCE", 0.1)
+    with rank_lock(record, 1):
+        with pytest.raises(dsstudy.InputError, match="a rank of an earlier attempt still runs in"):
+            run_trial(short(overwrite=True))
+        assert record.trial() == short(**TWO)
+    assert run_trial(short(overwrite=True)).finished
+
+
+@needs_mounts
+def test_an_error_that_finds_no_space_leaves_nothing_half_said(tmp_path):
+    code = "import sys; from pathlib import Path; from dsstudy.rank import _leave_error\n"
+    code += "_leave_error(Path(sys.argv[1]) / 'rank0.json', 0, ValueError('why'))"
+    done = in_a_namespace(
+        'mount -t tmpfs -o size=4k none "$DISK"; head -c 4096 /dev/zero > "$DISK/full"\n'
+        '"$PYTHON" -c "$CODE" "$DISK"; echo "exit code $?"; ls "$DISK"',
+        DISK=str(tmp_path),
+        CODE=code,
+    )
+    assert done.stdout.split("\n") == ["exit code 0", "full", ""], done.stderr
 
 
 def test_a_port_in_use_is_given_up_for_another(short, monkeypatch, capsys):
@@ -263,6 +317,16 @@ def test_killed_ranks_leave_no_shared_memory_behind(short):
         process.send_signal(signal.SIGKILL)
     parent.wait()
     assert not set(Path("/dev/shm").glob("deepspeed_*")) - before
+
+
+@pytest.mark.parametrize("note", ["[]", "3", '{"pid": ', None])
+def test_a_folder_is_held_whatever_its_note_says(tmp_path, note):
+    with held(tmp_path):
+        (tmp_path / ".holder.json").unlink()
+        if note is not None:
+            (tmp_path / ".holder.json").write_text(note)
+        with pytest.raises(dsstudy.InputError, match="in use by process unknown"):
+            held(tmp_path).__enter__()
 
 
 def test_a_held_folder_is_let_go_however_its_holder_ends(tmp_path):

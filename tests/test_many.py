@@ -96,6 +96,33 @@ def test_trials_that_another_machine_published_stay_as_they_are(runs):
     assert before == {name: (target / name).read_bytes() for name in before}
 
 
+def test_times_that_another_machine_published_stay(runs):
+    target = batch.publish(runs)
+    time = {"timing": "exclusive", "seconds_per_step": [0.2], "steps_per_epoch": 10,
+            "seconds_per_epoch_estimate": 2.0}  # fmt: skip
+    for place, names in ((target, "ab"), (runs, "bc")):
+        rows = [{"name": name, **time, "place": place.name} for name in names]
+        (place / "times.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    batch.publish(runs)
+    rows = map(json.loads, (target / "times.jsonl").read_text().splitlines())
+    found = [(row["name"], row["place"]) for row in rows]
+    assert found == [("a", "published"), ("b", "many"), ("c", "many")]
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_trial_that_fails_here_leaves_the_published_one_as_it_is(runs, interrupted):
+    target = batch.publish(runs)
+    before = {name: (target / name).read_bytes() for name in ("trials.jsonl", "epochs.jsonl")}
+    record = next(r for r in map(Record, sorted(runs.glob("*/"))) if r.finished)
+    (record.folder / "epochs.jsonl").unlink()
+    record.fail("killed", interrupted)
+    names = {"study": "many", "trials": [record.trial().name]}
+    (runs / "study.json").write_text(json.dumps(names))
+    assert batch.study_states(runs) == {record.trial().name: "published"}
+    batch.publish(runs)
+    assert before == {name: (target / name).read_bytes() for name in before}
+
+
 def test_a_trial_that_is_run_again_takes_the_place_of_its_published_row(runs):
     target = batch.publish(runs)
     record = next(r for r in map(Record, sorted(runs.glob("*/"))) if r.finished)

@@ -1,15 +1,19 @@
 """Interrupted trials go on where they were, and end as if nothing had happened, bit for bit."""
 
 import dataclasses
+import json
 import multiprocessing
+import os
 import random
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from interrupted import SMALL, assert_same, train_until
 
 import dsstudy
+from dsstudy import batch, run
 from dsstudy.checkpoint import name_of, newest_first, remove
 from dsstudy.machine import Machine
 from dsstudy.record import Record
@@ -173,6 +177,18 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, file, whole, 
     assert_same(record, whole)
 
 
+def test_a_damaged_manifest_is_not_taken_for_other_images(whole, tmp_path, capsys):
+    shutil.copytree(whole.folder, tmp_path / "trial")
+    record = Record(tmp_path / "trial")
+    forget_the_end(record, epochs=2, checkpoints=0)
+    newest, _ = newest_first(record.checkpoints)
+    text = (newest / "manifest.json").read_text()
+    (newest / "manifest.json").write_text(text.replace('"fingerprint": "', '"fingerprint": "0'))
+    run_trial(Trial(**SMALL, output_dir=str(record.folder)))
+    assert f"{newest.name} is damaged (manifest.json is not what" in capsys.readouterr().out
+    assert_same(record, whole)
+
+
 def test_the_last_two_checkpoints_are_kept(whole):
     assert [folder.name for folder in newest_first(whole.checkpoints)] == [
         name_of(epoch=3, step=20),
@@ -186,14 +202,119 @@ def test_a_finished_trial_keeps_no_checkpoint_unless_asked(short):
     assert not Record(trial.folder).checkpoints.exists()
 
 
-def test_other_images_than_it_began_with_are_refused(whole, tmp_path):
+@pytest.mark.parametrize(
+    ("fact", "sentence"),
+    [
+        ({"fingerprint": "other"}, "have changed since this trial began"),
+        ({"device": "cuda"}, "device=cpu is not where this trial began: set device to cuda"),
+    ],
+)
+def test_other_images_or_devices_than_it_began_with_are_refused(fact, sentence, whole, tmp_path):
     shutil.copytree(whole.folder, tmp_path / "trial")
     record = Record(tmp_path / "trial")
     forget_the_end(record, epochs=2, checkpoints=0)
     for folder in newest_first(record.checkpoints):
-        manifest = folder / "manifest.json"
-        manifest.write_text(manifest.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["facts"] |= fact
+        manifest.pop("facts_sha256")
+        (folder / "manifest.json").write_text(json.dumps(manifest))
     trial = Trial(**SMALL, output_dir=str(record.folder))
-    with pytest.raises(dsstudy.InputError, match="have changed since this trial began"):
+    with pytest.raises(dsstudy.InputError, match=sentence):
         run_trial(trial)
     assert len(record.epochs()) == 2
+
+
+def test_a_trial_that_another_process_finishes_meanwhile_is_left_as_it_is(
+    whole, tmp_path, monkeypatch
+):
+    trial = Trial(**SMALL, output_dir=str(tmp_path / "trial"))
+
+    def load_data(trial: Trial):
+        shutil.copytree(whole.folder, trial.folder)
+
+    monkeypatch.setattr(run, "load_data", load_data)
+    run_trial(trial)
+    for name in ("result.json", "trial.json"):
+        assert (trial.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_a_kernel_killed_while_it_overwrites_leaves_what_it_has_recorded(whole, tmp_path):
+    from nbclient.exceptions import DeadKernelError
+
+    shutil.copytree(whole.folder, tmp_path / "trial")
+    record = Record(tmp_path / "trial")
+    forget_the_end(record, epochs=2, checkpoints=0)
+    trial = Trial(**SMALL, output_dir=str(record.folder), overwrite=True)
+    batch._after(DeadKernelError("Kernel died"), trial, record, out_of_memory=False)
+    assert record.result()["interrupted"] is True
+    assert len(record.epochs()) == 2
+    assert len(newest_first(record.checkpoints)) == 2
+
+
+def test_overwriting_begins_anew_where_checkpoints_are_linked_to_another_disk(whole, tmp_path):
+    shutil.copytree(whole.folder, tmp_path / "trial")
+    record = Record(tmp_path / "trial")
+    record.checkpoints.rename(tmp_path / "scratch")
+    record.checkpoints.symlink_to(tmp_path / "scratch")
+    other = {"learning_rate": 0.01, "overwrite": True, "output_dir": str(record.folder)}
+    record.start(Trial(**(SMALL | other)))
+    assert not newest_first(record.checkpoints)
+
+
+def test_checkpoints_that_are_not_to_be_kept_go_before_the_trial_is_finished(
+    whole, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(whole.folder, tmp_path / "trial")
+    record = Record(tmp_path / "trial")
+    forget_the_end(record, epochs=3, checkpoints=0)
+    trial = Trial(**SMALL, keep_checkpoint=False, output_dir=str(record.folder))
+
+    def interrupted(*arguments, **options) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(trial)
+    assert run_trial(trial).finished
+    assert not record.checkpoints.exists()
+    (record.folder / "result.json").unlink()  # had the kill come a moment later
+    capsys.readouterr()
+    assert run_trial(trial).finished
+    assert "no sound checkpoint" not in capsys.readouterr().out
+    assert record.epochs() == whole.epochs()
+
+
+def test_times_are_shared_where_an_earlier_attempt_trained_a_part_of_an_epoch(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(run._Clock, "_cpu_seconds_of_others", staticmethod(lambda: 0.0))
+    trial = Trial(**(SMALL | {"epochs": 1}), output_dir=str(tmp_path / "trial"))
+    record = run_trial(trial)
+    assert record.result()["timing"] == "exclusive"
+    forget_the_end(record, epochs=0, checkpoints=1)
+    assert run_trial(trial).result()["timing"] == "shared"
+
+
+def test_steps_that_were_lost_leave_a_gap_and_the_others_in_their_places(whole, tmp_path):
+    shutil.copytree(whole.folder, tmp_path / "trial")
+    record = Record(tmp_path / "trial")
+    forget_the_end(record, epochs=2, checkpoints=0)
+    (record.folder / "steps.npz").unlink()
+    run_trial(Trial(**SMALL, output_dir=str(record.folder)))
+    for name, values in whole.steps().items():
+        np.testing.assert_array_equal(record.steps()[name][40:], values[40:])
+        assert np.isnan(record.steps()[name][:40]).all()
+
+
+def test_names_outlive_a_loss_of_power_as_contents_do(tmp_path, monkeypatch):
+    record, synced = Record(tmp_path / "trial"), []
+    record.start(Trial())
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    record.add_epoch({"epoch": 1})
+    assert synced[-1] == str(record.folder)
+    assert len(synced) == 2

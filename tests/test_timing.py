@@ -8,6 +8,14 @@ from dsstudy.run import run_trial
 from dsstudy.study import load_study
 from dsstudy.timing import time_study
 
+OTHERS = {
+    "name": "another",
+    "timing": "exclusive",
+    "seconds_per_step": [0.2],
+    "steps_per_epoch": 10,
+    "seconds_per_epoch_estimate": 2.0,
+}
+
 
 def test_times_alone_are_repeated_and_win_over_a_trials_own(tmp_path, monkeypatch):
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
@@ -16,8 +24,13 @@ def test_times_alone_are_repeated_and_win_over_a_trials_own(tmp_path, monkeypatc
         "defaults: {train_images: 320, test_images: 50, epochs: 1}\nmatrix: {optimizer: [sgd]}\n"
     )
     study = load_study(file)
+    others = json.dumps(OTHERS)
+    study.folder.mkdir(parents=True)
+    (study.folder / "times.jsonl").write_text(others + "\n")
     times = time_study(study, study.trials, steps=5, rounds=2)
-    (row,) = (json.loads(line) for line in times.read_text().splitlines())
+    before, after = times.read_text().splitlines()
+    assert before == others  # which --only left out this time
+    row = json.loads(after)
     assert row["name"] == study.trials[0].name
     assert len(row["seconds_per_step"]) == 2
     assert row["steps_per_epoch"] == 20

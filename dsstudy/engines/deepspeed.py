@@ -63,7 +63,9 @@ class DeepSpeedState:
 
     def load(self, folder: Path) -> None:
         """Load them. DeepSpeed unpickles: see `dsstudy.checkpoint` on whom to trust."""
-        self.engine.load_checkpoint(str(folder), tag=self.TAG)
+        loaded, _ = self.engine.load_checkpoint(str(folder), tag=self.TAG)
+        if loaded is None:  # which DeepSpeed only warns of
+            raise RuntimeError(f"DeepSpeed found no checkpoint in {folder}")
         repeat_powers_of_beta(self.engine.optimizer)
 
 
