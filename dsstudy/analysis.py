@@ -44,11 +44,6 @@ def study_folder(study: str | Path) -> Path:
     return path
 
 
-def listed_folders(studies: str) -> list[Path]:
-    """Find the records of several studies: as `study_folder`, separated by commas, or ``none``."""
-    return [] if studies == "none" else [study_folder(one.strip()) for one in studies.split(",")]
-
-
 def strangers(path: Path) -> list[str]:
     """Return the names of records that the study has no trial for: left from other parameters."""
     known = _known(path)

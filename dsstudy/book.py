@@ -26,11 +26,11 @@ PART = "The study"
 OWN_PAGES = {"lenet-full": ["lenet_full"]}
 """Further pages, of single studies."""
 
+OVER_ALL = ("results", "cost_model")
+"""Pages over all the studies in the book."""
+
 CHAPTERS = {"bridge": "bridge"}
 """Chapters over a study of their own, by page: such a study has no tables after the paper's."""
-
-ACROSS = ("cost_model",)
-"""Pages over all of the book's studies."""
 
 
 def build_book(studies: str | Path, output: str | Path) -> Path:
@@ -112,20 +112,22 @@ def _stage_study(source: Path, pages: list[str], target: str, folder: Path) -> d
     pages = pages[:1] if name in CHAPTERS.values() else [*pages, *OWN_PAGES.get(name, [])]
     (source / target).mkdir(exist_ok=True)
     for page in pages:
-        _execute(page, source / target / f"{page}.ipynb", {"study": str(folder)}, name)
+        _execute(page, source / target / f"{page}.ipynb", name, study=str(folder))
     return _part(f"{PART} {_title(folder)}", [str(Path(target, page)) for page in pages])
 
 
 def _stage_chapter(source: Path, page: str, folders: dict[str, Path]) -> str:
     """Execute a page; return where it lies, or nothing where the study that it needs is absent."""
+    if page in OVER_ALL:
+        _execute(page, source / f"{page}.ipynb", studies=[str(one) for one in folders.values()])
+        return page
     if page not in CHAPTERS:
-        every = {"studies": ",".join(map(str, folders.values()))}
-        _execute(page, source / f"{page}.ipynb", every if page in ACROSS else {})
+        _execute(page, source / f"{page}.ipynb")
         return page
     for target, folder in folders.items():
         if _name(folder) == CHAPTERS[page]:  # beside its study's records
             (source / target).mkdir(exist_ok=True)
-            _execute(page, source / target / f"{page}.ipynb", {"study": str(folder)})
+            _execute(page, source / target / f"{page}.ipynb", study=str(folder))
             return str(Path(target, page))
     return ""
 
@@ -152,7 +154,7 @@ def _studies(folders: dict[str, Path]) -> str:
     return "\n(the-studies)=\n\n## The studies in this book\n\n" + "\n".join(lines) + "\n"
 
 
-def _execute(page: str, target: Path, parameters: dict[str, str], name: str = "") -> None:
+def _execute(page: str, target: Path, name: str = "", **parameters: Any) -> None:
     """Execute a notebook of the book, where the page is one; name the study in its title."""
     notebook = project_root() / "notebooks" / f"{page}.ipynb"
     if not notebook.exists():
@@ -167,7 +169,7 @@ def _execute(page: str, target: Path, parameters: dict[str, str], name: str = ""
             kernel_manager_class=WarmKernelManager,
         )
     except papermill.PapermillExecutionError as error:
-        over = ", ".join(parameters.values()) or "no study"
+        over = parameters or "no study"
         raise InputError(f"{notebook.name} failed over {over}:{error}") from None
     for cell in executed.cells:
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):

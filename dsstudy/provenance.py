@@ -43,7 +43,7 @@ def facts(path: str | Path) -> dict[str, str]:
         "study": f"{known.get('study', path.name)} ({known.get('file', 'no study file noted')})",
         "records": records(path),
         "trials": _trials_text(load_trials(path)),
-        "hardware": _each(_hardware(place["hardware"]) for place in found),
+        "hardware": _each(hardware(place["hardware"]) for place in found),
         "device": _each(place["device"] for place in found),
         "images": _each(_images(place["dataset"]) for place in found),
         "image size": _each(f"{size} x {size}" for size in sorted(results["image_size"])),
@@ -117,7 +117,8 @@ def _trials_text(results: pd.DataFrame) -> str:
     return text + (f"; in none of them: {', '.join(outside)}" if len(outside) else "")
 
 
-def _hardware(hardware: dict[str, Any]) -> str:
+def hardware(hardware: dict[str, Any]) -> str:
+    """Say what a machine has, as a record states it."""
     gpus = _each(f"{gpu['name']} ({gpu['memory_gib']:.0f} GiB)" for gpu in hardware["gpus"])
     count = f"{len(hardware['gpus'])} x {gpus}" if hardware["gpus"] else "no GPU"
     return (

@@ -2,15 +2,21 @@
 
 import re
 import shutil
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
-from site_checks import check_page, serve
+from site_checks import check_page, serve, watch
 
 from dsstudy.analysis import study_folder
 from dsstudy.book import _stage, build_book, study_folders
+from dsstudy.reading import read_lines
 from dsstudy.trial import InputError, project_root
+
+RECORDS = Path(__file__).parent / "records" / "demo"
+NAME = itemgetter("name")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +34,7 @@ def address(book):
 
 
 PAGES = ("intro", "paper", "engines", "data", "study", "table1", "table2", "figure1", "claims",
-         "cost_model", "own", "api", "bibliography", "search")  # fmt: skip
+         "results", "cost_model", "own", "api", "bibliography", "search")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -60,8 +66,75 @@ def test_the_interactive_figure_answers(page: Page, address):
     assert "%" in plot.locator(".hoverlayer").text_content()
 
 
+def test_pages_share_one_plotly(book):
+    assert (book / "_static" / "plotly.min.js").stat().st_size > 3e6
+    for name in ("figure1", "results"):
+        text = (book / f"{name}.html").read_text()
+        assert 'src="_static/plotly.min.js"' in text
+        assert len(text) < 2e6
+
+
+@pytest.fixture
+def explorer(browser, book):
+    """Return the page of every trial, opened as a file, by a browser that notes what it loads."""
+    page = watch(browser.new_page(), book.as_uri())
+    page.goto(f"{book.as_uri()}/results.html")
+    page.locator("#trial-curves .scatterlayer .point").first.wait_for()
+    yield page
+    assert not page.errors
+    assert not page.away
+    page.close()
+
+
+def column(explorer: Page, title: str) -> list[str]:
+    """Return the texts of a column of the table, on its first page."""
+    titles = explorer.locator("#trials_wrapper thead .dt-column-title").all_inner_texts()
+    place = [" ".join(one.split()) for one in titles].index(title) + 1
+    return explorer.locator(f"#trials tbody td:nth-child({place})").all_inner_texts()
+
+
+def test_the_table_of_trials_sorts_and_filters(explorer: Page):
+    title = explorer.locator(".dt-column-title", has_text="best accuracy").first
+    title.click()
+    title.click()
+    accuracies = [float(text) for text in column(explorer, "best accuracy (%)")]
+    assert accuracies == sorted(accuracies, reverse=True)
+    lines = read_lines(RECORDS / "trials.jsonl")
+    assert accuracies == sorted((line["best_accuracy"] for line in lines), reverse=True)[:10]
+
+    explorer.get_by_role("searchbox").first.fill("resnet18")
+    assert set(column(explorer, "model")) == {"resnet18"}
+    assert "of 6 entries" in explorer.locator(".dt-info").inner_text()
+    header = explorer.locator("#trials_wrapper thead th", has_text="engine").first
+    header.locator(".dtcc-button").click()
+    explorer.get_by_role("button", name="deepspeed", exact=True).click()
+    assert column(explorer, "engine") == ["deepspeed"] * 3
+
+
+def test_a_click_gives_a_trials_curves(explorer: Page):
+    epochs = {
+        name: len(list(some)) for name, some in groupby(read_lines(RECORDS / "epochs.jsonl"), NAME)
+    }
+    name = max(epochs, key=epochs.get)
+    explorer.get_by_role("searchbox").first.fill(name)
+    explorer.locator("#trials tbody tr").click()
+    chosen = explorer.locator("#trial-curves")
+    assert name in chosen.locator(".choice").inner_text()
+    loss, accuracy, rate = chosen.locator(".js-plotly-plot").all()
+    assert accuracy.locator(".scatterlayer .point").count() == epochs[name]
+    assert loss.locator(".scatterlayer .trace").count() == 2  # training and test
+    assert rate.locator(".ytitle").text_content() == "learning rate"
+    explorer.get_by_role("searchbox").first.fill("")
+    rows = explorer.locator("#trials tbody tr:not(.selected)")
+    rows.first.click(modifiers=["ControlOrMeta"])
+    assert accuracy.locator(".scatterlayer .trace").count() == 2  # two trials
+    assert chosen.locator(".differs").count() > 0
+
+
 def test_synthetic_pages_say_so(page: Page, address):
-    for name in ("study", "table1", "table2", "figure1", "claims", "engines", "cost_model"):
+    for name in (
+        "study", "table1", "table2", "figure1", "claims", "results", "engines", "cost_model"
+    ):  # fmt: skip
         page.goto(f"{address}/{name}.html")
         assert "synthetic" in page.locator("main").inner_text().lower()
 
@@ -78,16 +151,16 @@ def test_one_study_is_the_book_and_several_are_its_parts(tmp_path, monkeypatch):
         study_folders("book/results/")
 
 
-def test_pages_on_why_they_differ_are_given_every_study(tmp_path, monkeypatch):
+def test_pages_over_all_studies_are_given_every_study(tmp_path, monkeypatch):
     given = {}
     monkeypatch.setattr(
         "dsstudy.book._execute",
-        lambda page, target, parameters, name="": given.setdefault(page, []).append(parameters),
+        lambda page, target, name="", **parameters: given.setdefault(page, []).append(parameters),
     )
     shutil.copytree(project_root() / "book", tmp_path / "book")
     demo = project_root() / "tests" / "records" / "demo"
     _stage(tmp_path / "book", {"one": demo, "two": demo})
-    assert given["cost_model"] == [{"studies": f"{demo},{demo}"}]
+    assert given["results"] == given["cost_model"] == [{"studies": [str(demo), str(demo)]}]
     assert given["table2"] == [{"study": str(demo)}] * 2
     assert given["paper"] == [{}]
 
