@@ -21,6 +21,9 @@ FINISHED = ("completed", "diverged")
 TRAINED = ("epochs.jsonl", "steps.npz", "predictions.npy", "checkpoint")
 """What a training leaves beside ``trial.json``, which is written before any of it."""
 
+EVENTS = "events.out.tfevents.*"
+"""TensorBoard's log of a trial, where it was asked for: `dsstudy.tensorboard`."""
+
 
 class Record:
     """A trial's folder: parameters, epochs, result. Its files are written whole or not at all.
@@ -110,8 +113,9 @@ class Record:
             for name in ("result.json", "progress.json"):
                 (self.folder / name).unlink(missing_ok=True)
             if trial.overwrite:
-                for name in ("epochs.jsonl", "steps.npz", "predictions.npy"):
-                    (self.folder / name).unlink(missing_ok=True)
+                for name in ("epochs.jsonl", "steps.npz", "predictions.npy", EVENTS):
+                    for file in self.folder.glob(name):
+                        file.unlink()
                 self.remove_checkpoints()
             for file in (*self.folder.glob("error-rank*.json"), *self.folder.glob(".*.tmp")):
                 file.unlink()

@@ -73,6 +73,11 @@ class Session:
         self.skipped_steps = 0
         self.accuracy: float | None = None
         self._begin(1)
+        self._events = None
+        if trial.tensorboard and rank == 0:
+            from dsstudy.tensorboard import EventLog  # takes its time to load
+
+            self._events = EventLog(record, self.steps_per_epoch)
         self._dtype = torch.float32
         if trial.engine == "deepspeed" and trial.precision != "fp32":
             # DeepSpeed keeps the whole model in the lower precision, so its input has to be too.
@@ -226,24 +231,25 @@ class Session:
             eval_seconds = time.perf_counter() - started
             correct = (predicted == self.data.test.labels).sum().item()
             self.accuracy = 100 * correct / len(self.data.test)
-            first = (epoch - 1) * self.steps_per_epoch
-            self.record.add_steps(first, losses.cpu().numpy(), np.array(self._rates))
+            line = {
+                "epoch": epoch,
+                "train_loss": _finite(losses.mean().item()),
+                "test_loss": _finite(test_loss),
+                "test_accuracy": self.accuracy,
+                "learning_rate": self._rates[-1],
+                "train_seconds": self._train_seconds,
+                "eval_seconds": eval_seconds,
+                "images_per_second": len(losses) * self.trial.batch_size / self._train_seconds,
+                "peak_memory_mb": memory.item() / 2**20,
+                "skipped_steps": self.skipped_steps - self._skipped_before,
+                "started_at": self._started_at,
+            }
+            steps = losses.cpu().numpy(), np.array(self._rates)
+            self.record.add_steps((epoch - 1) * self.steps_per_epoch, *steps)
             self.record.set_predictions(predicted.cpu().numpy())
-            self.record.add_epoch(
-                {
-                    "epoch": epoch,
-                    "train_loss": _finite(losses.mean().item()),
-                    "test_loss": _finite(test_loss),
-                    "test_accuracy": self.accuracy,
-                    "learning_rate": self._rates[-1],
-                    "train_seconds": self._train_seconds,
-                    "eval_seconds": eval_seconds,
-                    "images_per_second": len(losses) * self.trial.batch_size / self._train_seconds,
-                    "peak_memory_mb": memory.item() / 2**20,
-                    "skipped_steps": self.skipped_steps - self._skipped_before,
-                    "started_at": self._started_at,
-                }
-            )
+            if self._events:
+                self._events.add_epoch(line, *steps)
+            self.record.add_epoch(line)  # last: with the last epoch's, the trial is trained
             self._tell()
         elif together:
             self._evaluate(model)

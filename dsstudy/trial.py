@@ -26,6 +26,7 @@ PLACES = (
     "checkpoint_steps",
     "keep_checkpoint",
     "watchdog_seconds",
+    "tensorboard",
 )
 """Parameters that say where and how safely a trial runs, not what it is: not in its identity."""
 
@@ -35,6 +36,7 @@ SWITCHES = (
     "keep_checkpoint",
     "decoupled_weight_decay",
     "reshuffle",
+    "tensorboard",
 )
 """Parameters that are true or false."""
 
@@ -169,6 +171,9 @@ class Trial(BaseModel):
     )
     watchdog_seconds: Literal["none"] | Count = _parameter(
         600, f"none or seconds, {_COUNT}", "silence after which ranks are ended"
+    )
+    tensorboard: bool = _parameter(
+        False, "true or false", "log to TensorBoard too, in the trial's folder"
     )
 
     def __init__(self, /, **parameters: Any) -> None:

@@ -152,6 +152,7 @@ PLAUSIBLE = {
     "checkpoint_steps": st.just("none") | count,
     "keep_checkpoint": st.booleans(),
     "watchdog_seconds": st.just("none") | count,
+    "tensorboard": st.booleans(),
 }
 
 

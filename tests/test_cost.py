@@ -7,7 +7,6 @@ from studies import trial_of, write_record, write_study
 
 from dsstudy import analysis, cost, costfigures, costpage, costwords, paper
 from dsstudy.evidence import CannotTellError
-from dsstudy.trial import InputError
 
 KNOWN = pd.Series({"factor": 1.4, "saved": 4e-14, "gradient": 3e-10, "constant": 2e-3})
 LENETS = tuple(cell for cell in paper.CELLS if cell[0] != "lenet")
