@@ -1,6 +1,7 @@
 """Building the book: its notebooks executed over studies' records, then Jupyter Book."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -103,6 +104,8 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
             parts.append(_part(part["caption"], chapters))
     with (source / "intro.md").open("a") as intro:
         intro.write(_studies(folders))
+    with (source / "own.md").open("a") as own:
+        own.write(_without_a_machine())
     (source / "_toc.yml").write_text(yaml.safe_dump(contents | {"parts": parts}, sort_keys=False))
 
 
@@ -152,6 +155,44 @@ def _studies(folders: dict[str, Path]) -> str:
         for target, folder in folders.items()
     ]
     return "\n(the-studies)=\n\n## The studies in this book\n\n" + "\n".join(lines) + "\n"
+
+
+def _without_a_machine() -> str:
+    """Return the section with the button that starts the project on Binder, where that can be."""
+    address = binder()
+    if not address:
+        return ""
+    return (
+        "\n## Without a machine of your own\n\n"
+        "Binder starts this project in your browser, on somebody else's processors, with the "
+        "trial notebook open. As it stands it trains in seconds; DeepSpeed (`engine = "
+        '"deepspeed"`) compiles its C++ ops first, which takes minutes. Nothing is kept there '
+        "when you leave.\n\n"
+        f"```{{button-link}} {address}\n:color: primary\nOpen the trial notebook on Binder\n```\n"
+    )
+
+
+def binder() -> str:
+    """Return the address that starts the project on mybinder.org; nothing where it has none.
+
+    It has one where git's remote ``origin`` is a repository on GitHub: what a clone from there has.
+
+    References
+    ----------
+    https://mybinder.readthedocs.io/en/latest/howto/open_notebooks.html
+    """
+    command = ["git", "-C", str(project_root()), "remote", "get-url", "origin"]
+    try:
+        remote = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:  # no git
+        return ""
+    found = re.fullmatch(
+        r"(?:https://(?:[^@/]*@)?|(?:ssh://)?git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?",
+        remote,
+    )
+    if not found:
+        return ""
+    return f"https://mybinder.org/v2/gh/{found[1]}/HEAD?urlpath=lab/tree/notebooks/trial.ipynb"
 
 
 def _execute(page: str, target: Path, name: str = "", **parameters: Any) -> None:

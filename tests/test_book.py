@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -11,7 +12,7 @@ from playwright.sync_api import Page
 from site_checks import check_page, serve, watch
 
 from dsstudy.analysis import study_folder
-from dsstudy.book import _stage, build_book, study_folders
+from dsstudy.book import _stage, binder, build_book, study_folders
 from dsstudy.reading import read_lines
 from dsstudy.trial import InputError, project_root
 
@@ -163,6 +164,27 @@ def test_pages_over_all_studies_are_given_every_study(tmp_path, monkeypatch):
     assert given["results"] == given["cost_model"] == [{"studies": [str(demo), str(demo)]}]
     assert given["table2"] == [{"study": str(demo)}] * 2
     assert given["paper"] == [{}]
+
+
+@pytest.mark.parametrize(
+    ("remote", "repository"),
+    [
+        ("https://github.com/reader/a.study.git", "reader/a.study"),
+        ("https://token@github.com/reader/study/", "reader/study"),
+        ("git@github.com:reader/study.git", "reader/study"),
+        ("https://example.org/reader/study.git", None),
+        (None, None),
+    ],
+)
+def test_a_clone_from_github_knows_its_binder(tmp_path, monkeypatch, remote, repository):
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    if remote:
+        subprocess.run([*git, "remote", "add", "origin", remote], check=True)
+    monkeypatch.setattr("dsstudy.book.project_root", lambda: tmp_path)
+    address = binder()
+    assert bool(address) == bool(repository)
+    assert not repository or f"/gh/{repository}/HEAD?" in address
 
 
 def test_a_folder_that_is_no_book_is_left_alone(tmp_path):
