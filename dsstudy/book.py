@@ -165,9 +165,9 @@ def _without_a_machine() -> str:
     return (
         "\n## Without a machine of your own\n\n"
         "Binder starts this project in your browser, on somebody else's processors, with the "
-        "trial notebook open. As it stands it trains in seconds; DeepSpeed (`engine = "
-        '"deepspeed"`) compiles its C++ ops first, which takes minutes. Nothing is kept there '
-        "when you leave.\n\n"
+        "trial notebook open. As it stands it trains in seconds. DeepSpeed (`engine = "
+        '"deepspeed"`) compiles its C++ ops first, which takes minutes; leave `processes = 1`, for '
+        "two ranks need more than the 2 GB of memory there. Nothing is kept when you leave.\n\n"
         f"```{{button-link}} {address}\n:color: primary\nOpen the trial notebook on Binder\n```\n"
     )
 
