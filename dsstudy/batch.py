@@ -131,15 +131,19 @@ def publish(folder: str | Path) -> Path:
     folder = Path(folder)
     content = _about(folder)
     target = published_folder(content["study"])
-    times = {
-        row["name"]: line.decode()
-        for place in (target, folder)
-        for row, line in rows_and_lines(place / "times.jsonl")
+    measured = {
+        file: {
+            row["name"]: line.decode()
+            for place in (target, folder)
+            for row, line in rows_and_lines(place / file)
+        }
+        for file in ("times.jsonl", "profiles.jsonl")
     }
     write_published(folder, target)
     write_text(target / "study.json", json.dumps(content, indent=1))
-    if times:
-        write_text(target / "times.jsonl", "".join(f"{line}\n" for line in times.values()))
+    for file, lines in measured.items():
+        if lines:
+            write_text(target / file, "".join(f"{line}\n" for line in lines.values()))
     return target
 
 

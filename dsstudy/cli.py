@@ -160,6 +160,20 @@ def time(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: 
 
 
 @main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_OVERRIDES
+@_ONLY
+@click.option("--steps", default=32, show_default=True, help="Training steps of each round.")
+@click.option("--rounds", default=3, show_default=True, help="Profiled rounds of each trial.")
+def profile(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: int) -> None:
+    """Measure where a step's time goes: forward, backward, communication, optimizer, data."""
+    from dsstudy.profiling import profile_study
+
+    study, trials = _chosen(file, overrides, only)
+    click.echo(f"profiles in {profile_study(study, trials, steps, rounds)}")
+
+
+@main.command()
 @click.argument("study", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 def book(study: Path, output: Path) -> None:

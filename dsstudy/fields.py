@@ -79,6 +79,25 @@ class _Time(_Named):
 
 
 @_strict
+class _ProfiledRank(TypedDict):
+    rounds: list[dict[str, float]]
+    step: list[Annotated[list[str | float], Field(min_length=3, max_length=3)]]
+
+
+@_strict
+class _Profile(_Named):
+    model: str
+    architecture: str
+    engine: str
+    processes: int
+    batch_size: int
+    timing: str
+    plain_seconds: list[float]
+    profiled_seconds: list[float]
+    ranks: Annotated[list[_ProfiledRank], Field(min_length=1)]
+
+
+@_strict
 class _Study(TypedDict):
     study: str
     trials: NotRequired[list[str]]
@@ -119,6 +138,7 @@ KINDS = {
     "result.json": Kind(_Result),
     "trials.jsonl": Kind(_PublishedTrial),
     "times.jsonl": Kind(_Time),
+    "profiles.jsonl": Kind(_Profile),
     "study.json": Kind(_Study),
     "progress.json": Kind(_Progress),
 }

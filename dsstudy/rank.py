@@ -26,6 +26,9 @@ from dsstudy.record import Record, write_text
 from dsstudy.session import Session
 from dsstudy.trial import InputError, Trial
 
+PROFILED = "DSSTUDY_PROFILED"
+"""The environment variable that has ranks profile their steps: `dsstudy.profiling` sets it."""
+
 
 def train_rank(
     trial: Trial,
@@ -54,9 +57,17 @@ def train_rank(
     model = build_model(trial, len(data.classes))
     # Dropout: rank 0 draws what a single process would draw, every other rank its own.
     torch.manual_seed(int(np.random.SeedSequence([trial.seed, rank]).generate_state(1)[0]))
-    session = Session(trial, data, record, device, rank, watch, start_from)
+    session = _kind_of_session()(trial, data, record, device, rank, watch, start_from)
     with record.writable():
         training_loop(trial.engine)(trial, model, session)
+
+
+def _kind_of_session() -> type[Session]:
+    if os.environ.get(PROFILED):
+        from dsstudy.profiled import ProfiledSession
+
+        return ProfiledSession
+    return Session
 
 
 def rank_lock(record: Record, rank: int) -> FileLock:

@@ -1,0 +1,227 @@
+"""Where a step's time goes: profiles compared, phase by phase, engine by engine; tables, words."""
+
+import statistics
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from dsstudy import paper
+from dsstudy.phases import PHASES
+from dsstudy.reading import read_lines
+from dsstudy.tables import style
+from dsstudy.trial import ARCHITECTURES, InputError
+
+ENGINES = ("normal", "ddp", "deepspeed")
+PAIRS = (("ddp", "normal"), ("deepspeed", "normal"), ("deepspeed", "ddp"))
+"""Engines compared, each with the one that it is measured against."""
+
+KEY = ["label", "batch_size", "engine"]
+
+SHARED = (
+    "These times were measured while other programs used the machine too. They are preliminary: "
+    "they show how a step is taken apart, not how long its parts take."
+)
+"""What stands above times that are not ``exclusive``."""
+
+
+def load_profiles(path: str | Path) -> pd.DataFrame:
+    """Load what ``dsstudy profile`` measured of a study, one row a trial.
+
+    Parameters
+    ----------
+    path
+        A folder that holds ``profiles.jsonl``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``label`` (the network), ``batch_size`` and ``engine``: the columns of the file;
+        ``plain``, the median over the rounds of a step's seconds without the profiler, ``low`` and
+        ``high``, their extremes, and ``overhead``, the median of profiled / plain − 1; of the
+        middle profiled round, the mean seconds of a step by phase, over its steps and ranks, and
+        ``profiled``, their sum.
+
+    Raises
+    ------
+    InputError
+        Nothing has been profiled there.
+    """
+    rows = list(read_lines(Path(path) / "profiles.jsonl"))
+    if not rows:
+        raise InputError(
+            f"study={path} holds no profiles: measure some first, 'dsstudy profile "
+            f"parameters/{Path(path).name}.yaml'"
+        )
+    frame = pd.DataFrame([row | _measured(row) for row in rows])
+    frame["order"] = [_place(row) for row in rows]
+    return frame.sort_values("order").drop(columns="order").set_index(KEY)
+
+
+def _measured(row: dict[str, Any]) -> dict[str, Any]:
+    plain, profiled = row["plain_seconds"], row["profiled_seconds"]
+    middle = profiled.index(statistics.median_low(profiled))
+    phases = {
+        phase: statistics.mean(rank["rounds"][middle][phase] for rank in row["ranks"])
+        for phase in PHASES
+    }
+    overhead = [one / other - 1 for one, other in zip(profiled, plain, strict=True)]
+    return phases | {
+        "label": _label(row),
+        "profiled": sum(phases.values()),
+        "plain": statistics.median(plain),
+        "low": min(plain),
+        "high": max(plain),
+        "overhead": statistics.median(overhead),
+    }
+
+
+def _label(row: dict[str, Any]) -> str:
+    name = paper.NAMES.get(row["architecture"], row["architecture"])
+    model = row["model"].rpartition("/")[2]
+    return name if row["model"] == row["architecture"] else f"{name} ({model.partition('_patch')[0]})"
+
+
+def _place(row: dict[str, Any]) -> tuple[int, str, int, int]:
+    known = row["architecture"] in ARCHITECTURES
+    place = ARCHITECTURES.index(row["architecture"]) if known else len(ARCHITECTURES)
+    return place, row["model"], row["batch_size"], ENGINES.index(row["engine"])
+
+
+def is_shared(profiles: pd.DataFrame) -> bool:
+    """Say whether any profile was measured while the machine did something else too."""
+    return bool((profiles["timing"] != "exclusive").any())
+
+
+def compare(profiles: pd.DataFrame, engine: str, base: str) -> pd.DataFrame:
+    """Compare two engines, phase by phase, wherever both were profiled.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``label`` and ``batch_size``: ``ratio`` of the plain steps; in seconds, ``difference``
+        of the profiled steps, and of each of their phases; ``most``, the phase that carries most
+        of that difference, in its own direction.
+    """
+    known = profiles.index.get_level_values("engine")
+    columns = [*PHASES, "profiled", "plain"]
+    one, other = (
+        profiles.loc[known == name, columns].droplevel("engine").astype(float)
+        for name in (engine, base)
+    )
+    both = one.index[one.index.isin(other.index)]
+    one, other = one.loc[both], other.loc[both]
+    frame = (one - other)[list(PHASES)]
+    frame["most"] = [
+        max(PHASES, key=lambda phase: row[phase] if row.sum() >= 0 else -row[phase])
+        for _, row in frame.iterrows()
+    ]
+    frame["difference"] = one["profiled"] - other["profiled"]
+    return frame.assign(ratio=one["plain"] / other["plain"])
+
+
+def table(profiles: pd.DataFrame) -> Styler:
+    """Show every step's milliseconds: plain, profiled, and by phase."""
+    texts = pd.DataFrame(
+        {
+            "plain": [_plain(row) for row in profiles.itertuples()],
+            "profiled": profiles["profiled"].map(_ms),
+            "overhead": profiles["overhead"].map("{:+.0%}".format).str.replace("-", "−"),
+            **{phase: profiles[phase].map(_ms) for phase in PHASES},
+        }
+    )
+    texts.index = pd.MultiIndex.from_tuples(
+        [(label, f"{size} images", paper.NAMES[e]) for label, size, e in profiles.index]
+    )
+    caption = (
+        "Milliseconds of a training step. Plain: without the profiler, the median over rounds, "
+        "with their least and greatest below it. Overhead: what profiling adds to it. Then the "
+        "profiled step and its phases, which add up to it: means over the steps of the middle "
+        "round, and over the ranks."
+    )
+    return style(texts, caption, "phases", align="right")
+
+
+def _plain(row: Any) -> str:
+    shared = "" if row.timing == "exclusive" else " <em>shared</em>"
+    return f"{_ms(row.plain)}{shared}<br><small>{_ms(row.low)} to {_ms(row.high)}</small>"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.2f}"
+
+
+def changes(profiles: pd.DataFrame) -> Styler | None:
+    """Show how each engine's step differs from another's, phase by phase."""
+    rows = {
+        (label, f"{size} images", f"{paper.NAMES[engine]} / {paper.NAMES[base]}"): {
+            "ratio": f"{row['ratio']:.2f}",
+            "difference": _signed_ms(row["difference"]),
+            **{phase: _signed_ms(row[phase]) for phase in PHASES},
+            "most of it": row["most"],
+        }
+        for engine, base in PAIRS
+        for (label, size), row in compare(profiles, engine, base).iterrows()
+    }
+    if not rows:
+        return None
+    order = {key: place for place, key in enumerate(profiles.index.droplevel("engine").unique())}
+    keys = sorted(rows, key=lambda key: order[key[0], int(key[1].split()[0])])
+    texts = pd.DataFrame([rows[key] for key in keys], pd.MultiIndex.from_tuples(keys))
+    caption = (
+        "One engine's step against another's: the ratio of the plain steps (above 1, the first "
+        "takes longer), then the difference of the profiled ones in milliseconds, phase by phase, "
+        "and the phase that carries most of it."
+    )
+    return style(texts, caption, "changes", align="right")
+
+
+def _signed_ms(seconds: float) -> str:
+    return f"{1e3 * seconds:+.2f}".replace("-", "−")
+
+
+def overhead_in_words(profiles: pd.DataFrame) -> str:
+    """Say how much longer the profiler makes a step."""
+    found = profiles["overhead"]
+    middle, least, most = (f"{n:+.0%}".replace("-", "−") for n in
+                           (found.median(), found.min(), found.max()))  # fmt: skip
+    return (
+        f"Profiling changes the length of a step by {middle} in the middle of {len(found)} trials "
+        f"(from {least} to {most})."
+    )
+
+
+def answer(profiles: pd.DataFrame) -> str:
+    """Answer the page's question: which phases the engines' steps differ in."""
+    told = [text for engine, base in PAIRS if (text := _pair_in_words(profiles, engine, base))]
+    if not told:
+        return "It cannot be told yet: no network was profiled with two engines."
+    caveat = (
+        " These times are preliminary: other programs used the machine meanwhile."
+        if is_shared(profiles)
+        else ""
+    )
+    return " ".join(told) + caveat
+
+
+def _pair_in_words(profiles: pd.DataFrame, engine: str, base: str) -> str:
+    frame = compare(profiles, engine, base)
+    if frame.empty:
+        return ""
+    one, other = (
+        {"normal": "normal training", "ddp": "DDP", "deepspeed": "DeepSpeed"}[name]
+        for name in (engine, base)
+    )
+    longer = frame[frame["ratio"] > 1]
+    text = (
+        f"A step with {one} takes {frame['ratio'].median():.2f} times as long as with {other} in "
+        f"the middle of {len(frame)} comparisons, and longer in {len(longer)}"
+    )
+    grown = longer[longer["difference"] > 0]
+    if grown.empty:
+        return f"{text}."
+    counts = Counter(grown["most"]).most_common()
+    most = ", ".join(f"{phase} in {n}" for phase, n in counts)
+    return f"{text}; most of what is added is {most}."
