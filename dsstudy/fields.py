@@ -79,8 +79,18 @@ class _Time(_Named):
 
 
 @_strict
+class _Phases(TypedDict):
+    data: float
+    forward: float
+    backward: float
+    communication: float
+    optimizer: float
+    rest: float
+
+
+@_strict
 class _ProfiledRank(TypedDict):
-    rounds: list[dict[str, float]]
+    rounds: list[_Phases]
     step: list[Annotated[list[str | float], Field(min_length=3, max_length=3)]]
 
 

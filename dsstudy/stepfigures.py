@@ -40,7 +40,11 @@ def bars(profiles: pd.DataFrame) -> Figure:
         for axes, images in zip(row, sizes, strict=True):
             some = profiles[profiles.index.droplevel("engine") == (label, images)]
             axes.set_title(f"{label}, {images} images", fontsize=11, loc="left")
-            _draw_bars(axes, some.droplevel(["label", "batch_size"]))
+            if some.empty:
+                axes.set_axis_off()
+                axes.text(0, 0.8, "not profiled", va="top", fontsize=10, style="italic")
+            else:
+                _draw_bars(axes, some.droplevel(["label", "batch_size"]))
     figure.supxlabel("milliseconds of a step", fontsize=12)
     marks = [*_patches(), plt.Line2D([], [], color="k", marker="D", linestyle="")]
     figure.legend(

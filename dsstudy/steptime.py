@@ -10,7 +10,7 @@ from pandas.io.formats.style import Styler
 
 from dsstudy import paper
 from dsstudy.phases import PHASES
-from dsstudy.reading import read_lines
+from dsstudy.reading import naming, read_lines
 from dsstudy.tables import style
 from dsstudy.trial import ARCHITECTURES, InputError
 
@@ -47,17 +47,19 @@ def load_profiles(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        Nothing has been profiled there.
+        Nothing has been profiled there, or the file is damaged.
     """
-    rows = list(read_lines(Path(path) / "profiles.jsonl"))
+    file = Path(path) / "profiles.jsonl"
+    rows = list(read_lines(file))
     if not rows:
         raise InputError(
             f"study={path} holds no profiles: measure some first, 'dsstudy profile "
             f"parameters/{Path(path).name}.yaml'"
         )
-    frame = pd.DataFrame([row | _measured(row) for row in rows])
-    frame["order"] = [_place(row) for row in rows]
-    return frame.sort_values("order").drop(columns="order").set_index(KEY)
+    with naming(file):  # whose rounds may not go together
+        return pd.DataFrame([row | _measured(row) for row in sorted(rows, key=_place)]).set_index(
+            KEY
+        )
 
 
 def _measured(row: dict[str, Any]) -> dict[str, Any]:
@@ -80,8 +82,9 @@ def _measured(row: dict[str, Any]) -> dict[str, Any]:
 
 def _label(row: dict[str, Any]) -> str:
     name = paper.NAMES.get(row["architecture"], row["architecture"])
-    model = row["model"].rpartition("/")[2]
-    return name if row["model"] == row["architecture"] else f"{name} ({model.partition('_patch')[0]})"
+    if row["model"] == row["architecture"]:
+        return name
+    return f"{name} ({row['model'].rpartition('/')[2].partition('_patch')[0]})"
 
 
 def _place(row: dict[str, Any]) -> tuple[int, str, int, int]:

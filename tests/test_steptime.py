@@ -1,0 +1,183 @@
+"""Profiles: measured for real, compared phase by phase, and shown, on numbers that are known."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dsstudy import steptime
+from dsstudy.batch import write_study
+from dsstudy.errors import InputError
+from dsstudy.phases import PHASES, read_trace, timeline
+from dsstudy.profiling import profile_study
+from dsstudy.stepfigures import bars, step_of
+from dsstudy.study import load_study
+
+# Milliseconds a step by phase: data, forward, backward, communication, optimizer, rest.
+MILLISECONDS = {
+    ("lenet", 16, "normal"): (0.2, 1.0, 2.0, 0.0, 0.4, 0.4),
+    ("lenet", 16, "ddp"): (0.2, 0.8, 1.6, 2.4, 0.4, 0.6),
+    ("lenet", 16, "deepspeed"): (0.2, 0.9, 1.6, 2.6, 0.5, 4.2),
+    ("alexnet", 128, "normal"): (0.2, 400.0, 800.0, 0.0, 90.0, 0.4),
+    ("alexnet", 128, "ddp"): (0.2, 200.0, 400.0, 50.0, 90.0, 0.6),
+}
+
+
+def row(model: str, batch_size: int, engine: str, **fields) -> dict:
+    """Return a line of profiles.jsonl: three rounds, of which the second is the middle one."""
+    seconds = [ms / 1e3 for ms in MILLISECONDS[model, batch_size, engine]]
+    factors = (0.9, 1.0, 3.0)
+    processes = 1 if engine == "normal" else 2
+    step, begin = [], 0.0
+    for phase, length in zip(PHASES, seconds, strict=True):
+        step.append([phase, begin, begin + 1e6 * length])
+        begin += 1e6 * length
+    rounds = [dict(zip(PHASES, [f * s for s in seconds], strict=True)) for f in factors]
+    known = {
+        "name": f"{model}-{batch_size}-{engine}",
+        "model": model,
+        "architecture": model,
+        "engine": engine,
+        "processes": processes,
+        "batch_size": batch_size,
+        "timing": "exclusive",
+        "plain_seconds": [sum(seconds) * f / 1.25 for f in factors],
+        "profiled_seconds": [sum(seconds) * f for f in factors],
+        "ranks": [{"rounds": rounds, "step": step}] * processes,
+    }
+    return known | fields
+
+
+def written(folder: Path, rows: list[dict]) -> Path:
+    (folder / "profiles.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    return folder
+
+
+@pytest.fixture
+def profiles(tmp_path):
+    return steptime.load_profiles(written(tmp_path, [row(*key) for key in MILLISECONDS]))
+
+
+def test_a_step_is_that_of_the_middle_round_and_adds_up(profiles):
+    lenet = profiles.loc["LeNet", 16, "ddp"]
+    assert [1e3 * lenet[phase] for phase in PHASES] == pytest.approx([0.2, 0.8, 1.6, 2.4, 0.4, 0.6])
+    assert lenet["profiled"] == pytest.approx(6.0e-3)
+    assert lenet["plain"] == pytest.approx(6.0e-3 / 1.25)
+    assert lenet["overhead"] == pytest.approx(0.25)
+    assert (lenet["low"], lenet["high"]) == pytest.approx((0.9 * 4.8e-3, 3 * 4.8e-3))
+
+
+def test_ranks_count_alike(tmp_path):
+    one = row("lenet", 16, "ddp")
+    waiting = {phase: 0.0 for phase in PHASES} | {"communication": 6e-3}
+    one["ranks"] = [one["ranks"][0], one["ranks"][0] | {"rounds": [waiting] * 3}]
+    (found,) = steptime.load_profiles(written(tmp_path, [one])).to_dict("records")
+    assert found["communication"] == pytest.approx((2.4e-3 + 6e-3) / 2)
+    assert found["profiled"] == pytest.approx(6e-3)
+
+
+def test_engines_are_compared_where_both_were_profiled(profiles):
+    frame = steptime.compare(profiles, "ddp", "normal")
+    assert list(frame.index) == [("LeNet", 16), ("AlexNet", 128)]
+    assert list(frame["ratio"]) == pytest.approx([6.0 / 4.0, 740.8 / 1290.6])
+    assert list(frame["most"]) == ["communication", "backward"]  # added, and saved
+    assert list(1e3 * frame["difference"]) == pytest.approx([2.0, 740.8 - 1290.6])
+    assert list(steptime.compare(profiles, "deepspeed", "ddp")["most"]) == ["rest"]
+
+
+def test_the_answer_says_what_each_engine_adds(profiles):
+    answer = steptime.answer(profiles)
+    assert (
+        "A step with DDP takes 1.04 times as long as with normal training in the middle of 2 "
+        "comparisons, and longer in 1; most of what is added is communication in 1."
+    ) in answer
+    assert "A step with DeepSpeed takes 1.67 times as long as with DDP" in answer
+    assert answer.endswith("most of what is added is rest in 1.")
+
+
+def test_times_that_were_shared_are_marked_and_said(tmp_path):
+    rows = [row(*key, timing="shared") for key in MILLISECONDS]
+    profiles = steptime.load_profiles(written(tmp_path, rows))
+    assert steptime.is_shared(profiles)
+    assert steptime.table(profiles).to_html().count("<em>shared</em>") == len(rows)
+    assert steptime.answer(profiles).endswith("other programs used the machine meanwhile.")
+
+
+def test_one_profile_alone_is_shown_without_comparison(tmp_path):
+    alone = steptime.load_profiles(written(tmp_path, [row("lenet", 16, "ddp")]))
+    assert steptime.changes(alone) is None
+    assert "cannot be told yet" in steptime.answer(alone)
+    assert "4.80" in steptime.table(alone).to_html()
+    texts = [text.get_text() for text in bars(alone).axes[0].texts]
+    assert texts == [" not profiled"] * 2
+    assert step_of(alone, "ResNet-18", 16) is None
+
+
+def test_bars_are_as_long_as_the_steps(profiles):
+    figure = bars(profiles)
+    (axes,) = (axes for axes in figure.axes if axes.get_title(loc="left") == "LeNet, 16 images")
+    ends = {}
+    for bar in axes.patches:
+        y = round(bar.get_y() + bar.get_height() / 2)
+        ends[y] = max(ends.get(y, 0), bar.get_x() + bar.get_width())
+    assert ends == pytest.approx({0: 4.0, 1: 6.0, 2: 10.0})
+
+
+def test_one_step_has_a_line_for_each_rank(profiles):
+    (axes,) = step_of(profiles, "LeNet", 16).axes
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == [
+        "normal, rank 0", "DDP, rank 0", "DDP, rank 1", "DeepSpeed, rank 0", "DeepSpeed, rank 1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [
+    {"plain_seconds": []},
+    {"plain_seconds": [1.0, 0.0, 1.0]},
+    {"ranks": []},
+    {"ranks": [{"rounds": [{"data": 1.0}], "step": []}]},
+    {"engine": "horovod"},
+])  # fmt: skip
+def test_damaged_profiles_are_refused_in_a_sentence(tmp_path, damage):
+    folder = written(tmp_path, [row("lenet", 16, "ddp") | damage])
+    with pytest.raises(InputError, match=r"profiles\.jsonl cannot be read"):
+        steptime.load_profiles(folder)
+
+
+def test_a_study_without_profiles_says_how_to_measure_them(tmp_path):
+    with pytest.raises(InputError, match="dsstudy profile parameters/"):
+        steptime.load_profiles(tmp_path)
+
+
+@pytest.mark.parametrize("engine", ["normal", "ddp", "deepspeed"])
+def test_a_profile_is_measured_under_the_engines_own_launcher(tmp_path, monkeypatch, engine):
+    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
+    processes = 1 if engine == "normal" else 2
+    file = tmp_path / "one.yaml"
+    file.write_text(
+        f"defaults: {{train_images: 320, test_images: 50, processes: {processes}}}\n"
+        f"matrix: {{engine: [{engine}]}}\n"
+    )
+    study = load_study(file)
+    write_study(study)
+    (trial,) = study.trials
+    lines = profile_study(study, study.trials, steps=4, rounds=2).read_text().splitlines()
+    (profile,) = map(json.loads, lines)
+    assert profile["name"] == trial.name
+    assert len(profile["plain_seconds"]) == len(profile["profiled_seconds"]) == 2
+    assert [len(rank["rounds"]) for rank in profile["ranks"]] == [2] * processes
+    for rank in profile["ranks"]:
+        for phases in rank["rounds"]:
+            exchanged = phases.pop("communication")
+            assert (exchanged > 0) == (engine != "normal")
+            assert min(phases.values()) > 0  # every phase was found in the trace
+    # The numbers are those of the traces that stay, of the round in the middle.
+    middle = profile["profiled_seconds"].index(min(profile["profiled_seconds"]))
+    for rank in range(processes):
+        line = timeline(read_trace(study.folder / trial.name / f"trace-rank{rank}.json.gz"))
+        assert len(line.bounds) == 4 + 1
+        means = dict(zip(PHASES, line.seconds().mean(axis=0), strict=True))
+        assert profile["ranks"][rank]["rounds"][middle].items() <= means.items()
+    # The trial's own record is not touched: it is still to be run.
+    assert not (study.folder / trial.name / "trial.json").exists()
+    assert len(steptime.load_profiles(study.folder)) == 1
