@@ -100,6 +100,7 @@ class _Profile(_Named):
     architecture: str
     engine: str
     processes: int
+    threads: int
     batch_size: int
     timing: str
     plain_seconds: list[float]

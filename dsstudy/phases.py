@@ -84,25 +84,26 @@ class Timeline:
         return steps, self.labels[np.clip(piece, 0, len(self.labels) - 1)]
 
 
-def read_trace(file: str | Path) -> list[Event]:
-    """Return the events of a trace that have a beginning and a duration."""
+def read_trace(file: str | Path) -> dict[str, Any]:
+    """Return a trace: ``traceEvents``, and what else the profiler was given to note there."""
     with gzip.open(file, "rb") as stream:
-        return [event for event in json.load(stream)["traceEvents"] if event.get("ph") == "X"]
+        return json.load(stream)
 
 
-def timeline(events: Sequence[Event]) -> Timeline:
+def timeline(events: Iterable[Event]) -> Timeline:
     """Attribute every moment of a trace's steps to one phase.
 
     Parameters
     ----------
     events
-        As `read_trace` returns them, with a range `STEP` around every step.
+        A trace's ``traceEvents``, with a range `STEP` around every step.
 
     Raises
     ------
     ValueError
         There is no step in the trace.
     """
+    events = [event for event in events if event.get("ph") == "X"]  # have begin and duration
     host = _host(events)
     kernels = [event for event in events if event.get("cat") in _ON_DEVICE]
     return _device(events, kernels, host) if kernels else host

@@ -32,6 +32,7 @@ class ProfiledSession(Session):
             return
         with profile(activities=supported_activities()) as profiler, _named_ranges():
             yield from self._marked(super().batches(epoch))
+            profiler.add_metadata_json("threads", str(torch.get_num_threads()))
         file = self.record.folder / trace_name(epoch // 2, self.rank)
         profiler.export_chrome_trace(str(file))
 

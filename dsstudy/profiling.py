@@ -43,11 +43,11 @@ def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds
     -------
     Path
         ``profiles.jsonl`` in the study's folder, a line a trial: ``name`` and some of its
-        parameters; ``steps`` of a round; seconds a step, by round, ``plain_seconds`` and
-        ``profiled_seconds``; ``ranks``, each with its ``rounds`` (mean seconds a step by phase,
-        `dsstudy.phases.PHASES`) and one ``step`` of the middle round (phase, begin and end in µs
-        from that step's begin on rank 0), whose length is the median; ``timing`` (as in a
-        result); ``environment``. The traces of the middle round lie in the trials' folders,
+        parameters; ``threads`` of each rank; ``steps`` of a round; seconds a step, by round,
+        ``plain_seconds`` and ``profiled_seconds``; ``ranks``, each with its ``rounds`` (mean
+        seconds a step by phase, `dsstudy.phases.PHASES`) and one ``step`` of the middle round
+        (phase, begin and end in µs from that step's begin on rank 0), whose length is the median;
+        ``timing`` (as in a result); ``environment``. The traces of the middle round lie in the trials' folders,
         ``trace-rank<rank>.json.gz``: open them in https://ui.perfetto.dev or chrome://tracing.
 
     Raises
@@ -78,18 +78,19 @@ def _profile(trial: Trial, steps: int, rounds: int, keep: Path) -> dict[str, Any
         record = run_trial(_shortened(trial, steps, rounds, folder))
         seconds = {epoch["epoch"]: epoch["train_seconds"] / steps for epoch in record.epochs()}
         profiled = [seconds[epoch] for epoch in seconds if is_profiled(epoch)]
-        traces = [
+        files = [
             [record.folder / trace_name(turn, rank) for rank in range(trial.processes)]
             for turn in range(1, rounds + 1)
         ]
-        lines = [[timeline(read_trace(file)) for file in some] for some in traces]
+        lines = [[timeline(read_trace(file)["traceEvents"]) for file in some] for some in files]
         middle = profiled.index(statistics.median_low(profiled))
         keep.mkdir(parents=True, exist_ok=True)
-        for rank, file in enumerate(traces[middle]):
+        for rank, file in enumerate(files[middle]):
             shutil.copy(file, keep / f"trace-rank{rank}.json.gz")
         return {
             "name": trial.name,
             **{name: getattr(trial, name) for name in _ABOUT},
+            "threads": read_trace(files[middle][0])["threads"],
             "steps": steps,
             "plain_seconds": [seconds[epoch - 1] for epoch in seconds if is_profiled(epoch)],
             "profiled_seconds": profiled,

@@ -129,6 +129,7 @@ def table(profiles: pd.DataFrame) -> Styler:
     """Show every step's milliseconds: plain, profiled, and by phase."""
     texts = pd.DataFrame(
         {
+            "threads": [f"{row.processes} × {row.threads}" for row in profiles.itertuples()],
             "plain": [_plain(row) for row in profiles.itertuples()],
             "profiled": profiles["profiled"].map(_ms),
             "overhead": profiles["overhead"].map("{:+.0%}".format).str.replace("-", "−"),
@@ -139,10 +140,10 @@ def table(profiles: pd.DataFrame) -> Styler:
         [(label, f"{size} images", paper.NAMES[e]) for label, size, e in profiles.index]
     )
     caption = (
-        "Milliseconds of a training step. Plain: without the profiler, the median over rounds, "
-        "with their least and greatest below it. Overhead: what profiling adds to it. Then the "
-        "profiled step and its phases, which add up to it: means over the steps of the middle "
-        "round, and over the ranks."
+        "Milliseconds of a training step. Threads: processes times each one's threads. Plain: "
+        "without the profiler, the median over rounds, with their least and greatest below it. "
+        "Overhead: what profiling adds to it. Then the profiled step and its phases, which add up "
+        "to it: means over the steps of the middle round, and over the ranks."
     )
     return style(texts, caption, "phases", align="right")
 

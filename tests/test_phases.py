@@ -124,6 +124,5 @@ def test_a_trace_without_steps_is_refused(tmp_path):
     file = tmp_path / "trace.json.gz"
     events = [event("aten::mm", 0, 1), {"ph": "M", "name": "process_name"}]
     file.write_bytes(gzip.compress(json.dumps({"traceEvents": events}).encode()))
-    assert len(read_trace(file)) == 1
     with pytest.raises(ValueError, match="holds no step"):
-        timeline(read_trace(file))
+        timeline(read_trace(file)["traceEvents"])

@@ -39,6 +39,7 @@ def row(model: str, batch_size: int, engine: str, **fields) -> dict:
         "architecture": model,
         "engine": engine,
         "processes": processes,
+        "threads": 1,
         "batch_size": batch_size,
         "timing": "exclusive",
         "plain_seconds": [sum(seconds) * f / 1.25 for f in factors],
@@ -174,7 +175,9 @@ def test_a_profile_is_measured_under_the_engines_own_launcher(tmp_path, monkeypa
     # The numbers are those of the traces that stay, of the round in the middle.
     middle = profile["profiled_seconds"].index(min(profile["profiled_seconds"]))
     for rank in range(processes):
-        line = timeline(read_trace(study.folder / trial.name / f"trace-rank{rank}.json.gz"))
+        trace = read_trace(study.folder / trial.name / f"trace-rank{rank}.json.gz")
+        line = timeline(trace["traceEvents"])
+        assert trace["threads"] == profile["threads"]
         assert len(line.bounds) == 4 + 1
         means = dict(zip(PHASES, line.seconds().mean(axis=0), strict=True))
         assert profile["ranks"][rank]["rounds"][middle].items() <= means.items()
