@@ -121,7 +121,10 @@ def _host(events: Sequence[Event]) -> Timeline:
     ranges = [_spans(e for e in here if e["name"] == phase) for phase in PHASES]
     updates = _spans(e for e in here if e["name"].startswith(_OPTIMIZER_RANGES))
     exchange = _spans(e for e in here if e["name"].startswith(_EXCHANGE))
-    in_flight = _spans(e for e in events if e["name"].startswith(_IN_FLIGHT))
+    in_flight = _within(
+        _spans(e for e in events if e["name"].startswith(_IN_FLIGHT)),
+        np.concatenate([*ranges, updates]),
+    )
     arithmetic = _spans(e for e in here if e["name"].startswith(_ARITHMETIC))
 
     edges = _edges(bounds, *ranges, updates, exchange, in_flight, arithmetic)
@@ -157,6 +160,19 @@ def _device(events: Sequence[Event], kernels: Sequence[Event], host: Timeline) -
 def _spans(events: Iterable[Event]) -> np.ndarray:
     """Return begin and end of events in microseconds: shape (N, 2)."""
     return np.array([(e["ts"], e["ts"] + e["dur"]) for e in events], dtype=float).reshape(-1, 2)
+
+
+def _within(spans: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+    """Cut spans off at the end of the range that they begin in.
+
+    The thread that trains waits for a collective before it leaves a phase, but the thread that
+    carried it out may note its end later, when it is its turn on the CPU again.
+    """
+    spans = spans.copy()
+    for begin, end in ranges:
+        inside = (begin <= spans[:, 0]) & (spans[:, 0] < end)
+        spans[inside, 1] = np.minimum(spans[inside, 1], end)
+    return spans
 
 
 def _edges(bounds: np.ndarray, *spans: np.ndarray) -> np.ndarray:

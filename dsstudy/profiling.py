@@ -47,8 +47,9 @@ def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds
         ``plain_seconds`` and ``profiled_seconds``; ``ranks``, each with its ``rounds`` (mean
         seconds a step by phase, `dsstudy.phases.PHASES`) and one ``step`` of the middle round
         (phase, begin and end in µs from that step's begin on rank 0), whose length is the median;
-        ``timing`` (as in a result); ``environment``. The traces of the middle round lie in the trials' folders,
-        ``trace-rank<rank>.json.gz``: open them in https://ui.perfetto.dev or chrome://tracing.
+        ``timing`` (as in a result); ``environment``. The traces of the middle round lie in the
+        trials' folders, ``trace-rank<rank>.json.gz``: open them in https://ui.perfetto.dev or
+        chrome://tracing.
 
     Raises
     ------

@@ -9,10 +9,11 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dsstudy import paper
+from dsstudy.errors import InputError, one_line
 from dsstudy.phases import PHASES
 from dsstudy.reading import naming, read_lines
 from dsstudy.tables import style
-from dsstudy.trial import ARCHITECTURES, InputError
+from dsstudy.trial import ARCHITECTURES
 
 ENGINES = ("normal", "ddp", "deepspeed")
 PAIRS = (("ddp", "normal"), ("deepspeed", "normal"), ("deepspeed", "ddp"))
@@ -57,9 +58,14 @@ def load_profiles(path: str | Path) -> pd.DataFrame:
             f"parameters/{Path(path).name}.yaml'"
         )
     with naming(file):  # whose rounds may not go together
-        return pd.DataFrame([row | _measured(row) for row in sorted(rows, key=_place)]).set_index(
-            KEY
+        rows = [row | _measured(row) for row in sorted(rows, key=_place)]
+    frame = pd.DataFrame(rows).set_index(KEY)
+    for label, size, engine in frame.index[frame.index.duplicated()]:
+        raise InputError(
+            f"{one_line(file)} holds two profiles of {one_line(label)}, {size} images, engine "
+            f"{engine}: profile a study whose trials differ in nothing else, or remove one line"
         )
+    return frame
 
 
 def _measured(row: dict[str, Any]) -> dict[str, Any]:
@@ -219,9 +225,10 @@ def _pair_in_words(profiles: pd.DataFrame, engine: str, base: str) -> str:
         for name in (engine, base)
     )
     longer = frame[frame["ratio"] > 1]
+    over = "one comparison" if len(frame) == 1 else f"median of {len(frame)}"
     text = (
-        f"A step with {one} takes {frame['ratio'].median():.2f} times as long as with {other} in "
-        f"the middle of {len(frame)} comparisons, and longer in {len(longer)}"
+        f"A step with {one} takes {frame['ratio'].median():.2f} times as long as with {other} "
+        f"({over}; longer in {len(longer)})"
     )
     grown = longer[longer["difference"] > 0]
     if grown.empty:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from dsstudy import paper
+from dsstudy.phases import PHASES
 from dsstudy.record import Record
 from dsstudy.trial import Trial
 
@@ -67,3 +68,34 @@ def write_study(root: Path, leave_out: tuple[Cell, ...] = (), **parameters: Any)
         if cell not in leave_out:
             write_record(root, trial_of(cell, **parameters))
     return root
+
+
+def profile_row(
+    model: str, batch_size: int, engine: str, milliseconds: tuple[float, ...], **fields: Any
+) -> dict[str, Any]:
+    """Return a line of profiles.jsonl: three rounds, of which the second is the middle one.
+
+    `milliseconds` are those of the phases, in their order.
+    """
+    seconds = [ms / 1e3 for ms in milliseconds]
+    factors = (0.9, 1.0, 3.0)
+    processes = 1 if engine == "normal" else 2
+    step, begin = [], 0.0
+    for phase, length in zip(PHASES, seconds, strict=True):
+        step.append([phase, begin, begin + 1e6 * length])
+        begin += 1e6 * length
+    rounds = [dict(zip(PHASES, [f * s for s in seconds], strict=True)) for f in factors]
+    known = {
+        "name": f"{model}-{batch_size}-{engine}",
+        "model": model,
+        "architecture": model,
+        "engine": engine,
+        "processes": processes,
+        "threads": 1,
+        "batch_size": batch_size,
+        "timing": "exclusive",
+        "plain_seconds": [sum(seconds) * f / 1.25 for f in factors],
+        "profiled_seconds": [sum(seconds) * f for f in factors],
+        "ranks": [{"rounds": rounds, "step": step}] * processes,
+    }
+    return known | fields

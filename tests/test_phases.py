@@ -67,6 +67,12 @@ def test_communication_counts_only_where_the_training_waits_for_it():
     assert sum(step.values()) == 100
 
 
+def test_a_collective_whose_end_is_noted_late_does_not_reach_into_the_next_phase():
+    late = [event("c10d::allreduce_", 70, 71), event("gloo:all_reduce", 71, 99, WORKER)]
+    (step,) = phases(STEP + late)
+    assert (step["communication"], step["optimizer"]) == (10, 10)
+
+
 def test_a_named_exchange_counts_with_its_packing():
     reduced = [event("communication", 81, 84), event("aten::cat", 81, 83)]
     (step,) = phases(STEP + reduced)

@@ -29,10 +29,10 @@ from strategies import (
     number,
     valid,
 )
-from studies import trial_of, write_record
+from studies import profile_row, trial_of, write_record
 
 import dsstudy.study
-from dsstudy import analysis, batch
+from dsstudy import analysis, batch, steptime
 from dsstudy.cli import main
 from dsstudy.record import Record
 from dsstudy.study import about, load_study, published_folder
@@ -261,6 +261,8 @@ def written(tmp_path_factory) -> Path:
         row = {"name": record.folder.name, "timing": "exclusive", "seconds_per_step": [0.2],
                "steps_per_epoch": 10, "seconds_per_epoch_estimate": 2.0}  # fmt: skip
         (study.folder / "times.jsonl").write_text(json.dumps(row) + "\n")
+        profile = profile_row("lenet", 16, "ddp", (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+        (study.folder / "profiles.jsonl").write_text(json.dumps(profile) + "\n")
         batch.publish(study.folder)
         record.set_progress(PROGRESS)
     return root
@@ -271,8 +273,9 @@ TRIAL = f"runs/x/{Trial(dataset='cifar10').name}"
 FILES = (
     f"{TRIAL}/trial.json", f"{TRIAL}/result.json", f"{TRIAL}/epochs.jsonl",
     f"{TRIAL}/progress.json", f"{TRIAL}/steps.npz", f"{TRIAL}/predictions.npy",
-    "runs/x/study.json", "runs/x/times.jsonl", "book/results/x/study.json",
+    "runs/x/study.json", "runs/x/times.jsonl", "runs/x/profiles.jsonl", "book/results/x/study.json",
     "book/results/x/trials.jsonl", "book/results/x/epochs.jsonl", "book/results/x/times.jsonl",
+    "book/results/x/profiles.jsonl",
 )  # fmt: skip
 
 
@@ -302,12 +305,15 @@ def read_everything(study: Path, trial: Path, damaged: Path) -> None:
     for read in (record.trial, record.epochs, record.result, record.steps, record.predictions,
                  record.progress, record.__repr__, lambda: record.finished):  # fmt: skip
         result_of(read, naming=str(damaged))
-    for load in (analysis.load_results, analysis.load_epochs, analysis.strangers):
+    for load in (analysis.load_results, analysis.load_epochs, analysis.strangers,
+                 steptime.load_profiles):  # fmt: skip
         try:
             load(study)
         except InputError as error:
             check_sentence(str(error), "")
-            assert str(damaged) in str(error) or "holds no records" in str(error)
+            assert str(damaged) in str(error) or re.search(
+                r"holds no (records|profiles)", str(error)
+            )
     if study.parent.name == "runs":
         for command in ("status", "publish"):
             shown = CliRunner().invoke(main, [command, str(study)])

@@ -71,6 +71,10 @@ class Records:
         study = json.loads((folder / "study.json").read_text())
         rows = map(json.loads, (folder / "trials.jsonl").read_text().splitlines())
         self.rows = [row for row in rows if row["name"] in study["trials"]]
+        self.profiles = []
+        if (folder / "profiles.jsonl").exists():
+            lines = (folder / "profiles.jsonl").read_text().splitlines()
+            self.profiles = [json.loads(line) for line in lines]
         self.planned = {cell[1] for cell in study.get("cells", [])}
         self.rounds = {}
         if (folder / "times.jsonl").exists():
@@ -225,8 +229,61 @@ def test_the_bridges_steps_are_of_the_records_lines(book, results):
                 before = values
 
 
+PHASES = ("data", "forward", "backward", "communication", "optimizer", "rest")
+
+
+def milliseconds(profile: dict) -> list[float]:
+    """Return the phases of the middle round, over the ranks: the middle one is taken by length."""
+    lengths = profile["profiled_seconds"]
+    middle = lengths.index(sorted(lengths)[(len(lengths) - 1) // 2])
+    ranks = [rank["rounds"][middle] for rank in profile["ranks"]]
+    return [1e3 * statistics.mean(rank[phase] for rank in ranks) for phase in PHASES]
+
+
+def test_step_times_are_of_the_profiles_lines(book, results):
+    for target, _, records in studies(results, "step_time"):
+        by_ms = {tuple(round(ms, 2) for ms in milliseconds(one)): one for one in records.profiles}
+        rows = body(book / target / "step_time.html", "phases")
+        assert len(rows) == len(records.profiles)
+        for threads, plain, profiled, overhead, *phases in rows:
+            profile = by_ms[tuple(float(ms) for ms in phases)]
+            assert threads == f"{profile['processes']} × {profile['threads']}"
+            seconds = profile["plain_seconds"]
+            expected = [statistics.median(seconds), min(seconds), max(seconds)]
+            assert numbers(plain) == pytest.approx([1e3 * s for s in expected], abs=0.0051)
+            assert ("shared" in plain) == (profile["timing"] != "exclusive")
+            assert float(profiled) == pytest.approx(sum(milliseconds(profile)), abs=0.0051)
+            ratios = [a / b for a, b in zip(profile["profiled_seconds"], seconds, strict=True)]
+            percent = float(overhead.rstrip("%").replace("−", "-"))
+            assert percent == pytest.approx(100 * (statistics.median(ratios) - 1), abs=0.51)
+
+
+def test_changes_of_a_step_are_differences_of_the_profiles_lines(book, results):
+    for target, _, records in studies(results, "step_time"):
+        profiles = {(p["model"], p["batch_size"], p["engine"]): p for p in records.profiles}
+        pairs = [
+            (one, profiles[key[:2] + (base,)])
+            for key, one in profiles.items()
+            for base in {"ddp": ["normal"], "deepspeed": ["normal", "ddp"]}.get(key[2], [])
+            if key[:2] + (base,) in profiles
+        ]
+        if not pairs:
+            continue
+        expected = set()
+        for one, other in pairs:
+            gaps = [a - b for a, b in zip(milliseconds(one), milliseconds(other), strict=True)]
+            sign = 1 if sum(gaps) >= 0 else -1
+            most = PHASES[max(range(len(PHASES)), key=lambda i: sign * gaps[i])]
+            ratio = statistics.median(one["plain_seconds"]) / statistics.median(
+                other["plain_seconds"]
+            )
+            expected.add((f"{ratio:.2f}", *(f"{gap:+.2f}" for gap in [sum(gaps), *gaps]), most))
+        rows = body(book / target / "step_time.html", "changes")
+        assert {tuple(text.replace("−", "-") for text in row) for row in rows} == expected
+
+
 def test_every_other_table_is_what_the_records_give(book, results):
-    for target, folder, _ in studies(results):
+    for target, folder, _, pages in every_study(results):
         trials, place = cells.load_trials(folder), book / target
         epochs = analysis.load_epochs(folder)
         expected = {
@@ -277,10 +334,13 @@ def test_synthetic_numbers_stand_only_under_their_banner(book, results):
 
 
 def test_pages_of_figures_hold_them(book, results):
-    for target, folder, _ in studies(results):
-        for page in FIGURES.keys() & pages_of(folder):
+    for target, folder, records in studies(results):
+        single = {("lenet", 16), ("resnet18", 16)}  # of which the page shows one step
+        steps = single & {(one["model"], one["batch_size"]) for one in records.profiles}
+        counts = FIGURES | {"step_time": 1 + len(steps)}
+        for page in counts.keys() & pages_of(folder):
             html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
-            assert len(html.select("main .cell_output img")) == FIGURES[page]
+            assert len(html.select("main .cell_output img")) == counts[page]
 
 
 def test_all_pages_load_alone_and_fit_a_phone(book, page, address):
@@ -291,7 +351,7 @@ def test_all_pages_load_alone_and_fit_a_phone(book, page, address):
 
 def test_the_first_page_says_how_much_there_is(book, results):
     text = BeautifulSoup((book / "intro.html").read_text(), "html.parser").select_one("main").text
-    for _, folder, records in studies(results):
+    for _, folder, records, _ in every_study(results):
         planned = json.loads((folder / "study.json").read_text())["trials"]
         complete = sum(row["status"] == "completed" for row in records.rows)
         assert f"{complete} of {len(planned)} trials are complete" in text

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from studies import profile_row
 
 from dsstudy import steptime
 from dsstudy.batch import write_study
@@ -24,29 +25,8 @@ MILLISECONDS = {
 
 
 def row(model: str, batch_size: int, engine: str, **fields) -> dict:
-    """Return a line of profiles.jsonl: three rounds, of which the second is the middle one."""
-    seconds = [ms / 1e3 for ms in MILLISECONDS[model, batch_size, engine]]
-    factors = (0.9, 1.0, 3.0)
-    processes = 1 if engine == "normal" else 2
-    step, begin = [], 0.0
-    for phase, length in zip(PHASES, seconds, strict=True):
-        step.append([phase, begin, begin + 1e6 * length])
-        begin += 1e6 * length
-    rounds = [dict(zip(PHASES, [f * s for s in seconds], strict=True)) for f in factors]
-    known = {
-        "name": f"{model}-{batch_size}-{engine}",
-        "model": model,
-        "architecture": model,
-        "engine": engine,
-        "processes": processes,
-        "threads": 1,
-        "batch_size": batch_size,
-        "timing": "exclusive",
-        "plain_seconds": [sum(seconds) * f / 1.25 for f in factors],
-        "profiled_seconds": [sum(seconds) * f for f in factors],
-        "ranks": [{"rounds": rounds, "step": step}] * processes,
-    }
-    return known | fields
+    key = (model, batch_size, engine)
+    return profile_row(*key, MILLISECONDS[key], **fields)
 
 
 def written(folder: Path, rows: list[dict]) -> Path:
@@ -89,10 +69,10 @@ def test_engines_are_compared_where_both_were_profiled(profiles):
 def test_the_answer_says_what_each_engine_adds(profiles):
     answer = steptime.answer(profiles)
     assert (
-        "A step with DDP takes 1.04 times as long as with normal training in the middle of 2 "
-        "comparisons, and longer in 1; most of what is added is communication in 1."
+        "A step with DDP takes 1.04 times as long as with normal training (median of 2; longer in "
+        "1); most of what is added is communication in 1."
     ) in answer
-    assert "A step with DeepSpeed takes 1.67 times as long as with DDP" in answer
+    assert "takes 1.67 times as long as with DDP (one comparison; longer in 1);" in answer
     assert answer.endswith("most of what is added is rest in 1.")
 
 
@@ -143,6 +123,12 @@ def test_damaged_profiles_are_refused_in_a_sentence(tmp_path, damage):
     folder = written(tmp_path, [row("lenet", 16, "ddp") | damage])
     with pytest.raises(InputError, match=r"profiles\.jsonl cannot be read"):
         steptime.load_profiles(folder)
+
+
+def test_two_trials_that_would_share_a_bar_are_refused(tmp_path):
+    rows = [row("lenet", 16, "ddp"), row("lenet", 16, "ddp", name="another")]
+    with pytest.raises(InputError, match="two profiles of LeNet, 16 images, engine ddp"):
+        steptime.load_profiles(written(tmp_path, rows))
 
 
 def test_a_study_without_profiles_says_how_to_measure_them(tmp_path):
