@@ -37,6 +37,8 @@ _ARITHMETIC = "aten::"
 _COLLECTIVE_KERNEL = "nccl"
 _ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 _LAUNCHES = ("cuda_runtime", "cuda_driver")
+_CORRELATION = "correlation"  # the number that a kernel and the call that launched it share
+_REPEATED = "gpu_user_annotation"
 
 Event = dict[str, Any]
 
@@ -103,7 +105,8 @@ def timeline(events: Iterable[Event]) -> Timeline:
     ValueError
         There is no step in the trace.
     """
-    events = [event for event in events if event.get("ph") == "X"]  # have begin and duration
+    # Those that have a begin and a duration; a GPU's trace repeats the host's ranges as it saw them
+    events = [e for e in events if e.get("ph") == "X" and e.get("cat") != _REPEATED]
     host = _host(events)
     kernels = [event for event in events if event.get("cat") in _ON_DEVICE]
     return _device(events, kernels, host) if kernels else host
@@ -139,9 +142,10 @@ def _host(events: Sequence[Event]) -> Timeline:
 
 def _device(events: Sequence[Event], kernels: Sequence[Event], host: Timeline) -> Timeline:
     """Attribute the time of a GPU, each kernel by what the host was at when it launched it."""
-    launched = {e["args"]["correlation"]: e["ts"] for e in events if e.get("cat") in _LAUNCHES}
-    known = [e for e in kernels if e["args"]["correlation"] in launched]
-    steps, labels = host.at(np.array([launched[e["args"]["correlation"]] for e in known]))
+    calls = [e for e in events if e.get("cat") in _LAUNCHES and _CORRELATION in e["args"]]
+    launched = {call["args"][_CORRELATION]: call["ts"] for call in calls}
+    known = [e for e in kernels if e["args"].get(_CORRELATION) in launched]
+    steps, labels = host.at(np.array([launched[e["args"][_CORRELATION]] for e in known]))
     inside = (steps >= 0) & (steps < len(host.bounds) - 1)
     collective = np.array([e["name"].startswith(_COLLECTIVE_KERNEL) for e in known])
     spans = _spans(known)

@@ -92,6 +92,8 @@ def test_on_a_gpu_kernels_belong_to_the_phase_that_launched_them():
         *kernel("ncclDevKernel_AllReduce_Sum_f32_RING_LL", 4, 60, 140, 170, NCCL),
         *kernel("sgd", 5, launch=90, begin=180, end=190),
         event("a kernel whose launch was not seen", 0, 500, STREAM, "kernel", correlation=99),
+        event("step", 20, 190, STREAM, "gpu_user_annotation"),  # the host's range, once more
+        event("backward", 20, 30, STREAM, "gpu_user_annotation"),
     ]
     # 20 µs of the collective are exposed; the device idles from 170 to 180.
     expected = {
