@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch.profiler import profile, record_function, supported_activities
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from dsstudy.phases import STEP
 from dsstudy.session import Session
@@ -30,7 +30,10 @@ class ProfiledSession(Session):
         if not is_profiled(epoch):
             yield from super().batches(epoch)
             return
-        with profile(activities=supported_activities()) as profiler, _named_ranges():
+        activities = [ProfilerActivity.CPU]
+        if self.device.type == "cuda":
+            activities.append(ProfilerActivity.CUDA)
+        with profile(activities=activities) as profiler, _named_ranges():
             yield from self._marked(super().batches(epoch))
             profiler.add_metadata_json("threads", str(torch.get_num_threads()))
         file = self.record.folder / trace_name(epoch // 2, self.rank)

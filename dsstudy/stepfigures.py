@@ -32,7 +32,7 @@ def bars(profiles: pd.DataFrame) -> Figure:
     """
     labels = list(profiles.index.get_level_values("label").unique())
     sizes = sorted(profiles.index.get_level_values("batch_size").unique())
-    size = (4.6 * len(sizes) + 1, 1.75 * len(labels) + 1.2)
+    size = (max(9, 4.6 * len(sizes) + 1), 1.75 * len(labels) + 1.2)
     figure, grid = plt.subplots(
         len(labels), len(sizes), figsize=size, squeeze=False, layout="constrained"
     )
