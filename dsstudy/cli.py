@@ -163,8 +163,8 @@ def time(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: 
 @click.argument("file", type=click.Path(path_type=Path))
 @_OVERRIDES
 @_ONLY
-@click.option("--steps", default=32, show_default=True, help="Training steps of each round.")
-@click.option("--rounds", default=3, show_default=True, help="Profiled rounds of each trial.")
+@click.option("--steps", default=32, show_default=True, type=click.IntRange(1), help="Of a round.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Of a trial.")
 def profile(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: int) -> None:
     """Measure where a step's time goes: forward, backward, communication, optimizer, data."""
     from dsstudy.profiling import profile_study
