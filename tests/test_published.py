@@ -283,7 +283,7 @@ def test_changes_of_a_step_are_differences_of_the_profiles_lines(book, results):
 
 
 def test_every_other_table_is_what_the_records_give(book, results):
-    for target, folder, _, pages in every_study(results):
+    for target, folder, _ in studies(results):
         trials, place = cells.load_trials(folder), book / target
         epochs = analysis.load_epochs(folder)
         expected = {
@@ -351,7 +351,7 @@ def test_all_pages_load_alone_and_fit_a_phone(book, page, address):
 
 def test_the_first_page_says_how_much_there_is(book, results):
     text = BeautifulSoup((book / "intro.html").read_text(), "html.parser").select_one("main").text
-    for _, folder, records, _ in every_study(results):
+    for _, folder, records in studies(results):
         planned = json.loads((folder / "study.json").read_text())["trials"]
         complete = sum(row["status"] == "completed" for row in records.rows)
         assert f"{complete} of {len(planned)} trials are complete" in text
