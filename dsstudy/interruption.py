@@ -67,12 +67,12 @@ def compare(one: Record, other: Record) -> Markdown:
 def kills() -> Markdown:
     """Say what the last recorded run of the random kills was, from its record."""
     record = json.loads((project_root() / "benchmarks" / "results" / "kills.json").read_text())
-    rows = "".join(f"| {victim} | {count} |\n" for victim, count in record["victims"].items())
+    table = pd.DataFrame(record["killed"]).fillna(0).astype(int).sort_index()
     hardware = record["environment"]["hardware"]
     return Markdown(
         f"Last recorded: **{record['kills']} kills in a row, over {record['trials']} trials, every "
         f"one of which ended equal to its uninterrupted twin** ({record['date']}, seed "
         f"{record['seed']}, {hardware['processor']}, {hardware['cores']} cores; commit "
         f"{record['environment']['commit'][:7]}; record: `benchmarks/results/kills.json`).\n\n"
-        f"| killed | times |\n|---|---|\n{rows}"
+        f"{table.to_html(border=0)}"
     )

@@ -98,7 +98,7 @@ def test_trials_killed_at_random_moments_end_as_if_nothing_had_happened(
             wholes[name] = Record(study.trials[0].folder)
             # Half of the kills before the first step, half within as long a time of training.
             windows[name] = 2 * (wholes[name].epochs()[0]["started_at"] - began)
-    kills, trials, killed = 0, 0, {}
+    kills, trials, killed = 0, 0, {name: {} for name in TRIALS}
     while kills < KILLS:
         name = list(TRIALS)[trials % len(TRIALS)]
         trials += 1
@@ -115,16 +115,15 @@ def test_trials_killed_at_random_moments_end_as_if_nothing_had_happened(
             assert victim or record.finished, "a trial that nobody killed has failed"
             if victim:
                 kills += 1
-                killed[victim] = killed.get(victim, 0) + 1
+                killed[name][victim] = killed[name].get(victim, 0) + 1
         assert_same(record, wholes[name])
         with capsys.disabled():
-            said = dict(sorted(killed.items()))
-            print(f"\n{kills} kills, {trials} trials, all equal: {said}", flush=True)
+            print(f"\n{kills} kills, {trials} trials, all equal: {killed}", flush=True)
     if file := os.environ.get("DSSTUDY_KILLS_RECORD"):
         outcome = {
             "kills": kills,
             "trials": trials,
-            "victims": dict(sorted(killed.items())),
+            "killed": killed,
             "seed": seed,
             "date": datetime.now(UTC).date().isoformat(),
             "environment": environment(Machine.here()),
