@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -156,6 +157,12 @@ def trial_command(trial: Trial) -> list[str]:
     return command
 
 
+def shell_line(trial: Trial) -> str:
+    """Return `trial_command` as a line for ``sh``, in the project's folder."""
+    # papermill writes into no folder that is not there.
+    return f"{shlex.join(['mkdir', '-p', str(trial.folder)])} && {shlex.join(trial_command(trial))}"
+
+
 def _check(trials: Sequence[Trial]) -> None:
     from dsstudy.machine import Machine, problems
 
@@ -257,10 +264,11 @@ def _about(folder: Path) -> dict[str, Any]:
 def _states(folder: Path, study: str, names: Sequence[str]) -> dict[str, str]:
     rows = read_lines(published_folder(study) / "trials.jsonl")
     published = {row["name"]: {"status": row.get("status")} for row in rows}
-    return {name: _state(Record(folder / name), published.get(name)) for name in names}
+    return {name: state(Record(folder / name), published.get(name)) for name in names}
 
 
-def _state(record: Record, published: dict[str, Any] | None) -> str:
+def state(record: Record, published: dict[str, Any] | None = None) -> str:
+    """Return a trial's state, one of `STATES`, from its record and its published result."""
     result = record.result()
     if result is not None and result["status"] in FINISHED:
         return result["status"]

@@ -1,6 +1,5 @@
 """The command line: ``dsstudy``."""
 
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -111,18 +110,12 @@ def _report(folder: Path, states: dict[str, str]) -> None:
 @click.option("--commands", is_flag=True, help="Print one command line a trial, for sh: papermill.")
 def trials(file: Path, overrides: tuple[str, ...], only: str, commands: bool) -> None:
     """List a study's trials; with --commands, the way to any cluster."""
+    from dsstudy.batch import shell_line
     from dsstudy.study import expand, selected
 
     chosen = selected(expand(file, _pairs(overrides, "--set")), _conditions(only))
     # Nothing is printed before the whole file is known to be right.
-    click.echo("\n".join([_command(trial) if commands else trial.name for trial in chosen]))
-
-
-def _command(trial: Trial) -> str:
-    from dsstudy.batch import trial_command
-
-    # papermill writes into no folder that is not there.
-    return f"{shlex.join(['mkdir', '-p', str(trial.folder)])} && {shlex.join(trial_command(trial))}"
+    click.echo("\n".join([shell_line(trial) if commands else trial.name for trial in chosen]))
 
 
 @main.command()

@@ -57,6 +57,9 @@ CAPACITY = {
 
 ENGINES = ("deepspeed", "normal")
 SETTINGS = ("SGD", "SGD+S", "Adam+S")
+SCHEDULERS = {"deepspeed": "warmup", "normal": "cyclic"}
+"""What +S stands for, by engine, in our names. Source: section 3.1."""
+
 CELLS = tuple(
     (architecture, engine, setting)
     for architecture in ARCHITECTURES

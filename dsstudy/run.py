@@ -170,13 +170,7 @@ class TrialBar(tqdm):
         """Show a training's progress, as `Session` tells it."""
         self.total = progress["epochs"] * progress["steps"]
         self.n = (progress["epoch"] - 1) * progress["steps"] + progress["step"]
-        loss, accuracy = progress["loss"], progress["accuracy"]
-        self.set_description_str(
-            f"epoch {progress['epoch']}/{progress['epochs']}"
-            f"  step {progress['step']:,}/{progress['steps']:,}"
-            f"  loss {'not finite' if loss is None else f'{loss:.3f}'}"
-            f"  test accuracy {'–' if accuracy is None else f'{accuracy:.2f} %'}"
-        )
+        self.set_description_str(how_far(progress))
 
     def display(self, *args: Any, **kwargs: Any) -> None:
         """Draw the bar where it belongs: in the notebook's output, or on the terminal."""
@@ -184,6 +178,17 @@ class TrialBar(tqdm):
             self.handle.update({"text/plain": str(self)}, raw=True)
         else:
             super().display(*args, **kwargs)
+
+
+def how_far(progress: dict[str, Any]) -> str:
+    """Say how far a training has come, as `Session` tells it."""
+    loss, accuracy = progress["loss"], progress["accuracy"]
+    return (
+        f"epoch {progress['epoch']}/{progress['epochs']}"
+        f"  step {progress['step']:,}/{progress['steps']:,}"
+        f"  loss {'not finite' if loss is None else f'{loss:.3f}'}"
+        f"  test accuracy {'–' if accuracy is None else f'{accuracy:.2f} %'}"
+    )
 
 
 def _notebook_display() -> Any:

@@ -1,0 +1,195 @@
+"""Runs laid over one another: loss and accuracy of each, also while it trains, from its record."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dsstudy import paper
+from dsstudy.figures import ENGINE_COLORS
+from dsstudy.record import Record
+from dsstudy.trial import Trial
+
+POINTS = 20
+"""Points of the loss an epoch; each is the mean over the steps since the one before."""
+
+PATTERNS = ("", "8 4", "2 3", "10 4 2 4")
+"""Dashes, as SVG writes them, that tell runs of one engine apart."""
+
+Curve = tuple[np.ndarray, np.ndarray]
+"""x in epochs, and y."""
+
+
+class Course:
+    """How a run's loss and accuracy went: what its record holds, and what was seen of it live.
+
+    Parameters
+    ----------
+    trial
+        The run's parameters.
+    """
+
+    def __init__(self, trial: Trial):
+        self.trial, self.record = trial, Record(trial.folder)
+        self._seen: dict[int, list[float]] = {}  # losses of steps looked at, by point
+        self._epoch = 0  # in which they were
+
+    def look(self) -> dict[str, Any] | None:
+        """Look how far the training has come, keep the loss seen, and return it all."""
+        progress = self.record.progress()
+        if progress and progress["loss"] is not None and progress["step"]:
+            if progress["epoch"] != self._epoch:
+                self._epoch, self._seen = progress["epoch"], {}
+            point = int(np.ceil(progress["step"] / progress["steps"] * POINTS))
+            self._seen.setdefault(point, []).append(progress["loss"])
+        return progress
+
+    def accuracy(self) -> Curve:
+        """Return test accuracy (percent) at each epoch's end."""
+        epochs = self.record.epochs()
+        at = np.array([epoch["epoch"] for epoch in epochs])
+        return at, np.array([epoch["test_accuracy"] for epoch in epochs])
+
+    def loss(self) -> Curve:
+        """Return the training loss: `POINTS` means an epoch; of the running one, what was seen."""
+        epochs = self.record.epochs()
+        x, y = self._means(epochs[0], len(epochs)) if epochs else ([], [])
+        if self._epoch > len(epochs):
+            x += [self._epoch - 1 + point / POINTS for point in sorted(self._seen)]
+            y += [float(np.mean(self._seen[point])) for point in sorted(self._seen)]
+        return np.array(x), np.array(y)
+
+    def _means(self, epoch: dict[str, Any], epochs: int) -> tuple[list[float], list[float]]:
+        # The steps of one epoch more may be there already: they are written before its line.
+        images = epoch["images_per_second"] * epoch["train_seconds"]
+        steps = round(images / self.trial.batch_size)
+        points = np.linspace(0, steps, min(POINTS, steps) + 1).round().astype(int)
+        loss = self.record.steps()["loss"][: epochs * steps].reshape(epochs, steps)
+        means = np.add.reduceat(loss, points[:-1], axis=1) / np.diff(points)
+        x = np.arange(epochs)[:, np.newaxis] + points[1:] / steps
+        return x.ravel().tolist(), means.ravel().tolist()
+
+
+def published(trial: Trial) -> float | None:
+    """Return the paper's best test accuracy (percent) for a trial's combination, if it has one.
+
+    The paper has a combination of architecture, engine, optimizer and scheduler; its schedulers
+    are WarmupLR with DeepSpeed and CyclicLR without.
+    """
+    if trial.scheduler not in ("none", paper.SCHEDULERS.get(trial.engine)):
+        return None
+    table = paper.published("best_accuracy").set_index(["architecture", "engine", "setting"])
+    return table["value"].to_dict().get((trial.architecture, trial.engine, trial.setting))
+
+
+def title(trial: Trial) -> str:
+    """Name a run in a few words: what it trains and how, and what sets it apart from others."""
+    processes = f" ×{trial.processes}" if trial.processes > 1 else ""
+    course = "" if trial.scheduler == "none" else f" + {trial.scheduler}"
+    images = "" if trial.train_images == "all" else f", {trial.train_images:,} images"
+    data = trial.dataset if trial.data_dir == "none" else trial.data_folder.name
+    return (
+        f"{trial.engine}{processes}: {trial.model}, {trial.optimizer}{course}, {trial.precision}, "
+        f"{data}{images} at {trial.image_size} pixels, {trial.epochs} epochs, seed {trial.seed}"
+    )
+
+
+def color(trial: Trial) -> str:
+    """Return the colour of a trial's engine, as CSS writes it."""
+    return "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * x for x in ENGINE_COLORS[trial.engine]))
+
+
+def patterns(trials: Sequence[Trial]) -> list[str]:
+    """Return a pattern of dashes for each trial: the first of an engine has none."""
+    before = [[other.engine for other in trials[:number]] for number in range(len(trials))]
+    return [
+        PATTERNS[engines.count(trial.engine) % len(PATTERNS)]
+        for trial, engines in zip(trials, before, strict=True)
+    ]
+
+
+class Overlay:
+    """The figure of all runs that are shown: loss above, accuracy below, over the same epochs.
+
+    Attributes
+    ----------
+    figure : plotly.graph_objects.FigureWidget
+        To be displayed; it changes in place.
+    """
+
+    def __init__(self) -> None:
+        self._shown: list[str] = []
+        self.figure = go.FigureWidget(
+            make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.05)
+        )
+        self.figure.update_layout(
+            template="plotly_white",
+            height=560,
+            margin={"l": 60, "r": 15, "t": 15, "b": 50},
+            showlegend=False,
+        )
+        self.figure.update_xaxes(title="epoch", row=2)
+        self.figure.update_xaxes(range=[0, 1], tickformat="~g")
+        self.figure.update_yaxes(title="training loss (nats)", row=1, rangemode="tozero")
+        self.figure.update_yaxes(title="test accuracy (%)", row=2, range=[0, 100])
+
+    def show(self, runs: Mapping[str, Course], planned: Sequence[Trial]) -> None:
+        """Draw runs from the beginning, and the paper's numbers for them and for what is planned.
+
+        Parameters
+        ----------
+        runs
+            The course of each, by the trial's name.
+        planned
+            Trials that are chosen, and perhaps were never run.
+        """
+        self._shown = list(runs)
+        trials = [course.trial for course in runs.values()]
+        with self.figure.batch_update():
+            self.figure.data = []
+            for trial, dashes in zip(trials, patterns(trials), strict=True):
+                dash = ",".join(f"{length}px" for length in dashes.split()) or "solid"
+                common = {
+                    "name": title(trial),
+                    "line": {"color": color(trial), "dash": dash, "width": 2},
+                    "hovertemplate": "epoch %{x:.2f}: %{y:.3~f}<br>%{fullData.name}<extra></extra>",
+                    "col": 1,
+                }
+                self.figure.add_scatter(mode="lines", row=1, **common)
+                self.figure.add_scatter(mode="lines+markers", row=2, **common)
+            epochs = max((trial.epochs for trial in (*trials, *planned)), default=1)
+            self.figure.update_xaxes(range=[0, epochs * 1.02])
+            self._draw_published((*trials, *planned))
+        self.update(runs)
+
+    def update(self, runs: Mapping[str, Course]) -> None:
+        """Draw some of the runs that are shown as far as they have come by now."""
+        with self.figure.batch_update():
+            for name, course in runs.items():
+                at = 2 * self._shown.index(name)
+                for trace, curve in zip(
+                    self.figure.data[at : at + 2], (course.loss(), course.accuracy()), strict=True
+                ):
+                    trace.x, trace.y = curve
+
+    def _draw_published(self, trials: Sequence[Trial]) -> None:
+        """Draw a line for each of the paper's numbers, once."""
+        self.figure.layout.shapes, self.figure.layout.annotations = [], []
+        lines = {
+            (trial.engine, trial.architecture, trial.setting): (value, color(trial))
+            for trial in trials
+            if (value := published(trial)) is not None
+        }
+        for (engine, architecture, setting), (value, line) in lines.items():
+            label = paper.label(architecture, engine, setting)
+            self.figure.add_hline(
+                value,
+                row=2,
+                col=1,
+                line={"color": line, "dash": "dot", "width": 1.5},
+                annotation_text=f"paper: {label}, {value:.2f} %",
+                annotation_font={"color": line, "size": 11},
+                annotation_position=f"top {'left' if engine == 'normal' else 'right'}",
+            )

@@ -1,0 +1,63 @@
+// A question and its answers: radio buttons, or checkboxes where several may be chosen.
+let count = 0;
+
+function element(tag, className, ...children) {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.append(...children);
+  return made;
+}
+
+function swatch({ color, dashes }) {
+  const drawing = element("span", "dsstudy-swatch");
+  drawing.innerHTML = `<svg width="34" height="10" aria-hidden="true">
+    <line x1="1" y1="5" x2="33" y2="5" stroke="${color}" stroke-width="3"
+      stroke-dasharray="${dashes}"/></svg>`;
+  return drawing;
+}
+
+function render({ model, el }) {
+  const name = `dsstudy-${count++}`;
+
+  function choose() {
+    const checked = [...el.querySelectorAll("input:checked")].map((input) => input.value);
+    if (checked.length >= model.get("least")) {
+      model.set("chosen", checked);
+      model.save_changes();
+    }
+    draw(); // also where the choice was refused
+  }
+
+  function answer(option) {
+    const input = element("input", "");
+    input.type = model.get("several") ? "checkbox" : "radio";
+    Object.assign(input, { name, value: option.value, disabled: Boolean(option.reason) });
+    input.checked = model.get("chosen").includes(option.value);
+    input.addEventListener("change", choose);
+    const label = element("label", "dsstudy-answer", input, element("span", "", option.label));
+    label.title = option.reason || "";
+    if (option.color) input.after(swatch(option));
+    if (option.note) label.append(element("small", "dsstudy-note", option.note));
+    return label;
+  }
+
+  function reason(option) {
+    return element("p", "dsstudy-reason", element("b", "", option.label), ` ${option.reason}`);
+  }
+
+  function draw() {
+    const focused = el.contains(document.activeElement) && document.activeElement.value;
+    const options = model.get("options");
+    const answers = element("div", "dsstudy-answers", ...options.map(answer));
+    const field = element("fieldset", `dsstudy-choice dsstudy-${model.get("form")}`);
+    field.append(element("legend", "", model.get("question")), answers);
+    field.append(...options.filter((option) => option.reason).map(reason));
+    el.replaceChildren(field);
+    [...el.querySelectorAll("input")].find((input) => input.value === focused)?.focus();
+  }
+
+  model.on("change:options change:chosen", draw);
+  draw();
+}
+
+export default { render };

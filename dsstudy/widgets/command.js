@@ -1,0 +1,25 @@
+// A text to be copied, with the button that does so.
+function render({ model, el }) {
+  const text = document.createElement("pre");
+  const button = document.createElement("button");
+  button.className = "jupyter-button";
+  const draw = () => {
+    text.textContent = model.get("text");
+    button.textContent = "Copy";
+  };
+  button.addEventListener("click", async () => {
+    getSelection().selectAllChildren(text);
+    try {
+      await navigator.clipboard.writeText(model.get("text"));
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Selected: press Ctrl+C"; // the browser lets no page write there
+    }
+  });
+  el.classList.add("dsstudy-command");
+  el.append(button, text);
+  model.on("change:text", draw);
+  draw();
+}
+
+export default { render };
