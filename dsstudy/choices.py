@@ -94,17 +94,16 @@ def _questions(machine: Machine) -> dict[str, Options]:
         "epochs": ("epochs", (1, 3, 5, 10, 25)),
         "seed": ("seed", (0, 1, 2)),
     }
-    return {
+    found = {
         "model": {name: {"model": name} for name in ARCHITECTURES},
         "engine": _engines(machine),
-        **{name: _values(name) for name in ("optimizer", "scheduler", "precision")},
         "data": _data(),
         "images": _images(),
-        **{
-            question: {str(value): {parameter: value} for value in values}
-            for question, (parameter, values) in numbers.items()
-        },
     }
+    found |= {name: _values(name) for name in ("optimizer", "scheduler", "precision")}
+    for question, (parameter, values) in numbers.items():
+        found[question] = {str(value): {parameter: value} for value in values}
+    return {question: found[question] for question in FIRST}
 
 
 def _values(parameter: str) -> Options:

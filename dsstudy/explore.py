@@ -89,8 +89,8 @@ class Explorer(widgets.VBox):
         self.trials: list[Trial] = []
         self._following: asyncio.Task | None = None
         self.questions = {name: self._question(name) for name in self.choices.options}
-        self.run = widgets.Button(description="Run", button_style="primary", icon="play")
-        self.stop = widgets.Button(description="Stop", icon="stop")
+        self.run = widgets.Button(description="Run", button_style="primary")
+        self.stop = widgets.Button(description="Stop")
         self.status, self.paper, self.command = widgets.HTML(), widgets.HTML(), Command()
         self.runs = Choice(question=RUNS, several=True, least=0, form="list")
         self.run.on_click(lambda button: self.start())
@@ -140,7 +140,7 @@ class Explorer(widgets.VBox):
             self.trials = []
             self._say(str(error))
         self.command.text = "\n".join(shell_line(trial) for trial in self.trials)
-        self.paper.value = "<br>".join(_of_the_paper(trial) for trial in self.trials)
+        self.paper.value = "".join(_of_the_paper(trial) for trial in self.trials)
         self._draw()
 
     def start(self) -> None:
@@ -191,8 +191,12 @@ class Explorer(widgets.VBox):
 
     async def _see_to_the_queue(self) -> None:
         while self.queue.busy and Explorer.latest is self:
-            self.refresh()
+            try:
+                self.refresh()
+            except InputError as error:  # somebody has damaged a record meanwhile
+                self._say(str(error))
             await asyncio.sleep(INTERVAL)
+        self.refresh()
 
     def refresh(self) -> None:
         """Start what is next, and bring curves, list and status up to date."""
@@ -212,7 +216,7 @@ class Explorer(widgets.VBox):
         if training.stopping:
             return "Stopping ..."
         seconds = round(time.monotonic() - training.started)
-        where = how_far(progress) if progress else f"starting: libraries load, {seconds} s"
+        where = how_far(progress) if progress else f"libraries load, {seconds} s"
         more = f" ({len(self.queue.waiting)} waiting)" if self.queue.waiting else ""
         return f"{training.trial.engine}: {where}{more}"
 
@@ -222,6 +226,8 @@ class Explorer(widgets.VBox):
             return "waiting" if trial in self.queue.waiting else "training"
         record = Record(trial.folder)
         result, epochs = record.result(), len(record.epochs())
+        if record.trial() is None:
+            return "not begun"
         if result is None or result.get("interrupted"):
             if state(record) == "running":
                 return "training, started elsewhere"
@@ -249,7 +255,8 @@ def _recorded() -> Iterator[Course]:
 
 def _of_the_paper(trial: Trial) -> str:
     value = published(trial)
-    said = "the paper has no number for it" if value is None else (
-        f"the paper's best test accuracy is <b>{value:.2f} %</b>"
-    )  # fmt: skip
-    return f"{trial.model}, {trial.engine}, {trial.setting}: {said}."
+    said = "the paper has no number for it"
+    if value is not None:
+        said = f"the paper's best test accuracy is <b>{value:.2f}&nbsp;%</b>"
+    what = f"{trial.model}, {trial.engine}, {trial.setting}"
+    return f"<p style='line-height: 1.4'>{what}: {said}.</p>"

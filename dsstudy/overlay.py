@@ -124,12 +124,16 @@ class Overlay:
         self.figure = go.FigureWidget(
             make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.05)
         )
+        self.figure._config = {"responsive": True, "displayModeBar": False}
         self.figure.update_layout(
+            autosize=True,
             template="plotly_white",
-            height=560,
+            height=460,
             margin={"l": 60, "r": 15, "t": 15, "b": 50},
             showlegend=False,
         )
+        for row in (1, 2):  # axes without a trace are not drawn
+            self.figure.add_scatter(hoverinfo="skip", row=row, col=1)
         self.figure.update_xaxes(title="epoch", row=2)
         self.figure.update_xaxes(range=[0, 1], tickformat="~g")
         self.figure.update_yaxes(title="training loss (nats)", row=1, rangemode="tozero")
@@ -148,7 +152,7 @@ class Overlay:
         self._shown = list(runs)
         trials = [course.trial for course in runs.values()]
         with self.figure.batch_update():
-            self.figure.data = []
+            self.figure.data = self.figure.data[:2]
             for trial, dashes in zip(trials, patterns(trials), strict=True):
                 dash = ",".join(f"{length}px" for length in dashes.split()) or "solid"
                 common = {
@@ -168,7 +172,7 @@ class Overlay:
         """Draw some of the runs that are shown as far as they have come by now."""
         with self.figure.batch_update():
             for name, course in runs.items():
-                at = 2 * self._shown.index(name)
+                at = 2 + 2 * self._shown.index(name)
                 for trace, curve in zip(
                     self.figure.data[at : at + 2], (course.loss(), course.accuracy()), strict=True
                 ):
@@ -176,20 +180,28 @@ class Overlay:
 
     def _draw_published(self, trials: Sequence[Trial]) -> None:
         """Draw a line for each of the paper's numbers, once."""
-        self.figure.layout.shapes, self.figure.layout.annotations = [], []
         lines = {
-            (trial.engine, trial.architecture, trial.setting): (value, color(trial))
+            (trial.architecture, trial.engine, trial.setting): (value, color(trial))
             for trial in trials
             if (value := published(trial)) is not None
         }
-        for (engine, architecture, setting), (value, line) in lines.items():
-            label = paper.label(architecture, engine, setting)
-            self.figure.add_hline(
-                value,
-                row=2,
-                col=1,
-                line={"color": line, "dash": "dot", "width": 1.5},
-                annotation_text=f"paper: {label}, {value:.2f} %",
-                annotation_font={"color": line, "size": 11},
-                annotation_position=f"top {'left' if engine == 'normal' else 'right'}",
-            )
+        self.figure.layout.shapes = [
+            {
+                "type": "line",
+                **{"xref": "x2 domain", "x0": 0, "x1": 1, "yref": "y2", "y0": value, "y1": value},
+                "line": {"color": line, "dash": "dot", "width": 1.5},
+            }
+            for value, line in lines.values()
+        ]
+        self.figure.layout.annotations = [
+            {
+                "text": f"paper: {paper.NAMES[cell[0]]}, {cell[2]}, {value:.2f} %",
+                "font": {"color": line, "size": 11},
+                "showarrow": False,
+                # Two engines' numbers may lie close: each is written at an end of its own.
+                **{"xref": "x2 domain", "x": (end := int(cell[1] != "normal"))},
+                **{"yref": "y2", "y": value, "yanchor": ("bottom", "top")[end]},
+                "xanchor": ("left", "right")[end],
+            }
+            for cell, (value, line) in lines.items()
+        ]

@@ -1,6 +1,4 @@
 // A question and its answers: radio buttons, or checkboxes where several may be chosen.
-let count = 0;
-
 function element(tag, className, ...children) {
   const made = document.createElement(tag);
   made.className = className;
@@ -17,7 +15,7 @@ function swatch({ color, dashes }) {
 }
 
 function render({ model, el }) {
-  const name = `dsstudy-${count++}`;
+  const name = `dsstudy-${Math.random()}`; // radio buttons of one name exclude one another
 
   function choose() {
     const checked = [...el.querySelectorAll("input:checked")].map((input) => input.value);
@@ -42,7 +40,7 @@ function render({ model, el }) {
   }
 
   function reason(option) {
-    return element("p", "dsstudy-reason", element("b", "", option.label), ` ${option.reason}`);
+    return element("p", "dsstudy-reason", element("b", "", option.label), `: ${option.reason}`);
   }
 
   function draw() {
