@@ -48,7 +48,7 @@ format: setup
 	$(BIN)/nbstripout notebooks/*.ipynb
 
 lab: setup
-	$(BIN)/jupyter lab notebooks/trial.ipynb
+	$(BIN)/jupyter lab notebooks/explore.ipynb
 
 doctor: setup
 	$(BIN)/dsstudy doctor

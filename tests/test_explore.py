@@ -259,6 +259,16 @@ def _answers(address: str) -> bool:
         return False
 
 
+def open_and_run_all(page: Page, address: str) -> None:
+    """Do what the notebook's first line asks for."""
+    page.set_default_timeout(300_000)
+    expect.set_options(timeout=300_000)
+    page.goto(f"{address}/lab/tree/explore.ipynb?reset")
+    page.get_by_text("| Idle").wait_for()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+
+
 def points(page: Page) -> int:
     """Return how many points of loss the first drawn run has."""
     paths = page.locator(".js-plotly-plot .xy .js-line").evaluate_all(
@@ -269,11 +279,7 @@ def points(page: Page) -> int:
 
 def test_choose_run_watch_the_curve_grow_stop(page: Page, address, runs):
     page.set_viewport_size({"width": 1400, "height": 900})
-    page.set_default_timeout(300_000)
-    expect.set_options(timeout=300_000)
-    page.goto(f"{address}/lab/tree/explore.ipynb")
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    open_and_run_all(page, address)
 
     expect(page.get_by_role("radio", name="lenet")).to_be_checked()
     expect(page.get_by_role("radio", name="alexnet")).to_be_disabled()
@@ -310,10 +316,7 @@ def test_choose_run_watch_the_curve_grow_stop(page: Page, address, runs):
 @pytest.mark.parametrize("width", [1400, 600])
 def test_nothing_of_the_page_is_cut_off(page: Page, address, width):
     page.set_viewport_size({"width": width, "height": 900})
-    page.set_default_timeout(300_000)
-    page.goto(f"{address}/lab/tree/explore.ipynb?reset")
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    open_and_run_all(page, address)
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
     output = page.locator(".jp-OutputArea-output").filter(has=page.locator(".dsstudy-choice")).first
     output.wait_for()
