@@ -56,6 +56,10 @@ function render({ model, el }) {
 
   model.on("change:options change:chosen", draw);
   draw();
+  // plotly measures a figure before it is on the page, and again only when the window changes.
+  const fit = new ResizeObserver(() => window.dispatchEvent(new Event("resize")));
+  if (model.get("form") === "list") fit.observe(el); // it stands below the figure
+  return () => fit.disconnect();
 }
 
 export default { render };
