@@ -48,6 +48,7 @@ format: setup
 	$(BIN)/nbstripout notebooks/*.ipynb
 
 lab: setup
+	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements
 	$(BIN)/jupyter lab notebooks/explore.ipynb
 
 doctor: setup

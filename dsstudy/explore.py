@@ -16,7 +16,7 @@ from dsstudy.background import Queue, Training
 from dsstudy.batch import shell_line, state
 from dsstudy.choices import Choices
 from dsstudy.machine import Machine
-from dsstudy.overlay import Course, Overlay, color, patterns, published, title
+from dsstudy.overlay import Course, Overlay, color, pattern, published, title
 from dsstudy.record import Record
 from dsstudy.run import how_far
 from dsstudy.trial import InputError, Trial
@@ -172,7 +172,7 @@ class Explorer(widgets.VBox):
         """Draw the runs that are ticked, and write the list anew."""
         shown = {name: self.courses[name] for name in self.runs.chosen}
         self.overlay.show(shown, self.trials)
-        dashes = dict(zip(shown, patterns([c.trial for c in shown.values()]), strict=True))
+        dashes = {name: pattern(number) for number, name in enumerate(shown)}
         self.runs.options = [
             {
                 "value": name,
@@ -217,6 +217,8 @@ class Explorer(widgets.VBox):
             return "Stopping ..."
         seconds = round(time.monotonic() - training.started)
         where = how_far(progress) if progress else f"libraries load, {seconds} s"
+        if len(Record(training.trial.folder).epochs()) == training.trial.epochs:
+            where = "the last epoch is over"
         more = f" ({len(self.queue.waiting)} waiting)" if self.queue.waiting else ""
         return f"{training.trial.engine}: {where}{more}"
 

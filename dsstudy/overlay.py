@@ -15,8 +15,8 @@ from dsstudy.trial import Trial
 POINTS = 20
 """Points of the loss an epoch; each is the mean over the steps since the one before."""
 
-PATTERNS = ("", "8 4", "2 3", "10 4 2 4")
-"""Dashes, as SVG writes them, that tell runs of one engine apart."""
+PATTERNS = ("", "8 8", "3 5", "12 5 3 5", "16 4", "8 12")
+"""Dashes, as SVG writes them: of two runs that are alike, the one below shows through."""
 
 Curve = tuple[np.ndarray, np.ndarray]
 """x in epochs, and y."""
@@ -101,13 +101,9 @@ def color(trial: Trial) -> str:
     return "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * x for x in ENGINE_COLORS[trial.engine]))
 
 
-def patterns(trials: Sequence[Trial]) -> list[str]:
-    """Return a pattern of dashes for each trial: the first of an engine has none."""
-    before = [[other.engine for other in trials[:number]] for number in range(len(trials))]
-    return [
-        PATTERNS[engines.count(trial.engine) % len(PATTERNS)]
-        for trial, engines in zip(trials, before, strict=True)
-    ]
+def pattern(number: int) -> str:
+    """Return the dashes of the run that is drawn as number 0, 1 ...: the first has none."""
+    return PATTERNS[number % len(PATTERNS)]
 
 
 class Overlay:
@@ -153,8 +149,8 @@ class Overlay:
         trials = [course.trial for course in runs.values()]
         with self.figure.batch_update():
             self.figure.data = self.figure.data[:2]
-            for trial, dashes in zip(trials, patterns(trials), strict=True):
-                dash = ",".join(f"{length}px" for length in dashes.split()) or "solid"
+            for number, trial in enumerate(trials):
+                dash = ",".join(f"{length}px" for length in pattern(number).split()) or "solid"
                 common = {
                     "name": title(trial),
                     "line": {"color": color(trial), "dash": dash, "width": 2},
