@@ -5,20 +5,11 @@ import sys
 import tomllib
 from pathlib import Path
 
-import yaml
 from click.testing import CliRunner
 
 from dsstudy.cli import main
 
 ROOT = Path(__file__).parents[1]
-
-
-def test_environment_yml_is_in_step_with_pyproject():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert pip == [*project["dependencies"], *project["optional-dependencies"]["dev"], "-e ."]
-    assert f"python{project['requires-python']}" in environment["dependencies"]
 
 
 def test_lock_names_every_dependency_and_no_place():
