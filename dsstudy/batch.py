@@ -203,19 +203,18 @@ def _run_notebook(trial: Trial) -> str:
 
 def _after(error: Exception, trial: Trial, record: Record, out_of_memory: bool) -> str:
     """See what a notebook's error means for the trial, and note it where nobody else did."""
-    from nbclient.exceptions import DeadKernelError
-
     words = str(error).strip().splitlines() or [type(error).__name__]
     if record.finished:
         return f"trained to its end, but its notebook was not: {words[-1]} (see trial.ipynb there)"
     if record.result() is not None:
         return ""  # the trial failed, and says why itself
-    if isinstance(error, DeadKernelError):
+    # What a cell raises comes as an error of papermill's own; one of these, from its client.
+    if isinstance(error, RuntimeError) and "died" in words[-1]:
         why = "the notebook's kernel was killed"
         if out_of_memory:
             why += " by the system, which had run out of memory"
         words = [f"{why}; run the study again to go on"]
-    outside = isinstance(error, DeadKernelError | OSError)  # not the trial's own doing
+    outside = isinstance(error, RuntimeError | OSError)  # not the trial's own doing
     try:
         with held(record.folder):
             # Whatever the trial says: what it has recorded by now stays.

@@ -32,6 +32,7 @@ from dsstudy.record import Record
 from dsstudy.run import TrialError, run_trial
 from dsstudy.study import load_study
 from dsstudy.trial import Trial
+from dsstudy.warm import WarmProvisioner
 
 BIN = Path(sys.executable).parent
 TRAIN = "import dsstudy, json, sys; dsstudy.run_trial(dsstudy.Trial(**json.loads(sys.argv[1])))"
@@ -246,6 +247,21 @@ def test_a_killed_kernel_is_told_of_and_the_study_goes_on(tiny):
             time.sleep(0.1)
     assert record.epochs()[: len(recorded)] == recorded
     assert len(record.epochs()) > len(recorded)
+
+
+def test_a_kernel_killed_before_it_first_answers_leaves_its_trial_unfinished(tiny, monkeypatch):
+    start = WarmProvisioner.launch_kernel
+
+    async def start_and_kill(provisioner, *arguments, **options):
+        connection = await start(provisioner, *arguments, **options)
+        provisioner.process.kill()
+        return connection
+
+    monkeypatch.setattr(WarmProvisioner, "launch_kernel", start_and_kill)
+    (trial,) = tiny.trials
+    assert batch.run_study(tiny, tiny.trials) == {trial.name: "unfinished"}
+    result = Record(trial.folder).result()
+    assert result["error"] == "the notebook's kernel was killed; run the study again to go on"
 
 
 def test_a_cell_that_raises_after_the_training_is_told_of(tiny, tmp_path, monkeypatch, capsys):
