@@ -21,6 +21,8 @@ class _Epoch(TypedDict):
     test_loss: NotRequired[float | None]
     test_accuracy: NotRequired[float | None]
     train_seconds: NotRequired[float | None]
+    peak_memory_mb: NotRequired[float | None]
+    held_memory_mb: NotRequired[float | None]
 
 
 @_strict
