@@ -30,7 +30,7 @@ OWN_PAGES = {"lenet-full": ["lenet_full"]}
 OVER_ALL = ("results", "cost_model")
 """Pages over all the studies in the book."""
 
-CHAPTERS = {"bridge": "bridge", "step_time": "phases"}
+CHAPTERS = {"bridge": "bridge", "step_time": "phases", "capacity": "capacity"}
 """Chapters over a study of their own, by page: such a study has no tables after the paper's."""
 
 

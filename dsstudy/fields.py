@@ -45,6 +45,7 @@ class _Dataset(TypedDict):
 class _Environment(TypedDict, total=False):
     hardware: _Hardware | None
     software: dict[str, str]
+    allocator: dict[str, str]
     commit: str
     device: str
     dataset: _Dataset | None
