@@ -5,6 +5,7 @@ the demo study, by the same way. Tables 1 and 2 and the differences are computed
 lines of the files alone; the other tables are compared with what the library makes of the records.
 """
 
+import csv
 import json
 import math
 import re
@@ -23,7 +24,7 @@ from dsstudy.trial import ARCHITECTURES, project_root
 DEMO = Path(__file__).parent / "records" / "demo"
 RESULTS = project_root() / "book" / "results"
 PAGES = ("study", "table1", "table2", "figure1", "claims")
-FIGURES = {"figure1": 1, "lenet_full": 2, "bridge": 3}
+FIGURES = {"figure1": 1, "lenet_full": 2, "bridge": 3, "capacity": 3}
 T = {1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645, 5: 2.57058, 8: 2.30600}  # printed tables
 
 
@@ -70,6 +71,7 @@ class Records:
     def __init__(self, folder: Path):
         study = json.loads((folder / "study.json").read_text())
         rows = map(json.loads, (folder / "trials.jsonl").read_text().splitlines())
+        self.labels = study.get("labels", {})
         self.rows = [row for row in rows if row["name"] in study["trials"]]
         self.profiles = []
         if (folder / "profiles.jsonl").exists():
@@ -206,8 +208,8 @@ def test_table2_is_of_exclusive_times_of_the_records_lines(book, results):
 
 
 def test_the_bridges_steps_are_of_the_records_lines(book, results):
-    for target, folder, records in studies(results, "bridge"):
-        labels = json.loads((folder / "study.json").read_text())["labels"]
+    for target, _, records in studies(results, "bridge"):
+        labels = records.labels
         best = {row["name"]: (row["seed"], row["best_accuracy"]) for row in records.rows}
         chains: dict[str, dict[str, dict]] = {}
         for name, chain, step in ((n, *one) for n, some in labels.items() for one in some.items()):
@@ -280,6 +282,59 @@ def test_changes_of_a_step_are_differences_of_the_profiles_lines(book, results):
             expected.add((f"{ratio:.2f}", *(f"{gap:+.2f}" for gap in [sum(gaps), *gaps]), most))
         rows = body(book / target / "step_time.html", "changes")
         assert {tuple(text.replace("−", "-") for text in row) for row in rows} == expected
+
+
+def test_the_tables_on_capacity_are_of_the_records_lines(book, results):
+    for target, folder, records in studies(results, "capacity"):
+        page = book / target / "capacity.html"
+        check_memory(page, folder, records)
+        check_ratios(page, records)
+
+
+def parameters_of(records: Records) -> dict[str, int]:
+    """Return the parameters of a study's models, growing, as counts.csv has them."""
+    text = (project_root() / "dsstudy" / "counts.csv").read_text()
+    counts = {(row["model"], int(row["image_size"])): int(row["parameters"])
+              for row in csv.DictReader(text.splitlines())}  # fmt: skip
+    sizes = {row["model"]: counts[row["model"], row["image_size"]] for row in records.rows}
+    return dict(sorted(sizes.items(), key=lambda item: item[1]))
+
+
+def check_memory(page: Path, folder: Path, records: Records) -> None:
+    epochs = {}
+    for epoch in map(json.loads, (folder / "epochs.jsonl").read_text().splitlines()):
+        epochs.setdefault(epoch["name"], epoch)
+    sizes = parameters_of(records)
+    trials = {(records.labels[row["name"]]["line"], row["model"]): row
+              for row in records.rows if row["status"] == "completed"}  # fmt: skip
+
+    def of(line: str, field: str) -> dict[str, float]:
+        rows = {model: trials[line, model] for model in sizes if (line, model) in trials}
+        return {m: epochs[row["name"]][field] / row["processes"] for m, row in rows.items()}
+
+    for line, _, *cells_of_row in shown(page, "held"):
+        held = {m: mb * 2**20 / sizes[m] for m, mb in of(line, "held_memory_mb").items()}
+        assert cells_of_row == [f"{held[m]:.1f}" if m in held else "–" for m in sizes]
+    for line, *cells_of_row, slope, rest in shown(page, "peaks"):
+        peaks = of(line, "peak_memory_mb")
+        assert cells_of_row == [f"{peaks[m]:,.0f}" if m in peaks else "missing" for m in sizes]
+        if len(peaks) < 2:
+            assert (slope, rest) == ("–", "–")
+            continue
+        fit = statistics.linear_regression([sizes[m] for m in peaks], list(peaks.values()))
+        assert slope == f"{fit.slope * 2**20:.1f}"
+        assert rest == f"{fit.intercept:,.0f}"
+
+
+def check_ratios(page: Path, records: Records) -> None:
+    rounds = {(records.labels[row["name"]]["line"], row["model"]): records.rounds[row["name"]]
+              for row in records.rows if row["name"] in records.rounds}  # fmt: skip
+    for line, *cells_of_row in shown(page, "ratios"):
+        for model, text in zip(parameters_of(records), cells_of_row, strict=True):
+            sides = [rounds.get((name, model), []) for name in (line, "normal")]
+            ratios = [one / base for one, base in zip(*sides, strict=False)]
+            expected = [statistics.mean(ratios), *interval(ratios)] if len(ratios) > 1 else ratios
+            assert numbers(text) == pytest.approx(expected, abs=0.0051)
 
 
 def test_every_other_table_is_what_the_records_give(book, results):
