@@ -25,6 +25,8 @@ class Epoch(Fields):
     test_loss: float | None = None
     test_accuracy: float | None = None
     train_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    held_memory_mb: float | None = None
 
 
 class _Hardware(Fields):

@@ -1,8 +1,6 @@
 """What every engine's training loop shares: batches, times, evaluation, the record."""
 
 import contextlib
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import nn
 
 from dsstudy import checkpoint
 from dsstudy.data import ImageData, Split, epoch_order, rank_batches
+from dsstudy.memory import held_memory, peak_memory, reset_peak_memory
 from dsstudy.record import Record
 from dsstudy.trial import Trial
 
@@ -72,6 +71,7 @@ class Session:
         self.batch_shape = (share, 3, trial.image_size, trial.image_size)
         self.skipped_steps = 0
         self.accuracy: float | None = None
+        self._held: int | None = None
         self._begin(1)
         self._dtype = torch.float32
         if trial.engine == "deepspeed" and trial.precision != "fp32":
@@ -135,6 +135,7 @@ class Session:
             images, labels = self.data.train.batch(
                 some.flatten(), self.trial.image_size, self._dtype
             )
+            self._made = images
             split = (each.split(shares.shape[1]) for each in (images, labels))
             for batch in zip(*split, strict=True):
                 yield batch
@@ -193,6 +194,17 @@ class Session:
         self._rates.append(learning_rate)
         self._tell_at_times()
 
+    def weigh(self) -> None:
+        """Measure what the training holds, once: at the last step of its first epoch.
+
+        The loop calls this when the backward pass has ended, so that weights, gradients and
+        optimizer states are there together. Images and losses do not count.
+        """
+        if self._held is None and len(self._losses) == self.steps_per_epoch:
+            self._stop_clock()
+            self._held = held_memory(self.device, [self._made, *self._losses])
+            self._start_clock()
+
     def end_epoch(self, epoch: int, model: nn.Module, together: bool = False) -> None:
         """Take a checkpoint, evaluate the model and write the epoch down.
 
@@ -209,7 +221,8 @@ class Session:
             Otherwise rank 0 alone does, on the whole test set.
         """
         losses = self._over_ranks(torch.stack(self._losses).float()) / self.trial.processes
-        memory = self._over_ranks(torch.tensor([peak_memory(self.device)], device=self.device))
+        memory = [peak_memory(self.device), self._held or 0]
+        peak, held = self._over_ranks(torch.tensor(memory, device=self.device)).tolist()
         if epoch < self.trial.epochs or self.trial.keep_checkpoint:
             self._tell()
             self._take_checkpoint()
@@ -235,7 +248,8 @@ class Session:
                     "train_seconds": self._train_seconds,
                     "eval_seconds": eval_seconds,
                     "images_per_second": len(losses) * self.trial.batch_size / self._train_seconds,
-                    "peak_memory_mb": memory.item() / 2**20,
+                    "peak_memory_mb": peak / 2**20,
+                    "held_memory_mb": held / 2**20,
                     "skipped_steps": self.skipped_steps - self._skipped_before,
                     "started_at": self._started_at,
                 }
@@ -330,28 +344,6 @@ def synchronize(device: torch.device) -> None:
     """Wait until a GPU has done what it was given, so that a clock reads true."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Begin to measure this process's peak memory anew."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, see proc(5)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return this process's peak memory in bytes: allocated on a GPU, resident on a CPU.
-
-    Outside Linux, where it cannot be reset, the resident peak is that of the process's life.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "linux":
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _finite(number: float) -> float | None:

@@ -41,6 +41,9 @@ SWITCHES = (
 TEXTS = ("model", "architecture", "data_dir", "output_dir")
 """Parameters that are free text, which may look like a number and is none."""
 
+DEFAULT_BUCKET = 500_000_000
+"""Elements of DeepSpeed's buckets unless its user says otherwise."""
+
 _COUNT = "a whole number, 1 or more (a billion at most)"
 _PATH = r"^[^\x00-\x1f\x7f]+$"
 
@@ -96,6 +99,9 @@ class Trial(BaseModel):
     processes: Count = _parameter(1, _COUNT, "training processes (ranks), one GPU each")
     zero_stage: int = _parameter(
         0, "0, 1, 2 or 3", "DeepSpeed's ZeRO stage: what the ranks share out", ge=0, le=3
+    )
+    bucket_size: Count = _parameter(
+        DEFAULT_BUCKET, _COUNT, "elements that ZeRO gathers before the ranks exchange them"
     )
     epochs: Count = _parameter(3, _COUNT, "passes over the training images")
     batch_size: Count = _parameter(16, _COUNT, "images per step, over all processes (global)")
@@ -208,6 +214,11 @@ class Trial(BaseModel):
             raise ValueError(
                 f"zero_stage={self.zero_stage} is not possible with engine={self.engine}, which "
                 "has no ZeRO: set zero_stage=0, or engine=deepspeed"
+            )
+        if self.zero_stage == 0 and self.bucket_size != DEFAULT_BUCKET:
+            raise ValueError(
+                f"bucket_size={self.bucket_size} is not possible with zero_stage=0, which has no "
+                f"such buckets: set bucket_size={DEFAULT_BUCKET}, or zero_stage to 1, 2 or 3"
             )
         if self.decoupled_weight_decay and self.optimizer != "adam":
             raise ValueError(

@@ -14,7 +14,14 @@ from dsstudy.checkpoint import newest_first
 from dsstudy.record import Record
 from dsstudy.trial import Trial
 
-TIMES = ("train_seconds", "eval_seconds", "images_per_second", "peak_memory_mb", "started_at")
+TIMES = (
+    "train_seconds",
+    "eval_seconds",
+    "images_per_second",
+    "peak_memory_mb",
+    "held_memory_mb",
+    "started_at",
+)
 """What an epoch's line holds that is not the same in every run."""
 
 SMALL = {"train_images": 320, "test_images": 100, "epochs": 3, "checkpoint_steps": 13}

@@ -131,6 +131,7 @@ PLAUSIBLE = {
     "precision": st.sampled_from(["fp32", "fp16", "bf16"]),
     "processes": st.integers(1, 10**4),
     "zero_stage": st.integers(0, 3),
+    "bucket_size": count,
     "epochs": count,
     "learning_rate": above_zero,
     "momentum": share,
@@ -164,6 +165,8 @@ def valid(draw) -> dict:
         parameters["processes"] = 1
     if engine != "deepspeed":
         parameters["zero_stage"] = 0
+    if parameters.get("zero_stage", 0) == 0:
+        parameters.pop("bucket_size", None)
     if parameters.get("data_dir", "none") == "none":
         parameters["dataset"] = "cifar10"
     parameters["batch_size"] = parameters.get("processes", 1) * draw(st.integers(1, 10**4))

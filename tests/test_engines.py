@@ -11,6 +11,7 @@ from interrupted import weights as weights_of
 import dsstudy
 from dsstudy.checkpoint import newest_first
 from dsstudy.machine import Machine
+from dsstudy.models import count
 from dsstudy.run import run_trial
 
 SMALL_VIT = {"model": "timm/vit_tiny_patch16_224", "image_size": 16}
@@ -18,6 +19,7 @@ SMALL_VIT = {"model": "timm/vit_tiny_patch16_224", "image_size": 16}
 
 DDP = {"engine": "ddp", "processes": 2}
 DEEPSPEED = {"engine": "deepspeed", "processes": 2}
+SMALL_BUCKETS = {"bucket_size": 10_000}  # LeNet has 48,000 weights in one tensor
 
 
 @pytest.mark.parametrize(
@@ -32,13 +34,13 @@ DEEPSPEED = {"engine": "deepspeed", "processes": 2}
         ),
         ({"scheduler": "cyclic", "cycle_steps": 8, **SMALL_VIT}, DEEPSPEED),
         ({"gradient_clipping": 1.0, **SMALL_VIT}, DEEPSPEED | {"zero_stage": 1}),
-        ({"optimizer": "adam", "weight_decay": 1.0}, DEEPSPEED | {"zero_stage": 2}),
+        ({"optimizer": "adam", "weight_decay": 1.0}, DEEPSPEED | {"zero_stage": 2} | SMALL_BUCKETS),
         ({"optimizer": "adam", "weight_decay": 10, "decoupled_weight_decay": True}, DDP),
         (
             {"optimizer": "adam", "weight_decay": 10, "decoupled_weight_decay": True},
             {"engine": "deepspeed"},
         ),
-        ({"learning_rate": 0.05}, DEEPSPEED | {"zero_stage": 3}),
+        ({"learning_rate": 0.05}, DEEPSPEED | {"zero_stage": 3} | SMALL_BUCKETS),
     ],
     ids=str,
 )
@@ -80,7 +82,7 @@ def test_record_holds_what_the_contract_says(short):
     first, second = record.epochs()
     assert set(first) >= {
         "epoch", "train_loss", "test_loss", "test_accuracy", "learning_rate", "train_seconds",
-        "eval_seconds", "images_per_second", "peak_memory_mb", "skipped_steps",
+        "eval_seconds", "images_per_second", "peak_memory_mb", "held_memory_mb", "skipped_steps",
     }  # fmt: skip
     assert (first["epoch"], second["epoch"]) == (1, 2)
     assert first["train_loss"] == pytest.approx(record.steps()["loss"][:20].mean(), rel=1e-6)
@@ -94,6 +96,22 @@ def test_record_holds_what_the_contract_says(short):
     correct = record.predictions() == dsstudy.load_data(trial).test.labels.numpy()
     assert 100 * correct.mean() == pytest.approx(result["final_accuracy"])
     assert not (record.folder / "progress.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("engine", "bytes_each"),
+    [
+        ({}, 16),  # weights and gradients 4 each, Adam's two states 8
+        (DEEPSPEED | {"zero_stage": 2}, 12),  # weights 4; half of a copy, gradients and states
+        (DEEPSPEED | {"zero_stage": 3} | SMALL_BUCKETS, 10),  # half of all of them
+    ],
+    ids=str,
+)
+def test_what_a_rank_holds_is_counted_on_its_tensors(short, engine, bytes_each):
+    trial = short(optimizer="adam", train_images=32, **SMALL_VIT, **engine)
+    (epoch,) = run_trial(trial).epochs()
+    held = epoch["held_memory_mb"] * 2**20 / trial.processes
+    assert held / count(trial).parameters == pytest.approx(bytes_each, rel=0.04)
 
 
 def test_tables_read_a_folder_of_records(short):

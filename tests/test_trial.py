@@ -21,6 +21,7 @@ from dsstudy.trial import InputError, Trial
         ({"train_images": 8}, "does not fill one batch"),
         ({"processes": 2}, "not possible with engine=normal"),
         ({"zero_stage": 2}, "has no ZeRO"),
+        ({"engine": "deepspeed", "bucket_size": 1000}, "not possible with zero_stage=0"),
         ({"engine": "deepspeed", "processes": 3}, "cannot be split evenly"),
         ({"dataset": "imagefolder"}, "set data_dir to a folder"),
         ({"optimizer": ["sgd"]}, "set optimizer to sgd or adam"),

@@ -41,6 +41,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
 
             optimizer.zero_grad()
             scaler.scale(loss).backward()  # from here on all ranks hold the same gradients
+            session.weigh()
             if trial.gradient_clipping != "none":
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), trial.gradient_clipping)

@@ -38,6 +38,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
             session.step(loss, learning_rate=engine.get_lr()[0])
 
             engine.backward(loss)
+            session.weigh()
             engine.step()
 
         session.skipped_steps = engine.skipped_steps
@@ -115,7 +116,7 @@ def config(trial: Trial) -> dict[str, Any]:
         "optimizer": optimizer,
         # 0 is none. Left out, DeepSpeed clips at 1.0 (since June 2026, its pull request 8068).
         "gradient_clipping": 0.0 if trial.gradient_clipping == "none" else trial.gradient_clipping,
-        "zero_optimization": {"stage": trial.zero_stage},
+        "zero_optimization": zero(trial),
         "zero_allow_untested_optimizer": True,  # SGD, under any ZeRO stage
         "fp16": {
             "enabled": trial.precision == "fp16",
@@ -138,6 +139,28 @@ def config(trial: Trial) -> dict[str, Any]:
             },
         }
     return settings
+
+
+def zero(trial: Trial) -> dict[str, int]:
+    """Return the part of the configuration that is about ZeRO.
+
+    At 500,000,000 elements a bucket, all is as DeepSpeed has it by default; what else says how
+    many weights of stage 3 are gathered at a time is in proportion.
+    """
+    if trial.zero_stage == 0:
+        return {"stage": 0}
+    buckets = {
+        "stage": trial.zero_stage,
+        "reduce_bucket_size": trial.bucket_size,
+        "allgather_bucket_size": trial.bucket_size,
+    }
+    if trial.zero_stage < 3:
+        return buckets
+    return buckets | {
+        "stage3_prefetch_bucket_size": trial.bucket_size // 10,
+        "stage3_max_live_parameters": 2 * trial.bucket_size,
+        "stage3_max_reuse_distance": 2 * trial.bucket_size,
+    }
 
 
 def give_shared_memory_back(rank: int) -> None:

@@ -32,6 +32,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
 
             optimizer.zero_grad()
             scaler.scale(loss).backward()
+            session.weigh()
             if trial.gradient_clipping != "none":
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), trial.gradient_clipping)

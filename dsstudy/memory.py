@@ -1,0 +1,62 @@
+"""A process's memory: its peak, and what a training holds in tensors."""
+
+import gc
+import resource
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to measure this process's peak memory anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, see proc(5)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return this process's peak memory in bytes: allocated on a GPU, resident on a CPU.
+
+    Outside Linux, where it cannot be reset, the resident peak is that of the process's life.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "linux":
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def held_memory(device: torch.device, apart_from: Iterable[torch.Tensor] = ()) -> int:
+    """Return the bytes of the floating-point tensors that this process holds, each counted once.
+
+    Found are tensors that Python knows of, and their gradients; memory that a library holds in C++
+    alone, as DistributedDataParallel does its buckets of gradients, is not.
+
+    Parameters
+    ----------
+    device
+        Tensors elsewhere are not counted.
+    apart_from
+        Tensors not to be counted, nor others that share their memory.
+    """
+    known = {tensor.untyped_storage().data_ptr() for tensor in apart_from}
+    sizes = {}
+    for tensor in _tensors():
+        if tensor.is_floating_point() and tensor.device.type == device.type:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+    return sum(size for place, size in sizes.items() if place not in known)
+
+
+def _tensors() -> Iterator[torch.Tensor]:
+    gc.collect()  # what nobody can reach is not held
+    for thing in gc.get_objects():
+        if issubclass(type(thing), torch.Tensor):  # isinstance would wake up lazy modules
+            yield thing
+            if thing.is_leaf and thing.grad is not None:
+                yield thing.grad
