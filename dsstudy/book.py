@@ -26,7 +26,7 @@ PART = "The study"
 OWN_PAGES = {"lenet-full": ["lenet_full"]}
 """Further pages, of single studies."""
 
-CHAPTERS = {"bridge": "bridge"}
+CHAPTERS = {"bridge": "bridge", "capacity": "capacity"}
 """Chapters over a study of their own, by page: such a study has no tables after the paper's."""
 
 ACROSS = ("cost_model",)

@@ -46,6 +46,7 @@ class _Dataset(Fields):
 class _Environment(Fields):
     hardware: _Hardware | None = None
     software: dict[str, str] = {}
+    allocator: dict[str, str] = {}
     commit: str = ""
     device: str = ""
     dataset: _Dataset | None = None

@@ -148,7 +148,10 @@ def compile_ops() -> None:
 
 
 def environment(machine: Machine) -> dict[str, Any]:
-    """Return what every record states of where it was made: hardware, versions, commit."""
+    """Return what every record states of where it was made: hardware, versions, commit.
+
+    And how the C library's allocator was set, on which a process's resident memory depends.
+    """
     return {
         "hardware": {
             "processor": machine.processor,
@@ -159,6 +162,7 @@ def environment(machine: Machine) -> dict[str, Any]:
         "software": {"python": platform.python_version(), **machine.versions},
         "platform": platform.platform(),
         "commit": _commit(),
+        "allocator": {k: v for k, v in sorted(os.environ.items()) if k.startswith("MALLOC_")},
     }
 
 

@@ -53,6 +53,9 @@ def facts(path: str | Path) -> dict[str, str]:
         "stand-ins": _each(f"{m} for {paper.NAMES.get(a, a)}" for a, m in stand_ins(results)),
         "times": _times(results),
         "versions": _each(", ".join(f"{k} {v}" for k, v in p["software"].items()) for p in found),
+        "allocator": _each(
+            f"{k}={v}" for place in found for k, v in place.get("allocator", {}).items()
+        ),
         "dates": _dates(results.get("finished_at", pd.Series()).dropna()),
         "commit": _each(place["commit"] for place in found),
         "left out": _each(f"{name}, not a trial of the study" for name in strangers(path)),

@@ -5,6 +5,7 @@ the demo study, by the same way. Tables 1 and 2 and the differences are computed
 lines of the files alone; the other tables are compared with what the library makes of the records.
 """
 
+import csv
 import json
 import math
 import re
@@ -17,7 +18,7 @@ from bs4 import BeautifulSoup
 from site_checks import check_page, serve
 
 from dsstudy import analysis, cells, claims, lenetpage, paper, provenance, tables
-from dsstudy.book import OWN_PAGES, build_book, study_folders
+from dsstudy.book import CHAPTERS, OWN_PAGES, build_book, study_folders
 from dsstudy.trial import ARCHITECTURES, project_root
 
 DEMO = Path(__file__).parent / "records" / "demo"
@@ -69,6 +70,7 @@ class Records:
     def __init__(self, folder: Path):
         study = json.loads((folder / "study.json").read_text())
         rows = map(json.loads, (folder / "trials.jsonl").read_text().splitlines())
+        self.name, self.labels = study["study"], study.get("labels", {})
         self.rows = [row for row in rows if row["name"] in study["trials"]]
         self.planned = {cell[1] for cell in study.get("cells", [])}
         self.rounds = {}
@@ -121,9 +123,23 @@ def interval(values: list[float]) -> tuple[float, float]:
     return statistics.mean(values) - half, statistics.mean(values) + half
 
 
-def studies(results: Path):
+def every_study(results: Path):
     for target, folder in study_folders(results).items():
         yield target, folder, Records(folder)
+
+
+def studies(results: Path):
+    """Yield the studies that have tables after the paper's."""
+    for target, folder, records in every_study(results):
+        if records.name not in CHAPTERS.values():
+            yield target, folder, records
+
+
+def pages(records: Records) -> tuple[str, ...]:
+    """Return the pages that a study has to itself."""
+    if records.name in CHAPTERS.values():
+        return ("study", *(page for page, name in CHAPTERS.items() if name == records.name))
+    return (*PAGES, *OWN_PAGES.get(records.name, []))
 
 
 def test_table1_is_the_mean_of_the_records_lines(book, results):
@@ -188,6 +204,60 @@ def test_table2_is_of_exclusive_times_of_the_records_lines(book, results):
                 assert numbers(ratio) == pytest.approx(expected, abs=0.006)
 
 
+def test_the_tables_on_capacity_are_of_the_records_lines(book, results):
+    for target, folder, records in every_study(results):
+        if records.name == CHAPTERS["capacity"]:
+            page = book / target / "capacity.html"
+            check_memory(page, folder, records)
+            check_ratios(page, records)
+
+
+def parameters_of(records: Records) -> dict[str, int]:
+    """Return the parameters of a study's models, growing, as counts.csv has them."""
+    text = (project_root() / "dsstudy" / "counts.csv").read_text()
+    counts = {(row["model"], int(row["image_size"])): int(row["parameters"])
+              for row in csv.DictReader(text.splitlines())}  # fmt: skip
+    sizes = {row["model"]: counts[row["model"], row["image_size"]] for row in records.rows}
+    return dict(sorted(sizes.items(), key=lambda item: item[1]))
+
+
+def check_memory(page: Path, folder: Path, records: Records) -> None:
+    epochs = {}
+    for epoch in map(json.loads, (folder / "epochs.jsonl").read_text().splitlines()):
+        epochs.setdefault(epoch["name"], epoch)
+    sizes = parameters_of(records)
+    trials = {(records.labels[row["name"]]["line"], row["model"]): row
+              for row in records.rows if row["status"] == "completed"}  # fmt: skip
+
+    def of(line: str, field: str) -> dict[str, float]:
+        rows = {model: trials[line, model] for model in sizes if (line, model) in trials}
+        return {m: epochs[row["name"]][field] / row["processes"] for m, row in rows.items()}
+
+    for line, _, *cells_of_row in shown(page, "held"):
+        held = {m: mb * 2**20 / sizes[m] for m, mb in of(line, "held_memory_mb").items()}
+        assert cells_of_row == [f"{held[m]:.1f}" if m in held else "–" for m in sizes]
+    for line, *cells_of_row, slope, rest in shown(page, "peaks"):
+        peaks = of(line, "peak_memory_mb")
+        assert cells_of_row == [f"{peaks[m]:,.0f}" if m in peaks else "missing" for m in sizes]
+        if len(peaks) < 2:
+            assert (slope, rest) == ("–", "–")
+            continue
+        fit = statistics.linear_regression([sizes[m] for m in peaks], list(peaks.values()))
+        assert slope == f"{fit.slope * 2**20:.1f}"
+        assert rest == f"{fit.intercept:,.0f}"
+
+
+def check_ratios(page: Path, records: Records) -> None:
+    rounds = {(records.labels[row["name"]]["line"], row["model"]): records.rounds[row["name"]]
+              for row in records.rows if row["name"] in records.rounds}  # fmt: skip
+    for line, *cells_of_row in shown(page, "ratios"):
+        for model, text in zip(parameters_of(records), cells_of_row, strict=True):
+            sides = [rounds.get((name, model), []) for name in (line, "normal")]
+            ratios = [one / base for one, base in zip(*sides, strict=False)]
+            expected = [statistics.mean(ratios), *interval(ratios)] if len(ratios) > 1 else ratios
+            assert numbers(text) == pytest.approx(expected, abs=0.0051)
+
+
 def test_every_other_table_is_what_the_records_give(book, results):
     for target, folder, _ in studies(results):
         trials, place = cells.load_trials(folder), book / target
@@ -213,8 +283,8 @@ def test_every_other_table_is_what_the_records_give(book, results):
 
 
 def test_the_box_names_the_records_and_links_to_them(book, results):
-    for target, folder, _ in studies(results):
-        for page in PAGES:
+    for target, folder, records in every_study(results):
+        for page in (one for one in pages(records) if one not in OWN_PAGES.get(records.name, [])):
             html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
             (link,) = html.select("table#T_provenance a")
             assert link.text == provenance.records(folder)
@@ -225,25 +295,24 @@ def test_the_box_names_the_records_and_links_to_them(book, results):
 
 
 def test_synthetic_numbers_stand_only_under_their_banner(book, results):
-    for target, folder, records in studies(results):
+    for target, _, records in every_study(results):
         synthetic = any(row["dataset"] == "synthetic" for row in records.rows)
-        name = json.loads((folder / "study.json").read_text())["study"]
-        for page in (*PAGES, *OWN_PAGES.get(name, [])):
+        for page in pages(records):
             html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
             banners = [note.text for note in html.select("main [role=note]")]
-            assert (provenance.SYNTHETIC in banners) == synthetic, (name, page)
+            assert (provenance.SYNTHETIC in banners) == synthetic, (records.name, page)
         first = BeautifulSoup((book / "intro.html").read_text(), "html.parser").select_one("main")
-        assert (f"{name} (synthetic images)" in first.text) == synthetic
+        assert (f"{records.name} (synthetic images)" in first.text) == synthetic
     engines = BeautifulSoup((book / "engines.html").read_text(), "html.parser")
     assert provenance.SYNTHETIC in [note.text for note in engines.select("main [role=note]")]
 
 
 def test_pages_of_figures_hold_them(book, results):
-    for target, folder, _ in studies(results):
-        name = json.loads((folder / "study.json").read_text())["study"]
-        for page, count in [("figure1", 1), *((page, 2) for page in OWN_PAGES.get(name, []))]:
+    counts = {"figure1": 1, "lenet_full": 2, "bridge": 3, "capacity": 3}
+    for target, _, records in every_study(results):
+        for page in set(pages(records)) & set(counts):
             html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
-            assert len(html.select("main .cell_output img")) == count
+            assert len(html.select("main .cell_output img")) == counts[page]
 
 
 def test_all_pages_load_alone_and_fit_a_phone(book, page, address):
@@ -254,7 +323,7 @@ def test_all_pages_load_alone_and_fit_a_phone(book, page, address):
 
 def test_the_first_page_says_how_much_there_is(book, results):
     text = BeautifulSoup((book / "intro.html").read_text(), "html.parser").select_one("main").text
-    for _, folder, records in studies(results):
+    for _, folder, records in every_study(results):
         planned = json.loads((folder / "study.json").read_text())["trials"]
         complete = sum(row["status"] == "completed" for row in records.rows)
         assert f"{complete} of {len(planned)} trials are complete" in text

@@ -1,0 +1,145 @@
+"""Lines over sizes: on records whose memory and times are known."""
+
+import json
+
+import numpy as np
+import pytest
+from studies import write_record
+
+from dsstudy import capacity, capacityfigures, capacitypage
+from dsstudy.batch import write_study
+from dsstudy.counts import model_counts
+from dsstudy.study import Study, load_study
+from dsstudy.trial import project_root
+
+STUDY = """
+defaults: {image_size: 64, optimizer: adam, epochs: 2}
+matrix:
+  model: [timm/vit_tiny_patch16_224, timm/vit_base_patch16_224]
+  line:
+    normal: {}
+    DDP: {engine: ddp, processes: 2}
+    ZeRO 1: {engine: deepspeed, processes: 2, zero_stage: 1}
+    ZeRO 1, small buckets: {engine: deepspeed, processes: 2, zero_stage: 1, bucket_size: 1000}
+"""
+TINY, BASE = "timm/vit_tiny_patch16_224", "timm/vit_base_patch16_224"
+BYTES = {"normal": 18, "DDP": 22, "ZeRO 1": 26, "ZeRO 1, small buckets": 14}  # a parameter
+LIBRARIES = 500  # MiB
+RATIOS = {"DDP": {TINY: 1.2, BASE: 1.1}, "ZeRO 1": {TINY: 1.5, BASE: 0.8}}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Study:
+    """Return a study all of whose trials are recorded, and none timed."""
+    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path))
+    (tmp_path / "sizes.yaml").write_text(STUDY)
+    study = load_study(tmp_path / "sizes.yaml")
+    write_study(study)
+    for trial in study.trials:
+        own = parameters(trial.model) * BYTES[line_of(study, trial.name)] / capacity.MIB
+        memory = {"peak_memory_mb": LIBRARIES + own, "held_memory_mb": own / 2}
+        sums = {name: trial.processes * value for name, value in memory.items()}
+        write_record(study.folder, trial, sums, best_accuracy=10.0, seconds_per_epoch=9.0)
+    return study
+
+
+def line_of(study: Study, name: str) -> str:
+    return study.labels[name]["line"]
+
+
+def parameters(model: str) -> int:
+    return model_counts()[model, 64].parameters
+
+
+def write_times(study: Study, timing: str = "exclusive") -> None:
+    """Write times of three rounds; the machine is slower from round to round, for all alike."""
+    rows = []
+    for trial in study.trials:
+        ratio = RATIOS.get(line_of(study, trial.name), {}).get(trial.model, 1.0)
+        seconds = [ratio * drift for drift in (1.0, 1.5, 2.0)]
+        rows.append(
+            {
+                "name": trial.name,
+                "timing": timing,
+                "seconds_per_step": seconds,
+                "steps_per_epoch": 4,
+                "seconds_per_epoch_estimate": 4 * seconds[1],
+            }
+        )
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (study.folder / "times.jsonl").write_text(text)
+
+
+def test_memory_is_a_ranks_and_its_growth_leaves_the_libraries_out(study):
+    trials = capacity.load(study.folder)
+    held = capacity.per_parameter(trials)
+    assert list(held.columns) == [TINY, BASE]
+    growth = capacity.growth(trials)
+    for line, bytes_each in BYTES.items():
+        np.testing.assert_allclose(held.loc[line], bytes_each / 2)
+        assert growth.loc[line, "bytes"] == pytest.approx(bytes_each)
+        assert growth.loc[line, "rest"] == pytest.approx(LIBRARIES * capacity.MIB)
+
+
+@pytest.mark.parametrize(
+    ("stage", "each"), [(0, 16), (1, 8 + 8 / 64), (2, 4 + 12 / 64), (3, 16 / 64)]
+)
+def test_theory_is_that_of_zeros_paper(stage, each):
+    assert capacity.theory(stage, 64) == each
+
+
+def test_times_are_compared_round_by_round(study):
+    write_times(study)
+    ratios = capacity.ratios(capacity.load(study.folder))
+    for line, by_model in RATIOS.items():
+        for model, ratio in by_model.items():
+            row = ratios.loc[line, model]
+            assert (row["n"], row["state"]) == (3, "completed")
+            assert (row["low"], row["high"]) == pytest.approx((ratio, ratio))
+    answer = capacitypage.answer(capacity.load(study.folder))
+    assert (
+        "goes from 1.00 (95 %: 1.00 to 1.00) times normal training's time (ZeRO 1, small" in answer
+    )
+    assert "to 0.80 (95 %: 0.80 to 0.80) (ZeRO 1), which favours the larger model" in answer
+    assert "and pays in 1 of 4 comparisons" in answer
+    assert "normal 18.0; DDP 22.0; with DeepSpeed's own buckets 26.0 at stage 1" in answer
+    assert answer.endswith("the least with ZeRO 1, small buckets, the most with ZeRO 1.")
+
+
+@pytest.mark.parametrize("timing", [None, "shared"])
+def test_a_time_that_was_not_measured_alone_is_never_a_ratio(study, timing):
+    if timing:
+        write_times(study, timing)
+    trials = capacity.load(study.folder)
+    ratios = capacity.ratios(trials)
+    assert set(ratios["state"]) == {"not timed alone"}
+    assert ratios["value"].isna().all()
+    assert (ratios["rough"] == 1).all()
+    assert "cannot be told yet" in capacitypage.answer(trials)
+    assert "not timed alone" in capacitypage.times(trials).to_html()
+    crosses = [line for line in capacityfigures.times(trials).axes[0].lines
+               if line.get_marker() == "x"]  # fmt: skip
+    assert sum(np.isfinite(line.get_ydata()).sum() for line in crosses) == len(ratios)
+
+
+def test_what_is_missing_is_said_and_left_out(study):
+    for trial in study.trials:
+        if trial.model == BASE or line_of(study, trial.name) == "ZeRO 1":
+            (study.folder / trial.name / "trial.json").unlink()
+    trials = capacity.load(study.folder)
+    assert list(capacity.sizes(trials).index) == [TINY]
+    assert capacity.growth(trials)["bytes"].isna().all()
+    assert capacity.ratios(trials).loc[("ZeRO 1", TINY), "state"] == "missing"
+    assert "missing" in capacitypage.peaks(trials).to_html()
+    assert "cannot be told yet: a line needs two sizes" in capacitypage.answer(trials)
+    capacityfigures.by_stage(trials)
+    capacityfigures.peaks(trials)
+    capacityfigures.times(trials)
+
+
+def test_the_study_has_a_trial_of_every_line_and_size_and_the_models_are_counted():
+    study = load_study(project_root() / "parameters" / "capacity.yaml")
+    models = {trial.model for trial in study.trials}
+    labels = {label["line"] for label in study.labels.values()}
+    assert len(study.trials) == len(models) * len(labels)
+    assert {(trial.model, trial.image_size) for trial in study.trials} <= set(model_counts())
