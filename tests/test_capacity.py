@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from studies import write_record
 
-from dsstudy import capacity, capacityfigures, capacitypage
+from dsstudy import capacity, capacityfigures, capacitypage, provenance
 from dsstudy.batch import write_study
 from dsstudy.counts import model_counts
+from dsstudy.machine import Machine, environment
 from dsstudy.study import Study, load_study
 from dsstudy.trial import project_root
 
@@ -24,6 +25,7 @@ matrix:
 """
 TINY, BASE = "timm/vit_tiny_patch16_224", "timm/vit_base_patch16_224"
 BYTES = {"normal": 18, "DDP": 22, "ZeRO 1": 26, "ZeRO 1, small buckets": 14}  # a parameter
+DATASET = {"name": "synthetic", "train_images": 64, "test_images": 10, "classes": 10}
 LIBRARIES = 500  # MiB
 RATIOS = {"DDP": {TINY: 1.2, BASE: 1.1}, "ZeRO 1": {TINY: 1.5, BASE: 0.8}}
 
@@ -143,3 +145,12 @@ def test_the_study_has_a_trial_of_every_line_and_size_and_the_models_are_counted
     labels = {label["line"] for label in study.labels.values()}
     assert len(study.trials) == len(models) * len(labels)
     assert {(trial.model, trial.image_size) for trial in study.trials} <= set(model_counts())
+
+
+def test_a_record_states_how_the_allocator_was_set(study, monkeypatch):
+    assert provenance.facts(study.folder)["allocator"] == "none"
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
+    found = environment(Machine.here())
+    write_record(study.folder, study.trials[0].model_copy(update={"overwrite": True}),
+                 environment=found | {"device": "cpu", "dataset": DATASET})  # fmt: skip
+    assert provenance.facts(study.folder)["allocator"] == "MALLOC_MMAP_THRESHOLD_=65536"
