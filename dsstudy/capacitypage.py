@@ -187,7 +187,6 @@ def _memory_answer(trials: pd.DataFrame) -> str:
     if own.empty or small.empty:
         return "In memory it cannot be told yet: a line needs two sizes."
     return (
-        f"In memory, what a further parameter adds to a rank's peak is, in bytes, "
-        f"{_each(trials, growth)}: the least with {growth.idxmin()}, the most with "
-        f"{growth.idxmax()}."
+        f"In memory, a further parameter adds least to a rank's peak with {growth.idxmin()} and "
+        f"most with {growth.idxmax()}; in bytes: {_each(trials, growth)}."
     )
