@@ -98,6 +98,24 @@ def growth(trials: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def less_from(found: pd.DataFrame, line: str, other: str) -> float:
+    """Return the parameters from which on a line's fitted peak is below another's.
+
+    Parameters
+    ----------
+    found
+        As `growth` returns it.
+
+    Returns
+    -------
+    float
+        0 where it is for every size; infinity where it grows as fast or faster.
+    """
+    slower = found.loc[other, "bytes"] - found.loc[line, "bytes"]
+    more = found.loc[line, "rest"] - found.loc[other, "rest"]
+    return max(0.0, more / slower) if slower > 0 else np.inf
+
+
 def theory(stage: int, ranks: int) -> float:
     """Return the bytes that a rank holds for each parameter, in fp32 with Adam.
 

@@ -3,6 +3,7 @@
 import html
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
@@ -180,13 +181,24 @@ def _trend(first: pd.Series, last: pd.Series) -> str:
 
 
 def _memory_answer(trials: pd.DataFrame) -> str:
-    growth = capacity.growth(trials)["bytes"].dropna()
-    own, small = (
-        growth.reindex(capacity.by_zero_stage(trials, kind)).dropna() for kind in (False, True)
-    )
-    if own.empty or small.empty:
+    found = capacity.growth(trials).dropna()
+    growth = found["bytes"]
+    zero = [line for kind in (False, True) for line in capacity.by_zero_stage(trials, kind)]
+    others = [line for line in found.index if line not in zero]
+    if len(others) == len(found) or not others:
         return "In memory it cannot be told yet: a line needs two sizes."
+    best = growth.drop(others).idxmin()
+    from_sizes = [
+        f"below that of {other} {_from(capacity.less_from(found, best, other))}" for other in others
+    ]
     return (
-        f"In memory, a further parameter adds least to a rank's peak with {growth.idxmin()} and "
-        f"most with {growth.idxmax()}; in bytes: {_each(trials, growth)}."
+        f"In memory, a further parameter adds to a rank's peak, in bytes: {_each(trials, growth)}. "
+        f"With {best}, the least of DeepSpeed's, by these lines the peak is "
+        f"{' and '.join(from_sizes)}."
     )
+
+
+def _from(parameters: float) -> str:
+    if np.isinf(parameters):
+        return "at no larger size"
+    return f"from {parameters / 1e6:.0f} million parameters on" if parameters else "at every size"

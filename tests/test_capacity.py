@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from studies import write_record
 
@@ -26,7 +27,7 @@ matrix:
 TINY, BASE = "timm/vit_tiny_patch16_224", "timm/vit_base_patch16_224"
 BYTES = {"normal": 18, "DDP": 22, "ZeRO 1": 26, "ZeRO 1, small buckets": 14}  # a parameter
 DATASET = {"name": "synthetic", "train_images": 64, "test_images": 10, "classes": 10}
-LIBRARIES = 500  # MiB
+LIBRARIES = {"normal": 500, "ddp": 500, "deepspeed": 700}  # MiB
 RATIOS = {"DDP": {TINY: 1.2, BASE: 1.1}, "ZeRO 1": {TINY: 1.5, BASE: 0.8}}
 
 
@@ -39,7 +40,7 @@ def study(tmp_path, monkeypatch) -> Study:
     write_study(study)
     for trial in study.trials:
         own = parameters(trial.model) * BYTES[line_of(study, trial.name)] / capacity.MIB
-        memory = {"peak_memory_mb": LIBRARIES + own, "held_memory_mb": own / 2}
+        memory = {"peak_memory_mb": LIBRARIES[trial.engine] + own, "held_memory_mb": own / 2}
         sums = {name: trial.processes * value for name, value in memory.items()}
         write_record(study.folder, trial, sums, best_accuracy=10.0, seconds_per_epoch=9.0)
     return study
@@ -80,7 +81,14 @@ def test_memory_is_a_ranks_and_its_growth_leaves_the_libraries_out(study):
     for line, bytes_each in BYTES.items():
         np.testing.assert_allclose(held.loc[line], bytes_each / 2)
         assert growth.loc[line, "bytes"] == pytest.approx(bytes_each)
-        assert growth.loc[line, "rest"] == pytest.approx(LIBRARIES * capacity.MIB)
+        engine = trials.loc[trials["line"] == line, "engine"].iloc[0]
+        assert growth.loc[line, "rest"] == pytest.approx(LIBRARIES[engine] * capacity.MIB)
+
+
+def test_a_line_that_grows_slower_takes_less_from_where_it_has_made_up_for_its_libraries():
+    found = pd.DataFrame({"bytes": [18, 12], "rest": [600e6, 900e6]}, index=["normal", "ZeRO"])
+    assert capacity.less_from(found, "ZeRO", "normal") == pytest.approx(50e6)
+    assert capacity.less_from(found, "normal", "ZeRO") == np.inf
 
 
 @pytest.mark.parametrize(
@@ -105,7 +113,8 @@ def test_times_are_compared_round_by_round(study):
     assert "to 0.80 (95 %: 0.80 to 0.80) (ZeRO 1), which favours the larger model" in answer
     assert "and pays in 1 of 4 comparisons" in answer
     assert "normal 18.0; DDP 22.0; with DeepSpeed's own buckets 26.0 at stage 1" in answer
-    assert "least to a rank's peak with ZeRO 1, small buckets and most with ZeRO 1" in answer
+    assert "below that of normal from 52 million parameters on" in answer  # 200 MiB / 4 bytes
+    assert answer.endswith("below that of DDP from 26 million parameters on.")
 
 
 @pytest.mark.parametrize("timing", [None, "shared"])
