@@ -24,6 +24,12 @@ from dsstudy.warm import WarmKernelManager
 PART = "The study"
 """The part of ``_toc.yml`` whose pages every study has."""
 
+CHAPTERS_PART = "Why they differ"
+"""The part of the chapters, each of which ends with its answer."""
+
+ANSWERS = "<!-- the chapters' answers -->\n"
+"""Where ``intro.md`` takes these up."""
+
 OWN_PAGES = {"lenet-full": ["lenet_full"]}
 """Further pages, of single studies."""
 
@@ -96,14 +102,17 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
     """Put the executed notebooks and the table of contents into the book's source."""
     contents = yaml.safe_load((source / "_toc.yml").read_text())
     parts: list[dict[str, Any]] = []
+    answers = ""
     for part in contents["parts"]:
         pages = [chapter["file"] for chapter in part["chapters"]]
         if part["caption"] == PART:
             parts += [_stage_study(source, pages, target, folders[target]) for target in folders]
         elif chapters := [one for page in pages if (one := _stage_chapter(source, page, folders))]:
             parts.append(_part(part["caption"], chapters))
-    with (source / "intro.md").open("a") as intro:
-        intro.write(_studies(folders))
+            if part["caption"] == CHAPTERS_PART:
+                answers = _answers(source, chapters, folders)
+    intro = (source / "intro.md").read_text().replace(ANSWERS, answers)
+    (source / "intro.md").write_text(intro + _studies(folders))
     with (source / "own.md").open("a") as own:
         own.write(_without_a_machine())
     (source / "_toc.yml").write_text(yaml.safe_dump(contents | {"parts": parts}, sort_keys=False))
@@ -133,6 +142,18 @@ def _stage_chapter(source: Path, page: str, folders: dict[str, Path]) -> str:
             _execute(page, source / target / f"{page}.ipynb", study=str(folder))
             return str(Path(target, page))
     return ""
+
+
+def _answers(source: Path, chapters: list[str], folders: dict[str, Path]) -> str:
+    """List for the first page what each chapter ends with; nothing over drawn images."""
+    if any(is_synthetic(load_results(folder)) for folder in folders.values()):
+        return ""
+    lines = ["## The answers so far\n"]
+    for chapter in chapters:
+        cells = nbformat.read(source / f"{chapter}.ipynb", as_version=4).cells
+        title = cells[0].source.splitlines()[0].removeprefix("# ")
+        lines.append(f"- [{title}]({chapter}.ipynb) {cells[-1].outputs[-1].data['text/markdown']}")
+    return "\n".join(lines) + "\n"
 
 
 def _part(caption: str, files: list[str]) -> dict[str, Any]:

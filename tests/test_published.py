@@ -410,3 +410,15 @@ def test_the_first_page_says_how_much_there_is(book, results):
         planned = json.loads((folder / "study.json").read_text())["trials"]
         complete = sum(row["status"] == "completed" for row in records.rows)
         assert f"{complete} of {len(planned)} trials are complete" in text
+
+
+def test_the_first_page_gives_the_chapters_answers(book, results):
+    first = " ".join(BeautifulSoup((book / "intro.html").read_text(), "html.parser").text.split())
+    synthetic = any(row["dataset"] == "synthetic" for _, _, r in studies(results) for row in r.rows)
+    pages = [book / "cost_model.html"]
+    pages += [book / t / f"{page}.html" for page in CHAPTERS for t, *_ in studies(results, page)]
+    for page in pages:
+        html = BeautifulSoup(page.read_text(), "html.parser")
+        answer = " ".join(html.select_one("#in-a-sentence .cell_output").text.split())
+        assert len(answer) > 80
+        assert (answer in first) != synthetic
