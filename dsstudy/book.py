@@ -152,7 +152,8 @@ def _answers(source: Path, chapters: list[str], folders: dict[str, Path]) -> str
     for chapter in chapters:
         cells = nbformat.read(source / f"{chapter}.ipynb", as_version=4).cells
         title = cells[0].source.splitlines()[0].removeprefix("# ")
-        lines.append(f"- [{title}]({chapter}.ipynb) {cells[-1].outputs[-1].data['text/markdown']}")
+        answer = cells[-1].outputs[-1].data["text/markdown"]
+        lines.append(f"- [{title}]({chapter}.ipynb)\\\n  {answer}")
     return "\n".join(lines) + "\n"
 
 

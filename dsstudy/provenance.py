@@ -18,6 +18,9 @@ SYNTHETIC = (
 )
 """What stands above every table and figure of a study on drawn images."""
 
+NAMED = 6
+"""So many trials in no cell of the paper's are named; more are counted."""
+
 
 def is_synthetic(results: pd.DataFrame) -> bool:
     """Say whether any of the study's trials was trained on drawn images."""
@@ -116,8 +119,10 @@ def _trials_text(results: pd.DataFrame) -> str:
     inside = pd.MultiIndex.from_frame(results[CELL]).isin(paper.CELLS)
     filled = results[inside].drop_duplicates(CELL).shape[0]
     text = f"{states}; in {filled} of the paper's {len(paper.CELLS)} cells"
-    outside = results.loc[~inside, "name"]
-    return text + (f"; in none of them: {', '.join(outside)}" if len(outside) else "")
+    outside = list(results.loc[~inside, "name"])
+    if len(outside) > NAMED:
+        outside = [f"{len(outside)} trials"]
+    return text + (f"; in none of them: {', '.join(outside)}" if outside else "")
 
 
 def hardware(hardware: dict[str, Any]) -> str:
