@@ -1,5 +1,9 @@
-"""The networks: the paper's seven, and any other of timm's or torchvision's."""
+"""The networks: the paper's seven, any other of timm's or torchvision's, and a user's own."""
 
+import importlib
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -7,10 +11,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from dsstudy.counts import CLASSES, Counts
+from dsstudy.errors import shown
 from dsstudy.trial import InputError, Trial
 
 if TYPE_CHECKING:
     import pandas
+
+_REFUSALS = (AssertionError, RuntimeError, ValueError)
+"""What the libraries' models raise for an image size that they do not take."""
 
 # torchvision and timm are imported where they are used: each costs a rank seconds to load.
 
@@ -66,9 +74,12 @@ def build_model(trial: Trial, classes: int) -> nn.Module:
     Raises
     ------
     InputError
-        timm or torchvision knows no such model, or it cannot take images of that size.
+        timm or torchvision knows no such model, or it cannot take images of that size; or the
+        user's own ``module:callable`` cannot be imported, or makes no module.
     """
     torch.manual_seed(trial.seed)
+    if is_own(trial):
+        return _own(trial, classes)
     try:
         if trial.model == "lenet":
             return LeNet(classes, trial.image_size)
@@ -78,32 +89,51 @@ def build_model(trial: Trial, classes: int) -> nn.Module:
         return (
             _timm(name, trial, classes) if library == "timm" else _torchvision(name, trial, classes)
         )
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except _REFUSALS as error:
         if isinstance(error, InputError):
             raise
         raise _cannot_take(trial, error) from None
 
 
+def is_own(trial: Trial) -> bool:
+    """Say whether a trial's model is the user's own ``module:callable``."""
+    return ":" in trial.model
+
+
+def for_shapes(trial: Trial) -> AbstractContextManager:
+    """Return the device on which to look at a trial's model: without memory, where that is safe.
+
+    What a user's own module does as it is made, nobody knows: it is made for real.
+    """
+    return torch.device("cpu" if is_own(trial) else "meta")
+
+
 def check_model(trial: Trial, classes: int = 10) -> None:
-    """See whether a trial's model can be had and takes its image size, at no cost in memory.
+    """See whether a trial's model can be had and takes its image size.
+
+    Of the libraries' models at no cost in memory; see `for_shapes`.
 
     Raises
     ------
     InputError
         It cannot, in one sentence.
     """
-    with torch.device("meta"):
+    with for_shapes(trial):
         model = build_model(trial, classes)
-        images = torch.empty(2, 3, trial.image_size, trial.image_size)
+        images = torch.zeros(2, 3, trial.image_size, trial.image_size)
         try:
             scores = model(images)
-        except (AssertionError, RuntimeError, ValueError) as error:
+        except Exception as error:
+            if not (is_own(trial) or isinstance(error, _REFUSALS)):
+                raise
             raise _cannot_take(trial, error) from None
     if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
-        raise InputError(
-            f"model={trial.model} does not classify images: set model to a classifier of timm's or "
-            "torchvision's"
+        instead = (
+            "have its forward return scores of shape (images, num_classes)"
+            if is_own(trial)
+            else "set model to a classifier of timm's or torchvision's"
         )
+        raise InputError(f"model={trial.model} does not classify images: {instead}")
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -115,7 +145,7 @@ def count(trial: Trial, classes: int = CLASSES) -> Counts:
     """Count a trial's model: its parameters, and the arithmetic of a training step an image."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.device("meta"):  # shapes without memory
+    with for_shapes(trial):
         model = build_model(trial, classes)
         images = torch.empty(2, 3, trial.image_size, trial.image_size)  # normalised over a batch
     with FlopCounterMode(display=False) as counter:
@@ -144,10 +174,10 @@ def model_summary(trial: Trial, classes: int = 10, depth: int = 2) -> "pandas.Da
     import pandas as pd
     import torchinfo
 
-    with torch.device("meta"):  # shapes without memory
+    with for_shapes(trial) as device:
         model = build_model(trial, classes)
     size = (1, 3, trial.image_size, trial.image_size)
-    statistics = torchinfo.summary(model, input_size=size, device="meta", verbose=0)
+    statistics = torchinfo.summary(model, input_size=size, device=device, verbose=0)
     layers = [layer for layer in statistics.summary_list if layer.depth <= depth]
     return pd.DataFrame(
         {
@@ -198,6 +228,36 @@ def _torchvision(name: str, trial: Trial, classes: int) -> nn.Module:
     return models.get_model(name, weights=None, num_classes=classes, **options)
 
 
+def _own(trial: Trial, classes: int) -> nn.Module:
+    """Call the user's ``module:callable`` with ``num_classes``."""
+    module, _, name = trial.model.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:  # which a console script or a notebook server may lack
+        sys.path.insert(0, here)
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"model={trial.model} cannot be imported ({_reason(error)}): set model to "
+            f"module:callable, of a module in the current folder, {here}, installed, or on "
+            "PYTHONPATH"
+        ) from None
+    try:
+        model = make(num_classes=classes)
+    except Exception as error:
+        raise InputError(
+            f"model={trial.model} fails when it is called with num_classes={classes} "
+            f"({_reason(error)}): make it a function or a class that takes num_classes and returns "
+            "a torch.nn.Module"
+        ) from None
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"model={trial.model} returns {shown(type(model).__name__)}, not a torch.nn.Module: "
+            "have it return the network"
+        )
+    return model
+
+
 def _unknown(trial: Trial, library: str, command: str) -> InputError:
     return InputError(
         f"model={trial.model} is not among the models of the installed {library}: choose one of "
@@ -206,8 +266,13 @@ def _unknown(trial: Trial, library: str, command: str) -> InputError:
 
 
 def _cannot_take(trial: Trial, error: Exception) -> InputError:
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    own = ", or correct its forward" if is_own(trial) else ""
     return InputError(
-        f"image_size={trial.image_size} is not possible for model={trial.model}: {reason}; set "
-        "image_size to one that the architecture takes"
+        f"image_size={trial.image_size} is not possible for model={trial.model}: {_reason(error)}; "
+        f"set image_size to one that the architecture takes{own}"
     )
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error's own words on one line, or its name where it has none."""
+    return shown(" ".join(str(error).split()).rstrip(".") or type(error).__name__)

@@ -47,6 +47,7 @@ DEFAULT_BUCKET = 500_000_000
 """Elements of DeepSpeed's buckets unless its user says otherwise."""
 
 _COUNT = "a whole number, 1 or more (a billion at most)"
+_OWN = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*"
 _PATH = r"^[^\x00-\x1f\x7f]+$"
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -76,16 +77,18 @@ class Trial(BaseModel):
 
     model: str = _parameter(
         "lenet",
-        f"{', '.join(ARCHITECTURES)}, timm/<name> or torchvision/<name>",
+        f"{', '.join(ARCHITECTURES)}, timm/<name>, torchvision/<name>, or module:callable of your"
+        " own",
         "the network to train",
-        pattern=rf"^({'|'.join(ARCHITECTURES)}|(timm|torchvision)/[A-Za-z0-9_.\-]{{1,88}})$",
+        pattern=rf"^({'|'.join(ARCHITECTURES)}|(timm|torchvision)/[A-Za-z0-9_.\-]{{1,88}}|{_OWN})$",
+        max_length=100,
         strict=True,
     )
     architecture: str = _parameter(
         "auto",
-        "a short name of letters, digits and _ . - /",
+        "a short name of letters, digits and _ . - / :",
         "the paper's row that the model stands for (auto: the model itself)",
-        pattern=r"^\w[\w./\-]{0,99}$",
+        pattern=r"^\w[\w./:\-]{0,99}$",
         strict=True,
     )
     engine: Literal["normal", "deepspeed", "ddp"] = _parameter(
