@@ -1,5 +1,7 @@
 """The command line: ``dsstudy``."""
 
+import contextlib
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -164,6 +166,42 @@ def profile(file: Path, overrides: tuple[str, ...], only: str, steps: int, round
 
     study, trials = _chosen(file, overrides, only)
     click.echo(f"profiles in {profile_study(study, trials, steps, rounds)}")
+
+
+@main.command()
+@click.option("--model", required=True, help="lenet, ..., timm/NAME, torchvision/NAME, MODULE:CALLABLE.")
+@click.option("--dataset", help="imagefolder, synthetic (the default), cifar10 or cifar100.")
+@click.option("--data-dir", help="Its folder, which holds train/<class>/ and test/<class>/.")
+@click.option("--image-size", help="Side of the square input in pixels.")
+@click.option("--batch-size", help="Images a step, over all devices.  [default: 16]")
+@click.option("--precision", help="fp32 (the default), fp16 or bf16.")
+@click.option("--processes", help="Ranks at most.  [default: all GPUs, or 2 on a CPU]")
+@click.option(
+    "--set", "others", multiple=True, metavar="NAME=VALUE", help="Set any other parameter."
+)
+@click.option("--steps", default=60, show_default=True, type=click.IntRange(1), help="Of a round.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Of an engine.")
+@click.option(
+    "--bandwidth", default=32.0, show_default=True, type=click.FloatRange(0, min_open=True),
+    help="GB/s between two devices, for the prediction: PCIe 4.0 x16 has 32.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def compare(others: tuple[str, ...], steps: int, rounds: int, bandwidth: float, as_json: bool,
+            **parameters: str | None) -> None:  # fmt: skip
+    """Say whether DDP or DeepSpeed would train a model faster here, and why.
+
+    Every engine that this machine can run trains a few hundred steps, with the same settings.
+    """
+    from dsstudy import advice, advicepage, compare
+
+    given = {name: value for name, value in parameters.items() if value is not None}
+    with contextlib.redirect_stdout(sys.stderr):  # the page alone goes to standard output
+        study = compare.compare(_pairs(others, "--set") | given, steps, rounds)
+    found, speed = advice.load_comparison(study.folder), bandwidth * 1e9
+    if as_json:
+        click.echo(json.dumps(advicepage.as_json(found, speed), indent=1, allow_nan=False))
+    else:
+        click.echo(f"{advicepage.page(found, speed)}\n\nMeasured numbers: {study.folder}")
 
 
 @main.command()

@@ -112,6 +112,30 @@ class _Profile(_Named):
 
 
 @_strict
+class _Timed(_Named):
+    engine: Literal["normal", "ddp", "deepspeed"]
+    processes: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+@_strict
+class _LeftOut(TypedDict):
+    engine: str
+    reason: str
+
+
+@_strict
+class _Comparison(TypedDict):
+    model: str
+    dataset: str
+    settings: dict[str, Any]
+    device: Literal["cpu", "cuda"]
+    parameters: Annotated[int, Field(ge=0)]
+    timed: Annotated[list[_Timed], Field(min_length=1)]
+    left_out: list[_LeftOut]
+
+
+@_strict
 class _Study(TypedDict):
     study: str
     trials: NotRequired[list[str]]
@@ -153,6 +177,7 @@ KINDS = {
     "trials.jsonl": Kind(_PublishedTrial),
     "times.jsonl": Kind(_Time),
     "profiles.jsonl": Kind(_Profile),
+    "comparison.json": Kind(_Comparison),
     "study.json": Kind(_Study),
     "progress.json": Kind(_Progress),
 }

@@ -27,7 +27,8 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
     Path
         ``times.jsonl`` in the study's folder, a line a trial: ``name``; ``steps`` measured; in
         seconds, ``seconds_per_step`` of each round and their ``median``; ``steps_per_epoch`` of
-        the trial; ``seconds_per_epoch_estimate``, with ``seconds_per_epoch_min`` and ``_max`` over
+        the trial; ``peak_memory_mb``, the largest, over all ranks, in MiB;
+        ``seconds_per_epoch_estimate``, with ``seconds_per_epoch_min`` and ``_max`` over
         the rounds; ``timing`` (``exclusive`` only if every round was); ``environment``.
 
     Raises
@@ -46,7 +47,9 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
     for trial in tqdm(turns, desc=f"{study.name}: times", unit="trial"):
         with tempfile.TemporaryDirectory() as folder:
             short = _shortened(trial, min(steps, full[trial.name]), folder)
-            results[trial.name].append(run_trial(short).result() or {})
+            record = run_trial(short)
+            memory = max(epoch["peak_memory_mb"] for epoch in record.epochs())
+            results[trial.name].append((record.result() or {}) | {"peak_memory_mb": memory})
         rows = [
             _row(trial, results[trial.name], min(steps, full[trial.name]), full[trial.name])
             for trial in trials
@@ -71,6 +74,7 @@ def _row(trial: Trial, results: list[dict[str, Any]], steps: int, full: int) -> 
         "seconds_per_step": seconds,
         "median": statistics.median(seconds),
         "steps_per_epoch": full,
+        "peak_memory_mb": max(result["peak_memory_mb"] for result in results),
         "seconds_per_epoch_estimate": statistics.median(seconds) * full,
         "seconds_per_epoch_min": min(seconds) * full,
         "seconds_per_epoch_max": max(seconds) * full,
