@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from dsstudy import paper, spread
-from dsstudy.advice import (
+from dsstudy.advice import advise
+from dsstudy.comparison import (
     BANDWIDTH,
     DEVICES,
     Comparison,
     Timed,
-    advise,
     break_even,
     efficiency,
     predict,

@@ -169,7 +169,9 @@ def profile(file: Path, overrides: tuple[str, ...], only: str, steps: int, round
 
 
 @main.command()
-@click.option("--model", required=True, help="lenet, ..., timm/NAME, torchvision/NAME, MODULE:CALLABLE.")
+@click.option(
+    "--model", required=True, help="lenet, ..., timm/NAME, torchvision/NAME, MODULE:CALLABLE."
+)
 @click.option("--dataset", help="imagefolder, synthetic (the default), cifar10 or cifar100.")
 @click.option("--data-dir", help="Its folder, which holds train/<class>/ and test/<class>/.")
 @click.option("--image-size", help="Side of the square input in pixels.")
@@ -180,7 +182,9 @@ def profile(file: Path, overrides: tuple[str, ...], only: str, steps: int, round
     "--set", "others", multiple=True, metavar="NAME=VALUE", help="Set any other parameter."
 )
 @click.option("--steps", default=60, show_default=True, type=click.IntRange(1), help="Of a round.")
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Of an engine.")
+@click.option(
+    "--rounds", default=5, show_default=True, type=click.IntRange(1), help="Of an engine."
+)
 @click.option(
     "--bandwidth", default=32.0, show_default=True, type=click.FloatRange(0, min_open=True),
     help="GB/s between two devices, for the prediction: PCIe 4.0 x16 has 32.",
@@ -192,12 +196,12 @@ def compare(others: tuple[str, ...], steps: int, rounds: int, bandwidth: float, 
 
     Every engine that this machine can run trains a few hundred steps, with the same settings.
     """
-    from dsstudy import advice, advicepage, compare
+    from dsstudy import advicepage, compare, comparison
 
     given = {name: value for name, value in parameters.items() if value is not None}
     with contextlib.redirect_stdout(sys.stderr):  # the page alone goes to standard output
         study = compare.compare(_pairs(others, "--set") | given, steps, rounds)
-    found, speed = advice.load_comparison(study.folder), bandwidth * 1e9
+    found, speed = comparison.load_comparison(study.folder), bandwidth * 1e9
     if as_json:
         click.echo(json.dumps(advicepage.as_json(found, speed), indent=1, allow_nan=False))
     else:

@@ -147,7 +147,7 @@ def _most(trial: Trial, machine: Machine) -> int:
 def _profile(study: Study, steps: int, rounds: int) -> dict[str, str]:
     """Profile each engine on as many devices as it is timed on; return whose training fails."""
     last = {trial.engine: trial for trial in study.trials if trial.batch_size == _batch(study)}
-    failed = {}
+    failed: dict[str, str] = {}
     for engine, trial in last.items():
         try:
             profile_study(study, [trial], min(steps, 16), min(rounds, 3))

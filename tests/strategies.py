@@ -123,8 +123,11 @@ folder = st.text(st.characters(exclude_categories=["C"]), min_size=1) | st.sampl
 PLAUSIBLE = {
     "model": st.sampled_from(ARCHITECTURES)
     | st.from_regex(r"(timm|torchvision)/[A-Za-z0-9_.\-]{1,88}", fullmatch=True)
-    | st.from_regex(r"[A-Za-z]\w{0,20}(\.[A-Za-z_]\w{0,20}){0,2}:[A-Za-z_]\w{0,20}",
-                    fullmatch=True, alphabet=st.characters(codec="ascii")),
+    | st.from_regex(
+        r"[A-Za-z]\w{0,20}(\.[A-Za-z_]\w{0,20}){0,2}:[A-Za-z_]\w{0,20}",
+        fullmatch=True,
+        alphabet=st.characters(codec="ascii"),
+    ),
     "architecture": st.from_regex(r"\w[\w./\-]{0,99}", fullmatch=True, alphabet=LETTERS)
     | st.sampled_from(["2026", "1e5", "nan", "True", "None", "007"]),
     "engine": st.sampled_from(["normal", "deepspeed", "ddp"]),
