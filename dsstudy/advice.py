@@ -37,7 +37,7 @@ def advise(found: Comparison) -> Advice:
     the interval of the ratio of their steps, paired by round, excludes 1.
     """
     candidates = found.candidates
-    fastest = min(candidates, key=lambda one: one.epoch().value)
+    fastest = min(candidates, key=lambda one: ratio(one, found.normal).value)
     choice = next(c for c in candidates if c is fastest or not ratio(c, fastest).excludes(1))
     others = [one for one in candidates if one is not choice]
     told = bool(others) and all(ratio(one, choice).excludes(1) for one in others)
@@ -50,7 +50,7 @@ def advise(found: Comparison) -> Advice:
             *_scaling(choice, found),
             *_memory(found),
         ],
-        _doubts(found, others, told),
+        [*_risk(choice, fastest), *_doubts(found, others, told)],
     )
 
 
@@ -108,6 +108,16 @@ def _memory(found: Comparison) -> list[str]:
         f"{least.title[0].upper()}{least.title[1:]} takes the least memory a device, "
         f"{least.memory / least.devices:,.0f} MiB at its peak: where memory is short, that may "
         "count for more than time."
+    ]
+
+
+def _risk(choice: Timed, fastest: Timed) -> list[str]:
+    times = ratio(choice, fastest)
+    if choice is fastest or times.n < 2:
+        return []
+    return [
+        f"By these times a step with {choice.title} may take up to {times.high:.2f} times as long "
+        f"as with {fastest.title}, or down to {times.low:.2f} times."
     ]
 
 

@@ -148,13 +148,24 @@ def _timed(one: dict[str, Any], row: dict[str, Any], device: str) -> Timed:
 
 
 def ratio(one: Timed, other: Timed) -> Interval:
-    """Return how many times as long one's step takes as another's, paired by round."""
-    return spread.of_mean(one.steps / other.steps)
+    """Return how many times as long one's step takes as another's, paired by round.
+
+    The geometric mean and the interval of its logarithm: what is twice as long one way is half as
+    long the other way, and no limit lies below zero.
+    """
+    log = spread.of_mean(np.log(one.steps / other.steps))
+    return Interval(math.exp(log.value), _exp(log.low), _exp(log.high), log.n)
+
+
+def _exp(number: float) -> float:
+    """Return the exponential, infinite where it is too large; a few wild rounds may be so."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(number))
 
 
 def efficiency(one: Timed, normal: Timed) -> float:
     """Return the speed over normal training's on one device, shared out over the devices."""
-    return float(np.mean(normal.steps / one.steps) / one.devices)
+    return ratio(normal, one).value / one.devices
 
 
 # Prediction
@@ -198,7 +209,7 @@ def predict(found: Comparison, bandwidth: float = BANDWIDTH) -> pd.DataFrame:
     pandas.DataFrame
         A row an engine and number of devices that share the batch evenly: ``engine``, ``devices``;
         of an epoch ``seconds``, ``low``, ``high`` (the spread of the timing alone); ``speedup``
-        over normal training on one device; ``measured``, the seconds where so many devices were
+        over normal training on one device; ``measured``, the seconds where several devices were
         at hand, else NaN.
     """
     rows = []
@@ -217,7 +228,7 @@ def predict(found: Comparison, bandwidth: float = BANDWIDTH) -> pd.DataFrame:
                     "seconds": epoch.value,
                     "low": epoch.low,
                     "high": epoch.high,
-                    "speedup": float(np.mean(found.normal.steps / steps)),
+                    "speedup": float(np.exp(np.mean(np.log(found.normal.steps / steps)))),
                     "measured": _measured(found, engine, n),
                 }
             )
@@ -229,8 +240,7 @@ def _measured(found: Comparison, engine: str, devices: int) -> float:
         (
             one.epoch().value
             for one in found.timed
-            # Two ranks on one CPU are not one device's training.
-            if (one.engine, one.devices, one.processes) == (engine, devices, devices)
+            if (one.engine, one.devices) == (engine, devices) and devices > 1
         ),
         math.nan,
     )

@@ -243,7 +243,7 @@ def test_more_devices_are_predicted_from_two_batch_sizes(tmp_path):
     assert frame.loc[("ddp", 2), "seconds"] == pytest.approx(100 * 6.7e-3)
     assert frame.loc[("ddp", 2), "measured"] == pytest.approx(100 * 6.0e-3)
     assert frame.loc[("ddp", 8), "seconds"] == pytest.approx(100 * (2.5e-3 + 0.8e-3 + 1.75e-3))
-    assert frame.loc[("ddp", 2), "speedup"] == pytest.approx(8.4 / 6.7)
+    assert frame.loc[("ddp", 2), "speedup"] == pytest.approx(8.4 / 6.7, rel=1e-3)
     assert math.isnan(frame.loc[("ddp", 4), "measured"])
     # (0.5 ms of rest and 1 ms of gradients more) / (0.05 ms an image saved)
     assert break_even(found, "ddp", 4e9) == pytest.approx(30)

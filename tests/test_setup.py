@@ -28,7 +28,8 @@ def test_the_library_is_quick_to_import():
 
 
 def test_judging_does_not_import_training():
-    code = "import sys, dsstudy.browse, dsstudy.costfigures, dsstudy.stepfigures; " \
+    code = "import sys, dsstudy.browse, dsstudy.costfigures, dsstudy.stepfigures, " \
+           "dsstudy.advicepage; " \
            "sys.exit('torch' in sys.modules)"  # fmt: skip
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
