@@ -135,6 +135,7 @@ def _doubts(found: Comparison, others: Sequence[Timed], told: bool) -> list[str]
             "This was measured on a CPU, whose cores all ranks share; the memory is what their "
             "processes had resident, libraries included. What GPUs would do it does not tell."
         )
+        doubts += _threads(found)
     if found.about["settings"]["precision"] != "fp32":
         doubts.append(
             "In this precision DeepSpeed keeps the whole model, the others compute in it only: "
@@ -142,3 +143,15 @@ def _doubts(found: Comparison, others: Sequence[Timed], told: bool) -> list[str]
         )
     doubts.append("Speed and memory were compared, not what the model learns.")
     return doubts
+
+
+def _threads(found: Comparison) -> list[str]:
+    """Say so where the engines did not have the same share of the CPU."""
+    rows = [(key[-1], row["processes"], row["threads"]) for key, row in found.profiles.iterrows()]
+    if len({ranks * threads for _, ranks, threads in rows}) == 1:
+        return []
+    each = ", ".join(f"{paper.NAMES[name]} {ranks} × {threads}" for name, ranks, threads in rows)
+    return [
+        f"The engines computed with different numbers of threads (ranks × threads: {each}): where "
+        "OMP_NUM_THREADS is set, unset it and compare again."
+    ]

@@ -173,7 +173,7 @@ def profile(file: Path, overrides: tuple[str, ...], only: str, steps: int, round
     "--model", required=True, help="lenet, ..., timm/NAME, torchvision/NAME, MODULE:CALLABLE."
 )
 @click.option("--dataset", help="imagefolder, synthetic (the default), cifar10 or cifar100.")
-@click.option("--data-dir", help="Its folder, which holds train/<class>/ and test/<class>/.")
+@click.option("--data-dir", help="Its full path, or where it is below $DSSTUDY_DATA (data/).")
 @click.option("--image-size", help="Side of the square input in pixels.")
 @click.option("--batch-size", help="Images a step, over all devices.  [default: 16]")
 @click.option("--precision", help="fp32 (the default), fp16 or bf16.")

@@ -235,6 +235,12 @@ def test_what_was_left_out_is_said_and_alone_normal_training_wins_nothing(tmp_pa
     assert any("on a CPU" in doubt for doubt in advice.doubts)
 
 
+def test_unequal_shares_of_a_cpu_are_said(tmp_path):
+    doubts = advice_of(tmp_path, ALONE | TWO, device="cpu").doubts
+    assert any("normal 1 × 1, DDP 2 × 1, DeepSpeed 2 × 1" in doubt for doubt in doubts)
+    assert not any("threads" in doubt for doubt in advice_of(tmp_path, ALONE | TWO).doubts)
+
+
 def test_more_devices_are_predicted_from_two_batch_sizes(tmp_path):
     found = load_comparison(written(tmp_path, ALONE | TWO))
     frame = predict(found, bandwidth=4e9).set_index(["engine", "devices"])
