@@ -39,6 +39,8 @@ def subject(found: Comparison) -> str:
     """Say what was compared, with what, and where."""
     settings, hardware = found.about["settings"], found.environment["hardware"]
     gpus = [gpu["name"] for gpu in hardware["gpus"]]
+    count = len(found.normal.steps)
+    rounds = "1 round" if count == 1 else f"{count} rounds"
     where = f"{hardware['processor']}, {hardware['cores']} cores"
     if not found.on_cpu:
         where = f"{len(gpus)} × {gpus[0]}"
@@ -46,7 +48,7 @@ def subject(found: Comparison) -> str:
         f"{found.about['model']} ({found.about['parameters']:,} parameters) on "
         f"{found.about['dataset']} at {settings['image_size']}x{settings['image_size']}; "
         f"{settings['batch_size']} images a step over all devices, {settings['precision']}, "
-        f"{settings['optimizer']}; {where}; {len(found.normal.steps)} rounds."
+        f"{settings['optimizer']}; {where}; {rounds}."
     )
 
 
@@ -103,7 +105,7 @@ def assumptions(found: Comparison, bandwidth: float = BANDWIDTH) -> str:
         "overlaps, so that DDP, which sends while it computes, may do better. ± is the timing's "
         "spread alone; how well the assumptions hold, it does not tell. It is a prediction: only "
         "a measurement on such devices settles it. Last column: images a step from which two "
-        "devices outrun normal training on one."
+        "devices outrun normal training on one (any: with every batch; never: with none)."
     )
 
 
