@@ -15,9 +15,9 @@ import papermill
 import yaml
 
 from dsstudy import words
-from dsstudy.analysis import load_results, study_folder
-from dsstudy.provenance import is_synthetic
-from dsstudy.study import about, results_folder
+from dsstudy.analysis import study_folder
+from dsstudy.provenance import any_synthetic, study_title
+from dsstudy.study import name_of, results_folder
 from dsstudy.trial import InputError, project_root
 from dsstudy.warm import WarmKernelManager
 
@@ -120,12 +120,12 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
 
 def _stage_study(source: Path, pages: list[str], target: str, folder: Path) -> dict[str, Any]:
     """Execute a study's pages into a folder of their own; return their part of the contents."""
-    name = _name(folder)
+    name = name_of(folder)
     pages = pages[:1] if name in CHAPTERS.values() else [*pages, *OWN_PAGES.get(name, [])]
     (source / target).mkdir(exist_ok=True)
     for page in pages:
         _execute(page, source / target / f"{page}.ipynb", name, study=str(folder))
-    return _part(f"{PART} {_title(folder)}", [str(Path(target, page)) for page in pages])
+    return _part(f"{PART} {study_title(folder)}", [str(Path(target, page)) for page in pages])
 
 
 def _stage_chapter(source: Path, page: str, folders: dict[str, Path]) -> str:
@@ -137,7 +137,7 @@ def _stage_chapter(source: Path, page: str, folders: dict[str, Path]) -> str:
         _execute(page, source / f"{page}.ipynb")
         return page
     for target, folder in folders.items():
-        if _name(folder) == CHAPTERS[page]:  # beside its study's records
+        if name_of(folder) == CHAPTERS[page]:  # beside its study's records
             (source / target).mkdir(exist_ok=True)
             _execute(page, source / target / f"{page}.ipynb", study=str(folder))
             return str(Path(target, page))
@@ -146,7 +146,7 @@ def _stage_chapter(source: Path, page: str, folders: dict[str, Path]) -> str:
 
 def _answers(source: Path, chapters: list[str], folders: dict[str, Path]) -> str:
     """List for the first page what each chapter ends with; nothing over drawn images."""
-    if any(is_synthetic(load_results(folder)) for folder in folders.values()):
+    if any_synthetic(folders.values()):
         return ""
     lines = ["## The answers so far\n"]
     for chapter in chapters:
@@ -161,19 +161,10 @@ def _part(caption: str, files: list[str]) -> dict[str, Any]:
     return {"caption": caption, "chapters": [{"file": file} for file in files]}
 
 
-def _name(folder: Path) -> str:
-    return about(folder).get("study", folder.name)
-
-
-def _title(folder: Path) -> str:
-    name = _name(folder)
-    return f"{name} (synthetic images)" if is_synthetic(load_results(folder)) else name
-
-
 def _studies(folders: dict[str, Path]) -> str:
     """List the book's studies for its first page: a link to each, and how much of it is there."""
     lines = [
-        f"- [{_title(folder)}]({Path(target, 'study.ipynb')}): {words.state(folder)}"
+        f"- [{study_title(folder)}]({Path(target, 'study.ipynb')}): {words.state(folder)}"
         for target, folder in folders.items()
     ]
     return "\n(the-studies)=\n\n## The studies in this book\n\n" + "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ from dsstudy import provenance, tables
 from dsstudy.analysis import load_epochs, load_results, study_folder
 from dsstudy.errors import one_line
 from dsstudy.figures import ENGINE_COLORS
-from dsstudy.study import about
+from dsstudy.study import name_of
 from dsstudy.trial import PLACES, Trial
 
 TITLES = {
@@ -83,7 +83,7 @@ def _study(folder: Path) -> pd.DataFrame:
     results = load_results(folder)
     rows = results.reindex(columns=["environment", "error", "timing", "seconds_per_epoch"])
     frame = results.assign(
-        study=about(folder).get("study", folder.name),
+        study=name_of(folder),
         error=[_last_line(error) for error in rows["error"]],
         **pd.DataFrame([_place(place) for place in rows["environment"]], index=results.index),
     )
@@ -145,7 +145,7 @@ def load_curves(studies: Iterable[str | Path], trials: pd.DataFrame) -> list[dic
     for study in studies:
         folder = study_folder(study)
         epochs = load_epochs(folder).reindex(columns=["name", "epoch", *CURVES])
-        label = about(folder).get("study", folder.name)
+        label = name_of(folder)
         for name, some in epochs.groupby("name", sort=False):
             found[label, str(name)] = _curves(some.set_index("epoch"))
     keys = trials[["study", "name"]].itertuples(index=False, name=None)

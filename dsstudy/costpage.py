@@ -7,7 +7,6 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dsstudy import cost, paper, provenance
-from dsstudy.analysis import load_results
 from dsstudy.costwords import (
     SETTING,
     Studies,
@@ -20,26 +19,12 @@ from dsstudy.costwords import (
     worst,
 )
 from dsstudy.evidence import CannotTellError
-from dsstudy.study import about
 from dsstudy.tables import style
 
 
 def studies(folders: Sequence[Path]) -> Studies:
     """Return the steps of each study, or the reason why they do not suffice."""
-    return {name: _pairs_or_reason(folder) for folder, name in _titles(folders).items()}
-
-
-def any_synthetic(folders: Sequence[Path]) -> bool:
-    """Say whether any of the studies was trained on drawn images."""
-    return any(provenance.is_synthetic(load_results(folder)) for folder in folders)
-
-
-def _titles(folders: Sequence[Path]) -> dict[Path, str]:
-    return {
-        folder: about(folder).get("study", folder.name)
-        + " (synthetic images)" * any_synthetic([folder])
-        for folder in folders
-    }
+    return {provenance.study_title(folder): _pairs_or_reason(folder) for folder in folders}
 
 
 def _pairs_or_reason(folder: Path) -> pd.DataFrame | str:
@@ -51,7 +36,7 @@ def _pairs_or_reason(folder: Path) -> pd.DataFrame | str:
 
 def origins(folders: Sequence[Path]) -> Styler | None:
     """Show where the times of each study come from."""
-    facts = {name: provenance.facts(folder) for folder, name in _titles(folders).items()}
+    facts = {provenance.study_title(folder): provenance.facts(folder) for folder in folders}
     if not facts:
         return None
     texts = pd.DataFrame(facts).loc[["hardware", "device", "engines", "image size", "times"]]

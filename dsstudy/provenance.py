@@ -9,7 +9,7 @@ import pandas as pd
 from dsstudy import paper
 from dsstudy.analysis import load_results, strangers
 from dsstudy.cells import CELL, load_trials
-from dsstudy.study import about
+from dsstudy.study import about, name_of
 from dsstudy.trial import project_root
 
 SYNTHETIC = (
@@ -20,6 +20,16 @@ SYNTHETIC = (
 
 NAMED = 6
 """So many trials in no cell of the paper's are named; more are counted."""
+
+
+def any_synthetic(folders: Iterable[Path]) -> bool:
+    """Say whether any of some studies was trained on drawn images."""
+    return any(is_synthetic(load_results(folder)) for folder in folders)
+
+
+def study_title(folder: Path) -> str:
+    """Return a study's name, and beside it whether its images were drawn."""
+    return name_of(folder) + " (synthetic images)" * any_synthetic([folder])
 
 
 def is_synthetic(results: pd.DataFrame) -> bool:

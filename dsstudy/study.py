@@ -88,6 +88,11 @@ def about(folder: Path) -> dict[str, Any]:
     return content
 
 
+def name_of(folder: Path) -> str:
+    """Return the name of a folder's study; the folder's own where none is said."""
+    return about(folder).get("study", folder.name)
+
+
 def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> Study:
     """Read a study file and expand it.
 
