@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -327,11 +328,12 @@ def evaluate(
         int64, shape (N,): the class with the highest score for each image.
     """
     size = max(16, min(512, 2**22 // trial.image_size**2))  # some 100 MB of images at once
+    guard: AbstractContextManager = contextlib.nullcontext()
     if trial.evaluation == "train":
-        size = trial.batch_size
+        size, guard = trial.batch_size, undisturbed(model)
     total, predicted = 0.0, []
     model.train(trial.evaluation == "train")
-    with torch.no_grad(), undisturbed(model):
+    with torch.no_grad(), guard:
         for indices in torch.arange(len(test), device=test.labels.device).split(size):
             images, labels = test.batch(indices, trial.image_size, dtype)
             scores = model(images).float()
