@@ -15,7 +15,6 @@ from pandas.io.formats.style import Styler
 
 from dsstudy import cells, paper, spread
 from dsstudy.figures import ENGINE_COLORS
-from dsstudy.study import about
 from dsstudy.tables import difference, signed, style, wrapping
 
 CANDIDATES = " candidates"
@@ -31,13 +30,9 @@ def load_bridge(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        What `dsstudy.cells.load_trials` gives of the trials that have a label, in the study's
-        order, with ``chain`` and ``step``.
+        What `dsstudy.cells.load_labelled` gives, its axes as ``chain``, its labels as ``step``.
     """
-    content = about(Path(path))
-    rows = [(name, *one) for name, some in content["labels"].items() for one in some.items()]
-    labels = pd.DataFrame(rows, columns=["name", "chain", "step"])
-    return labels.merge(cells.load_trials(path), on="name", how="left")
+    return cells.load_labelled(path).rename(columns={"axis": "chain", "label": "step"})
 
 
 def chains(trials: pd.DataFrame) -> list[str]:

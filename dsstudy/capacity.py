@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dsstudy import bridge, cells, spread
+from dsstudy import cells, spread
 from dsstudy.analysis import load_epochs
 from dsstudy.counts import model_counts
 from dsstudy.trial import DEFAULT_BUCKET
@@ -41,8 +41,8 @@ def load(path: str | Path) -> pd.DataFrame:
         process (resident on a CPU, allocated on a GPU), and ``held``, what tensors took at the end
         of a backward pass. NaN where a trial has none.
     """
-    trials = bridge.load_bridge(path)
-    trials = trials[trials["chain"] == AXIS].drop(columns="chain").rename(columns={"step": "line"})
+    trials = cells.load_labelled(path)
+    trials = trials[trials["axis"] == AXIS].drop(columns="axis").rename(columns={"label": "line"})
     memory = load_epochs(path).reindex(columns=["name", "peak_memory_mb", "held_memory_mb"])
     memory = memory.drop_duplicates("name").set_index("name")
     ranks = trials.reindex(columns=["processes"])["processes"]

@@ -46,6 +46,21 @@ def architectures(trials: pd.DataFrame) -> list[str]:
     return [name for name in ARCHITECTURES if name in set(trials["architecture"])]
 
 
+def load_labelled(path: str | Path) -> pd.DataFrame:
+    """Load the trials of a study whose matrix has labels.
+
+    Returns
+    -------
+    pandas.DataFrame
+        What `load_trials` gives of the trials that have a label, in the study's order, with
+        ``axis`` and ``label``: a row for each of a trial's labels.
+    """
+    labels = about(Path(path))["labels"]
+    rows = [(name, *one) for name, some in labels.items() for one in some.items()]
+    known = pd.DataFrame(rows, columns=["name", "axis", "label"])
+    return known.merge(load_trials(path), on="name", how="left")
+
+
 def with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return what was measured in the paper's cells, and which of it counts.
 
