@@ -16,6 +16,7 @@ from dsstudy.phases import PHASES, Timeline, read_trace, timeline
 from dsstudy.reading import read_lines
 from dsstudy.record import Record, write_text
 from dsstudy.study import Study
+from dsstudy.timing import shortened
 from dsstudy.trial import Trial
 
 _ABOUT = ("model", "architecture", "engine", "processes", "batch_size", "precision", "zero_stage")
@@ -76,7 +77,7 @@ def _profile(trial: Trial, steps: int, rounds: int, keep: Path) -> dict[str, Any
     from dsstudy.run import run_trial
 
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, {PROFILED: "1"}):
-        record = run_trial(_shortened(trial, steps, rounds, folder))
+        record = run_trial(shortened(trial, steps, 1 + 2 * rounds, folder))
         seconds = {epoch["epoch"]: epoch["train_seconds"] / steps for epoch in record.epochs()}
         profiled = [seconds[epoch] for epoch in seconds if is_profiled(epoch)]
         files = [
@@ -103,11 +104,6 @@ def _profile(trial: Trial, steps: int, rounds: int, keep: Path) -> dict[str, Any
             ],
             **_where(record),
         }
-
-
-def _shortened(trial: Trial, steps: int, rounds: int, folder: str) -> Trial:
-    few = {"train_images": steps * trial.batch_size, "test_images": 10, "epochs": 1 + 2 * rounds}
-    return trial.model_copy(update={**few, "output_dir": folder, "overwrite": True})
 
 
 def _means(line: Timeline) -> dict[str, float]:

@@ -46,7 +46,7 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
     turns = [trial for _ in range(rounds) for trial in trials]
     for trial in tqdm(turns, desc=f"{study.name}: times", unit="trial"):
         with tempfile.TemporaryDirectory() as folder:
-            short = _shortened(trial, min(steps, full[trial.name]), folder)
+            short = shortened(trial, min(steps, full[trial.name]), 2, folder)
             record = run_trial(short)
             memory = max(epoch["peak_memory_mb"] for epoch in record.epochs())
             results[trial.name].append((record.result() or {}) | {"peak_memory_mb": memory})
@@ -60,8 +60,9 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
     return file
 
 
-def _shortened(trial: Trial, steps: int, folder: str) -> Trial:
-    few = {"epochs": 2, "train_images": steps * trial.batch_size, "test_images": 10}
+def shortened(trial: Trial, steps: int, epochs: int, folder: str) -> Trial:
+    """Return a trial of some steps an epoch, in a folder whose content counts for nothing."""
+    few = {"epochs": epochs, "train_images": steps * trial.batch_size, "test_images": 10}
     return trial.model_copy(update={**few, "output_dir": folder, "overwrite": True})
 
 
