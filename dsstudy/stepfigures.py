@@ -1,11 +1,12 @@
 """The figures of the page on where a step's time goes."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -60,7 +61,7 @@ def _draw_bars(axes: Axes, some: pd.DataFrame) -> None:
             continue
         step, left = some.loc[engine], 0.0
         for phase in PHASES:
-            _hatched(axes.barh(y, 1e3 * step[phase], 0.7, left=left, color=COLORS[phase]), phase)
+            axes.barh(y, 1e3 * step[phase], 0.7, left=left, **_look(phase))
             left += 1e3 * step[phase]
         low, high = 1e3 * step["low"], 1e3 * step["high"]
         axes.plot([low, high], [y, y], color="k", linewidth=1.5)
@@ -89,10 +90,7 @@ def step_of(profiles: pd.DataFrame, label: str, batch_size: int) -> Figure | Non
     for y, (_, _, pieces) in enumerate(lanes):
         for phase in PHASES:
             spans = [((a / 1e3), (b - a) / 1e3) for name, a, b in pieces if name == phase]
-            axes.broken_barh(
-                spans, (y - 0.35, 0.7), facecolor=COLORS[phase], hatch=HATCHES[phase],
-                edgecolor="0.25", linewidth=0,
-            )  # fmt: skip
+            axes.broken_barh(spans, (y - 0.35, 0.7), **_look(phase))
     _name_engines(axes, [(engine, name) for engine, name, _ in lanes])
     axes.set_xlabel("milliseconds since the step began on rank 0")
     axes.set_title(f"{label}, {batch_size} images: one step", fontsize=11, loc="left")
@@ -100,16 +98,17 @@ def step_of(profiles: pd.DataFrame, label: str, batch_size: int) -> Figure | Non
     return figure
 
 
-def _hatched(drawn: BarContainer, phase: str) -> None:
-    for patch in drawn:
-        patch.set(hatch=HATCHES[phase], edgecolor="0.25", linewidth=0)
+def _look(phase: str) -> dict[str, Any]:
+    return {
+        "facecolor": COLORS[phase],
+        "hatch": HATCHES[phase],
+        "edgecolor": "0.25",
+        "linewidth": 0,
+    }
 
 
 def _patches() -> list[Patch]:
-    return [
-        Patch(facecolor=COLORS[phase], hatch=HATCHES[phase], edgecolor="0.25", linewidth=0)
-        for phase in PHASES
-    ]
+    return [Patch(**_look(phase)) for phase in PHASES]
 
 
 def _name_engines(axes: Axes, lanes: list[tuple[str, str]]) -> None:
