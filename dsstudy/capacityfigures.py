@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dsstudy import capacity
-from dsstudy.capacitypage import short
 from dsstudy.figures import ENGINE_COLORS
+from dsstudy.paper import short_model
 
 _SHADES = sns.blend_palette(["#f5c27a", ENGINE_COLORS["deepspeed"], "#5a2b00"], 4)
 _MARKERS = {"normal": "o", "ddp": "^", "0": "s", "1": "D", "2": "v", "3": "P"}
@@ -33,7 +33,7 @@ def by_stage(trials: pd.DataFrame) -> Figure:
         ("held, by ZeRO's paper", capacity.theories(trials), own,
          {"color": "0.3", "marker": "_", "linestyle": ":", "markersize": 14}),
     ):  # fmt: skip
-        known = values.reindex([line for line in lines]).astype(float)
+        known = values.reindex(lines).astype(float)
         axes.plot([int(capacity.kind(trials, line)) for line in lines], known, label=name, **style)
     for line in _drawn(trials):
         kind = capacity.kind(trials, line)
@@ -118,7 +118,7 @@ def _draw(
 def _sizes_below(axes: Axes, trials: pd.DataFrame) -> None:
     """Name the models below their places on the axis of parameters."""
     sizes = capacity.sizes(trials)
-    names = [f"{short(model)}\n{count / 1e6:.1f} M" for model, count in sizes.items()]
+    names = [f"{short_model(model)}\n{count / 1e6:.1f} M" for model, count in sizes.items()]
     axes.set_xticks(sizes, names, fontsize=10)
     axes.set_xticks([], minor=True)
     axes.margins(x=0.08)

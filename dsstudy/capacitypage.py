@@ -8,6 +8,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dsstudy import capacity
+from dsstudy.paper import short_model
 from dsstudy.tables import interval, style
 
 PARITY = 1.0
@@ -70,15 +71,10 @@ def _number(value: float) -> str:
 def _titled(frame: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """Head each column with the model's short name and its parameters."""
     heads = {
-        model: f"{html.escape(short(model))}<br><small>{count / 1e6:.1f} M</small>"
+        model: f"{html.escape(short_model(model))}<br><small>{count / 1e6:.1f} M</small>"
         for model, count in capacity.sizes(trials).items()
     }
     return frame.rename(columns=heads).rename_axis(index=None, columns=None)
-
-
-def short(model: str) -> str:
-    """Shorten a model's name to what tells it from its family: ``vit_tiny``."""
-    return model.rpartition("/")[2].partition("_patch")[0]
 
 
 def memory_in_words(trials: pd.DataFrame) -> str:
@@ -89,7 +85,7 @@ def memory_in_words(trials: pd.DataFrame) -> str:
     if held.shape[1]:
         model = held.columns[-1]
         parts.append(
-            f"What a rank holds of {short(model)}, the largest model measured, in bytes a "
+            f"What a rank holds of {short_model(model)}, the largest model measured, in bytes a "
             f"parameter: {_each(trials, held[model])}."
         )
     if growth.notna().any():
@@ -134,7 +130,7 @@ def times_in_words(trials: pd.DataFrame) -> str:
 
 def _at(key: tuple[str, str], row: pd.Series) -> str:
     limits = f" ({interval(row, '{:.2f}'.format)})" if row["n"] > 1 else ""
-    return f"{row['value']:.2f}{limits} for {short(key[1])}"
+    return f"{row['value']:.2f}{limits} for {short_model(key[1])}"
 
 
 def answer(trials: pd.DataFrame) -> str:
@@ -161,8 +157,8 @@ def _time_answer(trials: pd.DataFrame) -> str:
         else f"and pays in none of {len(counting)} comparisons"
     )
     return (
-        f"From {short(models[0])} to {short(models[-1])} DeepSpeed's fastest line goes from "
-        f"{_limits(first)} times normal training's time ({first.name}) to {_limits(last)} "
+        f"From {short_model(models[0])} to {short_model(models[-1])} DeepSpeed's fastest line goes "
+        f"from {_limits(first)} times normal training's time ({first.name}) to {_limits(last)} "
         f"({last.name}), which {_trend(first, last)}, {pays} (its 95 % interval below 1)."
     )
 

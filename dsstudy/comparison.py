@@ -62,7 +62,7 @@ class Timed:
     def title(self) -> str:
         """The engine's name, and how many ranks it has if there are several."""
         ranks = f" on {self.processes} ranks" if self.processes > 1 else ""
-        return ("normal training" if self.engine == "normal" else paper.NAMES[self.engine]) + ranks
+        return paper.in_prose(self.engine) + ranks
 
     def epoch(self) -> Interval:
         """Return the seconds of an epoch: the mean over the rounds, and its interval."""

@@ -112,3 +112,13 @@ def _cell(row: dict[str, str]) -> tuple[str, str, str]:
     optimizer = {"sgd": "SGD", "adam": "Adam"}[row["optimizer"]]
     setting = f"{optimizer}+S" if row["scheduler"] == "yes" else optimizer
     return row["model"], row["engine"], setting
+
+
+def in_prose(engine: str) -> str:
+    """Name a way of training in a sentence: normal training, DDP, DeepSpeed."""
+    return "normal training" if engine == "normal" else NAMES[engine]
+
+
+def short_model(model: str) -> str:
+    """Shorten a library's name of a model to what tells it from its family: ``vit_tiny``."""
+    return model.rpartition("/")[2].partition("_patch")[0]

@@ -12,7 +12,7 @@ from dsstudy import paper
 from dsstudy.errors import InputError, one_line
 from dsstudy.phases import PHASES
 from dsstudy.reading import naming, read_lines
-from dsstudy.tables import style
+from dsstudy.tables import signed, style
 from dsstudy.trial import ARCHITECTURES
 
 ENGINES = ("normal", "ddp", "deepspeed")
@@ -90,7 +90,7 @@ def _label(row: dict[str, Any]) -> str:
     name = paper.NAMES.get(row["architecture"], row["architecture"])
     if row["model"] == row["architecture"]:
         return name
-    return f"{name} ({row['model'].rpartition('/')[2].partition('_patch')[0]})"
+    return f"{name} ({paper.short_model(row['model'])})"
 
 
 def _place(row: dict[str, Any]) -> tuple[int, str, int, int]:
@@ -138,7 +138,7 @@ def table(profiles: pd.DataFrame) -> Styler:
             "threads": [f"{row.processes} × {row.threads}" for row in profiles.itertuples()],
             "plain": [_plain(row) for row in profiles.itertuples()],
             "profiled": profiles["profiled"].map(_ms),
-            "overhead": profiles["overhead"].map("{:+.0%}".format).str.replace("-", "−"),
+            "overhead": profiles["overhead"].map(_percent),
             **{phase: profiles[phase].map(_ms) for phase in PHASES},
         }
     )
@@ -168,8 +168,8 @@ def changes(profiles: pd.DataFrame) -> Styler | None:
     rows = {
         (label, f"{size} images", f"{paper.NAMES[engine]} / {paper.NAMES[base]}"): {
             "ratio": f"{row['ratio']:.2f}",
-            "difference": _signed_ms(row["difference"]),
-            **{phase: _signed_ms(row[phase]) for phase in PHASES},
+            "difference": signed(1e3 * row["difference"]),
+            **{phase: signed(1e3 * row[phase]) for phase in PHASES},
             "most of it": row["most"],
         }
         for engine, base in PAIRS
@@ -188,18 +188,16 @@ def changes(profiles: pd.DataFrame) -> Styler | None:
     return style(texts, caption, "changes", align="right")
 
 
-def _signed_ms(seconds: float) -> str:
-    return f"{1e3 * seconds:+.2f}".replace("-", "−")
+def _percent(share: float) -> str:
+    return f"{share:+.0%}".replace("-", "−")
 
 
 def overhead_in_words(profiles: pd.DataFrame) -> str:
     """Say how much longer the profiler makes a step."""
     found = profiles["overhead"]
-    middle, least, most = (f"{n:+.0%}".replace("-", "−") for n in
-                           (found.median(), found.min(), found.max()))  # fmt: skip
     return (
-        f"Profiling changes the length of a step by {middle} in the middle of {len(found)} trials "
-        f"(from {least} to {most})."
+        f"Profiling changes the length of a step by {_percent(found.median())} in the middle of "
+        f"{len(found)} trials (from {_percent(found.min())} to {_percent(found.max())})."
     )
 
 
@@ -220,15 +218,11 @@ def _pair_in_words(profiles: pd.DataFrame, engine: str, base: str) -> str:
     frame = compare(profiles, engine, base)
     if frame.empty:
         return ""
-    one, other = (
-        {"normal": "normal training", "ddp": "DDP", "deepspeed": "DeepSpeed"}[name]
-        for name in (engine, base)
-    )
     longer = frame[frame["ratio"] > 1]
     over = "one comparison" if len(frame) == 1 else f"median of {len(frame)}"
     text = (
-        f"A step with {one} takes {frame['ratio'].median():.2f} times as long as with {other} "
-        f"({over}; longer in {len(longer)})"
+        f"A step with {paper.in_prose(engine)} takes {frame['ratio'].median():.2f} times as long "
+        f"as with {paper.in_prose(base)} ({over}; longer in {len(longer)})"
     )
     grown = longer[longer["difference"] > 0]
     if grown.empty:
