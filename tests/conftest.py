@@ -8,7 +8,9 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from site_checks import CHROMIUM, watch
 
+from dsstudy.batch import write_study
 from dsstudy.data import load_data
+from dsstudy.study import Study, load_study
 from dsstudy.trial import Trial
 
 
@@ -56,3 +58,18 @@ def page(browser, address):
     page = watch(browser.new_page(), address)
     yield page
     page.close()
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """Return what reads a study from its text and notes its trials where their records belong."""
+    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
+
+    def make(text: str) -> Study:
+        file = tmp_path / "planned.yaml"
+        file.write_text(text)
+        study = load_study(file)
+        write_study(study)
+        return study
+
+    return make

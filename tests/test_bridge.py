@@ -6,7 +6,6 @@ import pytest
 from studies import write_record
 
 from dsstudy import bridge
-from dsstudy.batch import write_study
 from dsstudy.study import load_study
 from dsstudy.trial import project_root
 
@@ -26,12 +25,9 @@ SPREAD = {"DeepSpeed": (-3, 0, 3)}  # by seed; the others differ from seed to se
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(planned) -> Path:
     """Return a study of one chain, all of whose trials are recorded."""
-    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path))
-    (tmp_path / "bridge.yaml").write_text(STUDY)
-    study = load_study(tmp_path / "bridge.yaml")
-    write_study(study)
+    study = planned(STUDY)
     for trial in study.trials:
         (step,) = study.labels[trial.name].values()
         accuracy = ACCURACY[step] + trial.seed + SPREAD.get(step, (0, 0, 0))[trial.seed]

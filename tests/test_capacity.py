@@ -8,7 +8,6 @@ import pytest
 from studies import write_record
 
 from dsstudy import capacity, capacityfigures, capacitypage, provenance
-from dsstudy.batch import write_study
 from dsstudy.counts import model_counts
 from dsstudy.machine import Machine, environment
 from dsstudy.study import Study, load_study
@@ -32,12 +31,9 @@ RATIOS = {"DDP": {TINY: 1.2, BASE: 1.1}, "ZeRO 1": {TINY: 1.5, BASE: 0.8}}
 
 
 @pytest.fixture
-def study(tmp_path, monkeypatch) -> Study:
+def study(planned) -> Study:
     """Return a study all of whose trials are recorded, and none timed."""
-    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path))
-    (tmp_path / "sizes.yaml").write_text(STUDY)
-    study = load_study(tmp_path / "sizes.yaml")
-    write_study(study)
+    study = planned(STUDY)
     for trial in study.trials:
         own = parameters(trial.model) * BYTES[line_of(study, trial.name)] / capacity.MIB
         memory = {"peak_memory_mb": LIBRARIES[trial.engine] + own, "held_memory_mb": own / 2}

@@ -7,8 +7,6 @@ from studies import trial_of, write_record
 from test_analysis import bold_cells, texts
 
 from dsstudy import analysis, cells, lenetpage, provenance, tables, words
-from dsstudy.batch import write_study
-from dsstudy.study import load_study
 
 
 def seeds(root, normal, deepspeed, setting="SGD", **result):
@@ -91,12 +89,8 @@ def test_times_in_rounds_give_ratios_with_intervals(tmp_path):
     assert "cannot be told" in tables.table2(unsure).to_html()
 
 
-def test_what_a_study_plans_and_lacks_is_shown_as_missing(tmp_path, monkeypatch):
-    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
-    file = tmp_path / "two.yaml"
-    file.write_text("matrix: {model: [lenet, alexnet], seed: [0, 1], engine: [normal]}")
-    study = load_study(file)
-    write_study(study)
+def test_what_a_study_plans_and_lacks_is_shown_as_missing(planned):
+    study = planned("matrix: {model: [lenet, alexnet], seed: [0, 1], engine: [normal]}")
     write_record(study.folder, study.trials[0])
     write_record(study.folder, study.trials[1], status="failed", error="Traceback\nout of memory")
     trials = cells.load_trials(study.folder)

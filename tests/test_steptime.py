@@ -7,12 +7,10 @@ import pytest
 from studies import profile_row
 
 from dsstudy import steptime
-from dsstudy.batch import write_study
 from dsstudy.errors import InputError
 from dsstudy.phases import PHASES, read_trace, timeline
 from dsstudy.profiling import profile_study
 from dsstudy.stepfigures import bars, step_of
-from dsstudy.study import load_study
 
 # Milliseconds a step by phase: data, forward, backward, communication, optimizer, rest.
 MILLISECONDS = {
@@ -137,16 +135,12 @@ def test_a_study_without_profiles_says_how_to_measure_them(tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["normal", "ddp", "deepspeed"])
-def test_a_profile_is_measured_under_the_engines_own_launcher(tmp_path, monkeypatch, engine):
-    monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
+def test_a_profile_is_measured_under_the_engines_own_launcher(planned, engine):
     processes = 1 if engine == "normal" else 2
-    file = tmp_path / "one.yaml"
-    file.write_text(
+    study = planned(
         f"defaults: {{train_images: 320, test_images: 50, processes: {processes}}}\n"
         f"matrix: {{engine: [{engine}]}}\n"
     )
-    study = load_study(file)
-    write_study(study)
     (trial,) = study.trials
     lines = profile_study(study, study.trials, steps=4, rounds=2).read_text().splitlines()
     (profile,) = map(json.loads, lines)
