@@ -14,7 +14,7 @@ import nbformat
 import papermill
 import yaml
 
-from dsstudy import words
+from dsstudy import provenance, words
 from dsstudy.analysis import study_folder
 from dsstudy.provenance import any_synthetic, study_title
 from dsstudy.study import name_of, results_folder
@@ -153,8 +153,19 @@ def _answers(source: Path, chapters: list[str], folders: dict[str, Path]) -> str
         cells = nbformat.read(source / f"{chapter}.ipynb", as_version=4).cells
         title = cells[0].source.splitlines()[0].removeprefix("# ")
         answer = cells[-1].outputs[-1].data["text/markdown"]
-        lines.append(f"- [{title}]({chapter}.ipynb)\\\n  {answer}")
+        measured = _measured(CHAPTERS.get(Path(chapter).name), folders)
+        lines.append(f"- [{title}]({chapter}.ipynb)\\\n  {answer}{measured}")
     return "\n".join(lines) + "\n"
+
+
+def _measured(study: str | None, folders: dict[str, Path]) -> str:
+    """Say where and on what a chapter's study was measured; nothing of a chapter without one."""
+    found = [provenance.facts(folder) for folder in folders.values() if name_of(folder) == study]
+    return "".join(
+        f" *({facts['hardware']}; {facts['images']}; epochs: {facts['epochs']}; "
+        f"seeds: {facts['seeds']}.)*"
+        for facts in found
+    )
 
 
 def _part(caption: str, files: list[str]) -> dict[str, Any]:

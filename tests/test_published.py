@@ -422,3 +422,8 @@ def test_the_first_page_gives_the_chapters_answers(book, results):
         answer = " ".join(html.select_one("#in-a-sentence .cell_output").text.split())
         assert len(answer) > 80
         assert (answer in first) != synthetic
+    for page in CHAPTERS:
+        for _, folder, _ in studies(results, page):
+            facts = provenance.facts(folder)
+            for fact in ("hardware", "images", "epochs", "seeds"):
+                assert (facts[fact] in first) or synthetic
