@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dsstudy.errors import InputError, one_line
 from dsstudy.fields import EPOCH, NAMED
 from dsstudy.reading import naming, parse_all, parse_object, rows_and_lines
 from dsstudy.record import FINISHED, Record, whole
-from dsstudy.trial import InputError
+from dsstudy.study import about
+from dsstudy.trial import Trial
 
 _encode = json.JSONEncoder(allow_nan=False).encode
 
@@ -30,7 +32,8 @@ def write_published(folder: Path, target: Path) -> None:
     Raises
     ------
     InputError
-        A trial was begun again meanwhile, or a file is damaged; the published copy is as it was.
+        A trial was begun again meanwhile, lies in the folder of another one, or a file is damaged;
+        the published copy is as it was.
     """
     places = _finished(folder)
     rows, curves = target / "trials.jsonl", target / "epochs.jsonl"
@@ -59,28 +62,49 @@ def write_published(folder: Path, target: Path) -> None:
 def _finished(folder: Path) -> dict[str, str]:
     """Return which of a study's trials have a result, and where each one's record lies."""
     found: dict[str, str] = {}
+    planned = set(about(folder).get("trials", ()))
     for entry in sorted(path.name for path in folder.iterdir()):
         place = f"{folder}/{entry}"
-        trial = Record(place).trial()
-        if trial is not None and os.access(f"{place}/result.json", os.F_OK):
-            found.setdefault(trial.name, place)
+        if all(os.access(f"{place}/{name}.json", os.F_OK) for name in ("trial", "result")):
+            # The study itself named its trials' folders: of very many, none is read twice.
+            found.setdefault(entry if entry in planned else _trial(place).name, place)
     return found
 
 
 def _row(name: str, place: str) -> bytes:
-    record = Record(place)
-    trial, result = record.trial(), record.result()
-    if trial is None or result is None:
-        raise InputError(f"{name} was begun again while it was being published: publish once more")
+    trial, result = _trial(place), Record(place).result()
+    if trial.name != name:
+        raise InputError(
+            f"{one_line(place)}/trial.json is of another trial than its folder's name: restore it "
+            f"from a copy, or name the folder {trial.name}"
+        )
+    if result is None:
+        raise _begun_again(place)
     here = {"output_dir": "none", "data_dir": Path(trial.data_dir).name}  # no machine's paths
     with naming(f"{place}/result.json"):  # which may hold a number that is not finite
         return _encode({"name": name, **trial.model_dump(), **here, **result}).encode() + b"\n"
 
 
+def _trial(place: str) -> Trial:
+    trial = Record(place).trial()
+    if trial is None:
+        raise _begun_again(place)
+    return trial
+
+
+def _begun_again(place: str) -> InputError:
+    return InputError(
+        f"{one_line(place)} was begun again while it was being published: publish once more"
+    )
+
+
 def _epochs(name: str, place: str) -> bytes:
     """Return a record's lines, which are in order, each with the name put first."""
-    start, file = _start(name), Path(place, "epochs.jsonl")
-    lines = file.read_bytes().splitlines() if file.exists() else []
+    start, file = _start(name), f"{place}/epochs.jsonl"
+    try:
+        lines = Path(file).read_bytes().splitlines()
+    except FileNotFoundError:
+        lines = []
     if not parse_all(lines, EPOCH):  # then line by line, to say which is wrong
         lines = [line for _, line in rows_and_lines(file)]
     return b"".join([start + line[1:] + b"\n" for line in lines])

@@ -203,11 +203,13 @@ class Trial(BaseModel):
         for name, value in automatic.items():
             if values[name] == "auto":
                 values[name] = value
-        for name, value in values.items():
+        for name, value in given.items():
+            if type(value) in (str, int, float):  # all others, but for the switches, are rare
+                continue
             # pydantic takes True and b"1" for 1; who writes epochs=True has slipped a line.
             if isinstance(value, bool | bytes) and name not in (*TEXTS, *SWITCHES):
                 values[name] = str(value)
-            elif hasattr(value, "__fspath__"):  # os.PathLike would be asked thirty times a trial
+            elif isinstance(value, os.PathLike):
                 values[name] = os.fspath(value)
         return values
 

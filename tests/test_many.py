@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from dsstudy import analysis, batch
+from dsstudy.errors import InputError
 from dsstudy.record import Record
 from dsstudy.study import expand
 
@@ -66,6 +67,19 @@ def test_what_is_published_is_what_each_record_says(runs):
         lines = (target / f"{name}.jsonl").read_text().splitlines()
         assert [json.loads(line) for line in lines] == expected
     assert "somebody" not in (target / "trials.jsonl").read_text()
+
+
+def test_a_folder_named_after_another_trial_is_not_published_under_its_name(runs):
+    target = batch.publish(runs)
+    before = (target / "trials.jsonl").read_bytes()
+    planned, renamed = [r for r in map(Record, sorted(runs.glob("*/"))) if r.finished][:2]
+    name, its_own = planned.trial().name, renamed.trial().name
+    (runs / "study.json").write_text(json.dumps({"study": "many", "trials": [name]}))
+    shutil.rmtree(planned.folder)
+    renamed.folder.rename(runs / name)
+    with pytest.raises(InputError, match=f"of another trial.* name the folder {its_own}$"):
+        batch.publish(runs)
+    assert (target / "trials.jsonl").read_bytes() == before
 
 
 def test_published_and_run_folders_load_alike(runs):
