@@ -1,5 +1,6 @@
 """A study's published copy, ``trials.jsonl`` and ``epochs.jsonl``: written one trial at a time."""
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -37,33 +38,29 @@ def write_published(folder: Path, target: Path) -> None:
     """
     places = _finished(folder)
     rows, curves = target / "trials.jsonl", target / "epochs.jsonl"
-
-    def stays(row: dict[str, Any]) -> bool:
-        place = places.get(row["name"])
-        return place is None or (row.get("status") in FINISHED and not Record(place).finished)
-
-    staying = _where(rows, stays)
-    staying_curves = _where(curves, lambda row: row["name"] in staying) if staying else {}
+    before = _where(rows, lambda row: row["name"] not in places or row.get("status") in FINISHED)
+    curves_before = functools.cache(lambda: _where(curves, lambda row: row["name"] in before))
     target.mkdir(parents=True, exist_ok=True)
     # Not durable: git holds what came from another machine, and the records what came from here.
     with whole(rows, durable=False) as new_rows, whole(curves, durable=False) as new_curves:
-        for name in sorted({*places, *staying}):
-            if name in staying:
-                new_rows.write(_lines(rows, staying[name])[0])
-                lines = _lines(curves, staying_curves.get(name, []))
+        for name in sorted({*places, *before}):
+            row, ended = _row(name, places[name]) if name in places else (b"", False)
+            if ended or name not in before:
+                new_rows.write(row)
+                new_curves.write(_epochs(name, places[name]))
+            else:
+                new_rows.write(_lines(rows, before[name])[0])
+                lines = _lines(curves, curves_before().get(name, []))
                 with naming(curves):
                     lines.sort(key=lambda line: parse_object(line, EPOCH)["epoch"])
                 new_curves.writelines(lines)
-            else:
-                new_rows.write(_row(name, places[name]))
-                new_curves.write(_epochs(name, places[name]))
 
 
 def _finished(folder: Path) -> dict[str, str]:
     """Return which of a study's trials have a result, and where each one's record lies."""
     found: dict[str, str] = {}
     planned = set(about(folder).get("trials", ()))
-    for entry in sorted(path.name for path in folder.iterdir()):
+    for entry in sorted(os.listdir(folder)):  # noqa: PTH208  of very many, a Path each is slow
         place = f"{folder}/{entry}"
         if all(os.access(f"{place}/{name}.json", os.F_OK) for name in ("trial", "result")):
             # The study itself named its trials' folders: of very many, none is read twice.
@@ -71,7 +68,8 @@ def _finished(folder: Path) -> dict[str, str]:
     return found
 
 
-def _row(name: str, place: str) -> bytes:
+def _row(name: str, place: str) -> tuple[bytes, bool]:
+    """Return a record's line, and whether its trial was trained to its end."""
     trial, result = _trial(place), Record(place).result()
     if trial.name != name:
         raise InputError(
@@ -82,7 +80,8 @@ def _row(name: str, place: str) -> bytes:
         raise _begun_again(place)
     here = {"output_dir": "none", "data_dir": Path(trial.data_dir).name}  # no machine's paths
     with naming(f"{place}/result.json"):  # which may hold a number that is not finite
-        return _encode({"name": name, **trial.model_dump(), **here, **result}).encode() + b"\n"
+        line = _encode({"name": name, **trial.model_dump(), **here, **result})
+    return line.encode() + b"\n", result["status"] in FINISHED
 
 
 def _trial(place: str) -> Trial:
