@@ -54,6 +54,23 @@ def test_every_engine_follows_normal_training(short, parameters, engine):
     np.testing.assert_allclose(steps["loss"], normal["loss"], rtol=1e-4)
 
 
+needs_fp16 = pytest.mark.skipif(
+    not (Machine.here().gpus or Machine.here().cpu_fp16),
+    reason="DeepSpeed refuses fp16 on this CPU, which has none in hardware",
+)
+
+
+@needs_fp16
+@pytest.mark.parametrize("zero_stage", [0, 1])
+def test_deepspeed_learns_in_fp16_what_it_learns_in_fp32(short, zero_stage):
+    """In version 0.19, without ZeRO, it takes a loss for scaled that it has not scaled."""
+    own = DEEPSPEED | SMALL_VIT | {"zero_stage": zero_stage, "learning_rate": 0.01}
+    single = run_trial(short("single", **own)).steps()["loss"]
+    half = run_trial(short("half", precision="fp16", **own)).steps()["loss"]
+    assert np.ptp(single) > 0.5  # the weights did move
+    np.testing.assert_allclose(half, single, atol=0.1)
+
+
 def test_all_ranks_of_ddp_skip_the_same_steps(short, monkeypatch):
     """At so high a rate some images are taken for the wrong class for sure, which overflows fp16.
 

@@ -37,6 +37,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
             loss = F.cross_entropy(engine(images), labels)
             session.step(loss, learning_rate=engine.get_lr()[0])
 
+            see_to_loss_scale(engine, loss)
             engine.backward(loss)
             session.weigh()
             engine.step()
@@ -175,6 +176,20 @@ def give_shared_memory_back(rank: int) -> None:
     port = os.environ["MASTER_PORT"]
     for buffer in Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{port}_{rank}"):
         buffer.unlink(missing_ok=True)
+
+
+def see_to_loss_scale(engine: deepspeed.DeepSpeedEngine, loss: torch.Tensor) -> None:
+    """Have the loss scaled in fp16 without ZeRO, where DeepSpeed 0.19 unscales and does not scale.
+
+    Its updates would be 32,768 times too small: SGD learned nothing, Adam was kept from it by its
+    eps, and no gradient was ever clipped. The gradient with which the backward pass begins is the
+    scale of the loss; so it is set here, to what it is already once DeepSpeed scales by itself.
+
+    Source: DeepSpeed's pull request 8393, open as of version 0.19.8.
+    """
+    if engine.fp16_enabled() and not engine.zero_optimization():
+        scale = engine.optimizer.loss_scale_config.cur_scale
+        loss.register_hook(lambda gradient: torch.full_like(gradient, scale))
 
 
 def go_on_at_smallest_loss_scale(engine: deepspeed.DeepSpeedEngine) -> None:
