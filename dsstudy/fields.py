@@ -48,6 +48,7 @@ class _Environment(TypedDict, total=False):
     allocator: dict[str, str]
     commit: str
     device: str
+    hosts: int
     dataset: _Dataset | None
 
 

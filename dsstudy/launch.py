@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from dsstudy.hosts import check_reachable, launcher_over_hosts
 from dsstudy.machine import Machine, memory_kills, rank_environment
 from dsstudy.record import Record
 from dsstudy.trial import InputError, Trial
@@ -84,20 +85,28 @@ def launch(
 
     Raises
     ------
+    InputError
+        A machine of the trial's hostfile cannot be reached.
     TrialError
         A rank failed, or hung; the message holds its own traceback.
     InterruptedTrialError
         The launcher or a rank was killed.
     """
+    # Where ranks on other machines write into it too, the folder is beside the record.
+    shared = None if trial.hostfile == "none" else record.folder
+    if shared:
+        check_reachable(trial)
     for attempt in range(PORTS):
-        with tempfile.TemporaryDirectory(prefix="dsstudy-errors-") as errors:
+        with tempfile.TemporaryDirectory(".tmp", ".errors-", shared) as errors:
             own = {
+                "DSSTUDY_PARENT_HOST": socket.gethostname(),
                 "DSSTUDY_PARENT": str(os.getpid()),
                 "DSSTUDY_PARENT_STARTED": repr(psutil.Process().create_time()),
                 "DSSTUDY_DEVICE": machine.device(trial),
                 "DSSTUDY_FINGERPRINT": fingerprint,
                 "DSSTUDY_CHECKPOINT": start_from.name if start_from else "",
                 "DSSTUDY_ERRORS": errors,
+                "DS_ENV_FILE": f"{errors}/environment",
             }
             ranks = _Ranks(trial, record, rank_environment(trial, machine) | own, Path(errors))
             try:
@@ -113,7 +122,7 @@ def launch(
         print("The port at which the ranks were to meet was taken meanwhile: trying another.")
 
 
-def _command(trial: Trial) -> list[str]:
+def _command(trial: Trial, environment: dict[str, str]) -> list[str]:
     """Return the launcher's command up to the module that the ranks run.
 
     References
@@ -121,6 +130,8 @@ def _command(trial: Trial) -> list[str]:
     https://www.deepspeed.ai/getting-started/#launching-deepspeed-training,
     https://docs.pytorch.org/docs/stable/elastic/run.html
     """
+    if trial.hostfile != "none":
+        return launcher_over_hosts(trial, _free_port(), environment)
     commands = {
         "deepspeed": [
             "deepspeed",
@@ -152,7 +163,7 @@ class _Ranks:
         self.log.unlink(missing_ok=True)  # what is left of an earlier launcher may still write it
         with self.log.open("wb") as log:
             self.launcher = subprocess.Popen(
-                [*_command(trial), "dsstudy.rank", str(record.folder)],
+                [*_command(trial, environment), "dsstudy.rank", str(record.folder)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

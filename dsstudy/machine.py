@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from dsstudy import hosts
 from dsstudy.trial import InputError, Trial, project_root
 
 LIBRARIES = ("torch", "torchvision", "timm", "deepspeed", "numpy", "pandas", "papermill")
@@ -74,6 +75,10 @@ def problems(trial: Trial, machine: Machine) -> list[str]:
         One sentence each, naming the parameter, its value, what is allowed here, and what to do;
         empty where the trial can run.
     """
+    try:
+        hosts.check_hosts(trial)
+    except InputError as error:
+        return [str(error)]
     found = [
         *_engine_problems(trial, machine),
         *(_device_problems(trial, machine) or _precision_problems(trial, machine)),
@@ -97,7 +102,7 @@ def rank_environment(trial: Trial, machine: Machine) -> dict[str, str]:
         "TORCH_EXTENSIONS_DIR": str(ops_folder()),
         "DS_ACCELERATOR": device,
         # Without a share of the cores each, ranks on one CPU fight over all of them.
-        "OMP_NUM_THREADS": str(max(1, machine.cores // trial.processes)),
+        "OMP_NUM_THREADS": str(max(1, machine.cores // hosts.ranks_a_host(trial))),
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -180,11 +185,13 @@ def _device_problems(trial: Trial, machine: Machine) -> list[str]:
     if device == "cuda" and not machine.gpus:
         return ["device=cuda is not possible without a GPU: set device to cpu or auto"]
     places = len(machine.gpus) if device == "cuda" else machine.cores
-    if trial.processes > places:
+    ranks = hosts.ranks_a_host(trial)
+    if ranks > places:
         name = "GPUs" if device == "cuda" else "CPU cores"
+        here = "" if ranks == trial.processes else f", {ranks} of them here,"
         return [
-            f"processes={trial.processes} is more than this machine's {places} {name}: set "
-            f"processes to at most {places}"
+            f"processes={trial.processes}{here} is more than this machine's {places} {name}: set "
+            f"processes to at most {places * (trial.processes // ranks)}"
         ]
     return []
 

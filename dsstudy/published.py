@@ -78,7 +78,8 @@ def _row(name: str, place: str) -> tuple[bytes, bool]:
         )
     if result is None:
         raise _begun_again(place)
-    here = {"output_dir": "none", "data_dir": Path(trial.data_dir).name}  # no machine's paths
+    # No machine's paths.
+    here = {"output_dir": "none", "data_dir": Path(trial.data_dir).name, "hostfile": "none"}
     with naming(f"{place}/result.json"):  # which may hold a number that is not finite
         line = _encode({"name": name, **trial.model_dump(), **here, **result})
     return line.encode() + b"\n", result["status"] in FINISHED

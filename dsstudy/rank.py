@@ -5,6 +5,7 @@ import faulthandler
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from filelock import FileLock
 
 from dsstudy.data import load_data
 from dsstudy.engines import training_loop
+from dsstudy.lock import holder
 from dsstudy.models import build_model
 from dsstudy.record import Record, write_text
 from dsstudy.session import Session
@@ -83,11 +85,10 @@ def main() -> None:
     """
     record, rank = Record(sys.argv[1]), int(os.environ["RANK"])
     faulthandler.register(signal.SIGUSR1)  # asked so, a rank prints where it stands
-    parent = int(os.environ["DSSTUDY_PARENT"]), float(os.environ["DSSTUDY_PARENT_STARTED"])
-    _end_with(*parent)
+    _end_with(record)
     lock = rank_lock(record, rank)
     lock.acquire()  # which another attempt's rank may hold
-    if not _lives(*parent):  # before anything is written
+    if not _is_wanted(record):  # before anything is written
         os.killpg(0, signal.SIGKILL)
     # Asked for the CPU's kind, py-cpuinfo measures for seconds in each rank; without it,
     # DeepSpeed asks lscpu.
@@ -124,18 +125,27 @@ def _leave_error(file: Path, rank: int, error: Exception) -> None:
         write_text(file, json.dumps(description))
 
 
-def _end_with(parent: int, started: float) -> None:
+def _end_with(record: Record) -> None:
     """End this rank and its launcher as soon as the process that wanted the trial is gone.
 
     DeepSpeed's launcher is in the ranks' process group; torchrun is not, and ends with its ranks.
     """
 
     def watch() -> None:
-        while _lives(parent, started):
+        while _is_wanted(record):
             time.sleep(0.5)
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _is_wanted(record: Record) -> bool:
+    """Whether the process lives that wanted the trial; on another machine, whether it says so."""
+    parent, host = int(os.environ["DSSTUDY_PARENT"]), os.environ["DSSTUDY_PARENT_HOST"]
+    if host == socket.gethostname():
+        return _lives(parent, float(os.environ["DSSTUDY_PARENT_STARTED"]))
+    who = holder(record.folder)
+    return who is not None and (who["pid"], who["host"]) == (parent, host)
 
 
 def _lives(pid: int, started: float) -> bool:

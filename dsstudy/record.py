@@ -118,7 +118,7 @@ class Record:
                         file.unlink()
                 self.remove_checkpoints()
             for file in (*self.folder.glob("error-rank*.json"), *self.folder.glob(".*.tmp")):
-                file.unlink()
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
             write_text(self.folder / "trial.json", json.dumps(trial.model_dump(), indent=1))
 
     def remove_checkpoints(self) -> None:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from dsstudy import checkpoint
 from dsstudy.data import ImageData, load_data
 from dsstudy.engines import LAUNCHED
+from dsstudy.hosts import read_hosts
 from dsstudy.launch import InterruptedTrialError, TrialError, launch, wait_for_earlier_ranks
 from dsstudy.lock import held
 from dsstudy.machine import Machine, environment, problems
@@ -231,6 +232,7 @@ def _result(
         "environment": environment(machine)
         | {
             "device": machine.device(trial),
+            "hosts": len(read_hosts(trial)) or 1,
             "dataset": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,

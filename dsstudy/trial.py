@@ -23,6 +23,7 @@ PLACES = (
     "output_dir",
     "overwrite",
     "device",
+    "hostfile",
     "checkpoint_steps",
     "keep_checkpoint",
     "watchdog_seconds",
@@ -40,7 +41,7 @@ SWITCHES = (
 )
 """Parameters that are true or false."""
 
-TEXTS = ("model", "architecture", "data_dir", "output_dir")
+TEXTS = ("model", "architecture", "data_dir", "output_dir", "hostfile")
 """Parameters that are free text, which may look like a number and is none."""
 
 DEFAULT_BUCKET = 500_000_000
@@ -164,6 +165,10 @@ class Trial(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = _parameter(
         "auto", "auto, cpu or cuda", "where to train (auto: a GPU if there is one)"
     )
+    hostfile: str = _parameter(
+        "none", "a file, or none", "the machines to share the ranks out to (none: this one)",
+        pattern=_PATH, strict=True,
+    )  # fmt: skip
     output_dir: str = _parameter(
         "none", "a folder, or none", "the trial's own folder (none: runs/trials/<trial name>)",
         pattern=_PATH, strict=True,
@@ -219,6 +224,11 @@ class Trial(BaseModel):
             raise ValueError(
                 f"processes={self.processes} is not possible with engine=normal, which trains in "
                 "one process: set processes=1, or engine to ddp or deepspeed"
+            )
+        if self.engine == "normal" and self.hostfile != "none":
+            raise ValueError(
+                f"hostfile={shown(self.hostfile)} is not possible with engine=normal, which trains "
+                "in one process: set hostfile=none, or engine to ddp or deepspeed"
             )
         if self.engine != "deepspeed" and self.zero_stage != 0:
             raise ValueError(

@@ -153,6 +153,7 @@ PLAUSIBLE = {
     "image_size": st.integers(8, 1024),
     "seed": st.integers(0, 2**32 - 1),
     "device": st.sampled_from(["auto", "cpu", "cuda"]),
+    "hostfile": folder,
     "output_dir": folder,
     "overwrite": st.booleans(),
     "checkpoint_steps": st.just("none") | count,
@@ -169,6 +170,7 @@ def valid(draw) -> dict:
     engine = parameters.get("engine", "normal")
     if engine == "normal":
         parameters["processes"] = 1
+        parameters.pop("hostfile", None)
     if engine != "deepspeed":
         parameters["zero_stage"] = 0
     if parameters.get("zero_stage", 0) == 0:

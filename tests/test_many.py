@@ -58,7 +58,7 @@ def test_what_is_published_is_what_each_record_says(runs):
     for record in map(Record, runs.glob("*/")):
         trial, result = record.trial(), record.result()
         if result:
-            places = {"output_dir": "none", "data_dir": "images"}
+            places = {"output_dir": "none", "data_dir": "images", "hostfile": "none"}
             rows.append({"name": trial.name} | trial.model_dump() | places | result)
             epochs += [{"name": trial.name} | epoch for epoch in record.epochs()]
     rows.sort(key=lambda row: row["name"])
