@@ -78,12 +78,15 @@ def test_the_command_line_of_a_trial_runs_it(tmp_path, monkeypatch):
     ("parameters", "sentence"),
     [
         ({"epoch": 2}, "InputError: epoch is not a parameter of a trial: did you mean epochs?"),
-        ({"engine": "deepspeed", "precision": "fp16", "device": "cpu"}, None),
+        (
+            {"engine": "deepspeed", "processes": 4096, "batch_size": 4096},
+            "InputError: processes=4096 is more than this machine's",
+        ),
     ],
 )
 def test_bad_input_ends_with_its_sentence(tmp_path, parameters, sentence):
     done = papermill(tmp_path, **parameters)
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
-    assert last == sentence or last.startswith("InputError: precision=fp16 is not possible")
+    assert last.startswith(sentence)
     assert not (tmp_path / "record").exists()
