@@ -232,8 +232,8 @@ def answer(trials: pd.DataFrame) -> str:
         largest = changes.loc[changes["value"].abs().idxmax()]
         own = changes.iloc[-1]
         sentences.append(
-            f"With {chain}, the largest step of the {signed(whole)} points between LeNet's normal "
-            f"and its DeepSpeed training is “{largest.name}” ({_limits(largest)}); DeepSpeed in "
+            f"With {chain}, the largest step of the {signed(whole)} points between normal training "
+            f"and DeepSpeed's is “{largest.name}” ({_limits(largest)}); DeepSpeed in "
             f"place of DDP, everything else equal, changes {_limits(own)}, {_told(own)}."
         )
     return " ".join(sentences)
