@@ -1,4 +1,4 @@
-"""Two machines made of namespaces, each with a network, processes, a name and an sshd of its own.
+"""Two machines made of namespaces: a network, processes, a name, an sshd and one core each.
 
 Only the disk is shared, as between machines of a cluster. root alone can make them.
 """
@@ -12,15 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
 
 ADDRESSES = {"dsstudy-one": "10.213.0.1", "dsstudy-two": "10.213.0.2"}
 NEEDED = ("ip", "unshare", "nsenter", "pdsh", "ssh", "ssh-keygen", "/usr/sbin/sshd")
 
-needs_machines = pytest.mark.skipif(
-    os.geteuid() != 0 or not all(map(shutil.which, NEEDED)),
-    reason=f"machines are made of namespaces, by root with {', '.join(NEEDED)}",
-)
+
+def why_not() -> str:
+    """Say why machines cannot be made here; nothing where they can."""
+    if os.geteuid() == 0 and all(map(shutil.which, NEEDED)):
+        return ""
+    return f"machines are made of namespaces, by root with {', '.join(NEEDED)}"
 
 
 @contextlib.contextmanager
@@ -61,14 +62,17 @@ def _machine(name: str, folder: Path) -> Iterator[list[str]]:
         ]
     )
     namespaces = ["--uts", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    command = ["ip", "netns", "exec", name, "unshare", *namespaces, "sh", "-c", script]
-    with subprocess.Popen(command) as process:
+    cores = sorted(os.sched_getaffinity(0))
+    core = ["taskset", "--cpu-list", str(cores[list(ADDRESSES).index(name) % len(cores)])]
+    start = ["ip", "netns", "exec", name, "unshare", *namespaces, "sh", "-c", script]
+    with subprocess.Popen([*core, *start]) as process:
         try:
             while not _listens(folder / f"{name}.log"):
                 assert process.poll() is None, f"{name} did not start"
                 time.sleep(0.05)
-            (first,) = psutil.Process(process.pid).children()
-            yield ["nsenter", f"--target={first.pid}", "--net", "--uts", "--mount", "--pid"]
+            (first,) = psutil.Process(process.pid).children()  # of unshare, which others became
+            into = ["nsenter", f"--target={first.pid}", "--net", "--uts", "--mount", "--pid"]
+            yield [*core, *into]
         finally:
             process.kill()  # and with it, --kill-child, all that runs there
 
