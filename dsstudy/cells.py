@@ -54,8 +54,18 @@ def load_labelled(path: str | Path) -> pd.DataFrame:
     pandas.DataFrame
         What `load_trials` gives of the trials that have a label, in the study's order, with
         ``axis`` and ``label``: a row for each of a trial's labels.
+
+    Raises
+    ------
+    InputError
+        There are none.
     """
-    labels = about(Path(path))["labels"]
+    labels = about(Path(path)).get("labels")
+    if not labels:
+        raise InputError(
+            f"study={path} has no labels: set study to one whose matrix has axes of labels, each "
+            "with parameters, as parameters/bridge.yaml has"
+        )
     rows = [(name, *one) for name, some in labels.items() for one in some.items()]
     known = pd.DataFrame(rows, columns=["name", "axis", "label"])
     return known.merge(load_trials(path), on="name", how="left")

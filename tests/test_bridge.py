@@ -1,11 +1,13 @@
 """Chains of trials, each step compared with the one before: on records whose numbers are known."""
 
+import json
 from pathlib import Path
 
 import pytest
 from studies import write_record
 
 from dsstudy import bridge
+from dsstudy.errors import InputError
 from dsstudy.study import load_study
 from dsstudy.trial import project_root
 
@@ -50,6 +52,13 @@ def test_a_candidate_is_compared_with_the_chains_first_step(folder):
     assert bridge.chains(trials) == ["SGD"]
     alone = bridge.steps(trials, "SGD candidates", "best_accuracy")
     assert list(alone["value"]) == [-5]
+
+
+def test_a_study_without_labels_is_refused(folder):
+    study = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps(study | {"labels": {}}))
+    with pytest.raises(InputError, match="has no labels: set study to one"):
+        bridge.load_bridge(folder)
 
 
 def test_words_name_the_steps_that_the_seeds_can_tell(folder):
