@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slow lint format book lab doctor cifar10 cifar100 lock clean
+.PHONY: setup ray demo test test-slow lint format book lab doctor cifar10 cifar100 lock clean
 
 setup: $(READY)
 
@@ -20,6 +20,10 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/dsstudy doctor --compile-ops
 	@touch $@
 
+# For dsstudy run FILE --ray ADDRESS; nothing that the lock file names is changed.
+ray: setup
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --no-build-isolation --editable .[ray]
+
 # The 42 trials on embedded synthetic images, and the book over them.
 demo: setup
 	$(BIN)/dsstudy run parameters/demo.yaml
@@ -32,8 +36,8 @@ book: setup
 test: setup lint
 	$(BIN)/pytest --nbmake
 
-# The long ones: 200 random kills, and a kill at every write; about an hour on two cores.
-test-slow: setup
+# The long ones: 200 random kills, a kill at every write, clusters; over an hour on two cores.
+test-slow: ray
 	$(BIN)/pytest -m slow tests
 
 lint: setup

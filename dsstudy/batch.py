@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -26,7 +26,43 @@ STATES = (*DONE, "running", "failed", "unfinished", "left")
 """What a trial of a study can be; ``unfinished`` was begun and is not running now."""
 
 
-def run_study(study: Study, trials: Sequence[Trial], rerun_failed: bool = False) -> dict[str, str]:
+class Place(Protocol):
+    """Where a study's trials are run: on this machine, or on others."""
+
+    def check(self, trials: Sequence[Trial]) -> None:
+        """Refuse trials that cannot be run there, by an `InputError`."""
+
+    def run(self, study: Study, trials: Sequence[Trial], bar: tqdm) -> None:
+        """Run trials; the bar over them is moved on, and told what their records do not say."""
+
+
+class ThisMachine:
+    """Runs one trial at a time, here."""
+
+    def check(self, trials: Sequence[Trial]) -> None:
+        """Refuse trials that this machine cannot run, by an `InputError`."""
+        from dsstudy.machine import Machine, problems
+
+        machine = Machine.here()
+        for trial in trials:
+            if found := problems(trial, machine):
+                raise InputError(f"trial {trial.name}: {found[0]}; nothing was started")
+
+    def run(self, study: Study, trials: Sequence[Trial], bar: tqdm) -> None:
+        """Run trials one after the other, each by papermill in a kernel of its own."""
+        for trial in trials:
+            with _watched(Record(trial.folder), trial.name, bar):
+                if word := run_notebook(trial):
+                    bar.write(f"{trial.name}: {word}")
+            bar.update()
+
+
+def run_study(
+    study: Study,
+    trials: Sequence[Trial],
+    rerun_failed: bool = False,
+    place: Place | None = None,
+) -> dict[str, str]:
     """Run what is left of a study's trials, each by papermill in a kernel of its own.
 
     Parameters
@@ -37,6 +73,8 @@ def run_study(study: Study, trials: Sequence[Trial], rerun_failed: bool = False)
         Those of its trials to run.
     rerun_failed
         Run those again that failed before; otherwise they are left as they are.
+    place
+        Where to run them; on this machine, if nothing is said.
 
     Returns
     -------
@@ -46,7 +84,7 @@ def run_study(study: Study, trials: Sequence[Trial], rerun_failed: bool = False)
     Raises
     ------
     InputError
-        This machine cannot run one of the trials, the study's folder cannot be written, or
+        One of the trials cannot be run there, the study's folder cannot be written, or
         another process runs the study: nothing was started.
     """
     names = [trial.name for trial in trials]
@@ -56,14 +94,13 @@ def run_study(study: Study, trials: Sequence[Trial], rerun_failed: bool = False)
         states = _states(study.folder, study.name, names)
         return [trial for trial in trials if states[trial.name] in again]
 
-    _check(to_run())
+    place = place or ThisMachine()
+    place.check(to_run())
     with _alone(study.folder):
         write_study(study)
-        with tqdm(to_run(), desc=study.name, unit="trial") as bar:
-            for trial in bar:
-                with _watched(Record(trial.folder), trial.name, bar):
-                    if word := _run_notebook(trial):
-                        bar.write(f"{trial.name}: {word}")
+        left = to_run()
+        with tqdm(total=len(left), desc=study.name, unit="trial") as bar:
+            place.run(study, left, bar)
         return _states(study.folder, study.name, names)
 
 
@@ -163,16 +200,7 @@ def shell_line(trial: Trial) -> str:
     return f"{shlex.join(['mkdir', '-p', str(trial.folder)])} && {shlex.join(trial_command(trial))}"
 
 
-def _check(trials: Sequence[Trial]) -> None:
-    from dsstudy.machine import Machine, problems
-
-    machine = Machine.here()
-    for trial in trials:
-        if found := problems(trial, machine):
-            raise InputError(f"trial {trial.name}: {found[0]}; nothing was started")
-
-
-def _run_notebook(trial: Trial) -> str:
+def run_notebook(trial: Trial) -> str:
     """Execute the trial's notebook, and see to it that the record states how it ended.
 
     Returns

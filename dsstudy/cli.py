@@ -68,7 +68,9 @@ _ONLY = click.option(
 @_ONLY
 @click.option("--dry-run", is_flag=True, help="List what would be run, and run nothing.")
 @click.option("--rerun", type=click.Choice(["failed"]), help="Run failed trials again.")
-def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun: str) -> None:
+@click.option("--ray", "address", metavar="ADDRESS", help="On a Ray cluster: host:port, or auto.")
+def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun: str,
+        address: str | None) -> None:  # fmt: skip
     """Run what is left of a study; the same command resumes it."""
     from dsstudy import batch
 
@@ -78,11 +80,18 @@ def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun:
             click.echo(f"{trial.name}: {trial.describe()}")
         return
     try:
-        states = batch.run_study(study, trials, rerun_failed=rerun == "failed")
+        place = _cluster(address) if address else None
+        states = batch.run_study(study, trials, rerun == "failed", place)
     except KeyboardInterrupt:
         click.echo(f"\nStopped. Go on with: dsstudy run {file}", err=True)
         sys.exit(130)
     _report(study.folder, states)
+
+
+def _cluster(address: str) -> Any:
+    from dsstudy.cluster import RayCluster
+
+    return RayCluster(address)
 
 
 def _report(folder: Path, states: dict[str, str]) -> None:
@@ -111,11 +120,17 @@ def _report(folder: Path, states: dict[str, str]) -> None:
 @_ONLY
 @click.option("--commands", is_flag=True, help="Print one command line a trial, for sh: papermill.")
 def trials(file: Path, overrides: tuple[str, ...], only: str, commands: bool) -> None:
-    """List a study's trials; with --commands, the way to any cluster."""
-    from dsstudy.batch import shell_line
-    from dsstudy.study import expand, selected
+    """List a study's trials; with --commands, the way to any cluster.
 
-    chosen = selected(expand(file, _pairs(overrides, "--set")), _conditions(only))
+    Whoever asks for the commands is going to run them: so the study is noted in its folder, as
+    run does, for status and publish.
+    """
+    from dsstudy.batch import shell_line, write_study
+    from dsstudy.study import expand, load_study, selected
+
+    chosen = list(selected(expand(file, _pairs(overrides, "--set")), _conditions(only)))
+    if commands:
+        write_study(load_study(file, _pairs(overrides, "--set")))
     # Nothing is printed before the whole file is known to be right.
     click.echo("\n".join([shell_line(trial) if commands else trial.name for trial in chosen]))
 

@@ -135,7 +135,7 @@ def _command(trial: Trial, environment: dict[str, str]) -> list[str]:
     commands = {
         "deepspeed": [
             "deepspeed",
-            f"--num_accelerators={trial.processes}",
+            _local_slots(trial, environment),
             f"--master_port={_free_port()}",
             "--no_local_rank",
         ],
@@ -150,6 +150,17 @@ def _command(trial: Trial, environment: dict[str, str]) -> list[str]:
     }
     launcher, *options = commands[trial.engine]
     return [str(Path(sys.executable).parent / launcher), *options, "--module"]
+
+
+def _local_slots(trial: Trial, environment: dict[str, str]) -> str:
+    """Say how many ranks DeepSpeed is to start, and on which GPUs if not all are ours to use.
+
+    Told a number alone, it takes the machine's first GPUs, whatever CUDA_VISIBLE_DEVICES says.
+    """
+    visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if environment["DSSTUDY_DEVICE"] == "cuda" and all(number.isdecimal() for number in visible):
+        return f"--include=localhost:{','.join(visible[: trial.processes])}"
+    return f"--num_accelerators={trial.processes}"
 
 
 class _Ranks:

@@ -102,9 +102,15 @@ def rank_environment(trial: Trial, machine: Machine) -> dict[str, str]:
         "TORCH_EXTENSIONS_DIR": str(ops_folder()),
         "DS_ACCELERATOR": device,
         # Without a share of the cores each, ranks on one CPU fight over all of them.
-        "OMP_NUM_THREADS": str(max(1, machine.cores // hosts.ranks_a_host(trial))),
+        "OMP_NUM_THREADS": str(max(1, _threads(machine) // hosts.ranks_a_host(trial))),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _threads(machine: Machine) -> int:
+    """Return how many threads a trial may have here: as many as cores, if nobody said fewer."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return min(machine.cores, int(said)) if said.isdecimal() else machine.cores
 
 
 def memory_kills() -> int:

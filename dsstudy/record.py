@@ -257,6 +257,11 @@ def write_text(file: Path, text: str, durable: bool = True) -> None:
     _replace(file, lambda stream: stream.write(text.encode()), durable)
 
 
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all, so that it outlives a loss of power."""
+    _replace(file, lambda stream: stream.write(content))
+
+
 def _replace(file: Path, write: Callable[[BinaryIO], Any], durable: bool = True) -> None:
     with whole(file, durable) as stream:
         write(stream)

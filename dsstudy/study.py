@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 from dsstudy.errors import InputError, one_line, shown
 from dsstudy.reading import naming, read_object
 from dsstudy.studyfile import Lines, read_yaml
-from dsstudy.trial import Trial, project_root
+from dsstudy.trial import Trial, project_root, runs_folder
 
 MOST_TRIALS = 100_000
 """So many a study may have: more would run for years, and are a slip of the matrix."""
@@ -46,8 +45,7 @@ class Study:
     @property
     def folder(self) -> Path:
         """Where the records go: ``$DSSTUDY_RUNS/<name>`` (``runs/`` in the project)."""
-        root = Path(os.environ.get("DSSTUDY_RUNS") or project_root() / "runs")
-        return root.absolute() / self.name
+        return runs_folder() / self.name
 
 
 def results_folder() -> Path:

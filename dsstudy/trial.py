@@ -320,8 +320,7 @@ class Trial(BaseModel):
     def folder(self) -> Path:
         """Where the record goes: `output_dir`, or ``$DSSTUDY_RUNS/trials/<name>`` (``runs/``)."""
         if self.output_dir == "none":
-            root = Path(os.environ.get("DSSTUDY_RUNS") or project_root() / "runs")
-            return root.absolute() / "trials" / self.name
+            return runs_folder() / "trials" / self.name
         return _expanded("output_dir", self.output_dir).absolute()
 
     @property
@@ -353,6 +352,11 @@ def _unset() -> dict[str, Any]:
 def defaults(model: str, optimizer: str) -> Mapping[str, Any]:
     """Return all parameters of a trial that sets these two alone, on which ``auto`` depends."""
     return MappingProxyType(Trial(model=model, optimizer=optimizer).model_dump())
+
+
+def runs_folder() -> Path:
+    """Return where records go: ``$DSSTUDY_RUNS``, or ``runs/`` in the project."""
+    return Path(os.environ.get("DSSTUDY_RUNS") or project_root() / "runs").absolute()
 
 
 def project_root() -> Path:
