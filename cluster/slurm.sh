@@ -21,5 +21,5 @@ export PATH="$PWD/.venv/bin:$PATH"
 # A trial takes no more threads than Slurm gave it cores, over all of its processes.
 export OMP_NUM_THREADS="$SLURM_CPUS_PER_TASK"
 lines=$(dsstudy trials "$@" --commands)  # by itself, so that its failure ends the task
-line=$(echo "$lines" | sed -n "${task}p")
+line=$(printf '%s\n' "$lines" | sed -n "${task}p")
 exec sh -c "${line:?is empty: the study has no trial number $task}"
