@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -270,7 +271,8 @@ def _replace(file: Path, write: Callable[[BinaryIO], Any], durable: bool = True)
 @contextlib.contextmanager
 def whole(file: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Write under another name first: a reader, or a kill, never meets half of a file."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    who = f"{socket.gethostname()}.{os.getpid()}"  # two machines may write a study's file at once
+    unfinished = file.with_name(f".{file.name}.{who}.tmp")
     try:
         with unfinished.open("wb", buffering=2**20) as stream:  # ten thousand trials: 60 MB
             yield stream

@@ -1,6 +1,7 @@
 """A study as Slurm job arrays over two nodes, one of which is lost in the middle of a trial."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from interrupted import assert_same
 from slurmnodes import left, slurm_nodes, wait_until, why_not
 
 from dsstudy.lock import holder
-from dsstudy.record import Record
+from dsstudy.record import Record, whole
 from dsstudy.study import load_study
 from dsstudy.trial import project_root
 
@@ -48,6 +49,16 @@ def test_a_task_without_a_trial_fails_and_says_why(study, task, arguments, said)
     done = subprocess.run(command, env=os.environ | given, capture_output=True, text=True)
     assert done.returncode != 0
     assert said in done.stderr
+
+
+def test_processes_of_one_number_on_two_machines_write_one_file(tmp_path, monkeypatch):
+    # Every task notes the study when it starts: study.json, on storage that the nodes share.
+    with whole(tmp_path / "study.json") as one:
+        monkeypatch.setattr(socket, "gethostname", lambda: "another")
+        with whole(tmp_path / "study.json") as other:
+            other.write(b"other")
+        one.write(b"one")
+    assert (tmp_path / "study.json").read_text() == "one"
 
 
 @pytest.mark.slow
