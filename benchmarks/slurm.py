@@ -5,7 +5,11 @@ Usage: python benchmarks/slurm.py parameters/demo.yaml, by root, in the project'
 
 The study is run once by dsstudy run, one trial after the other, and once as an array over two nodes
 (`slurmnodes.py`), which share this machine's cores. One is lost as soon as a trial of several
-epochs is midway there; the other does the rest, one trial after the other too.
+epochs is midway there; the other does the rest, one trial after the other too. Slurm puts the lost
+trial behind those of the array that wait: until it runs again, the node that is left does them all.
+
+The results kept were measured beside other trainings on the same cores, and dsstudy run's beside
+tests as well: how the two whole times compare, they do not tell.
 """
 
 import argparse
