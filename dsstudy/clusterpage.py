@@ -1,0 +1,157 @@
+"""The page on clusters: commands as they were really run, and what they cost, from the records."""
+
+import functools
+import json
+import statistics
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+from pandas.io.formats.style import Styler
+
+from dsstudy import paper, provenance
+from dsstudy.tables import style
+from dsstudy.trial import project_root
+
+ROUTES = ("slurm", "ray", "hosts")
+
+
+@functools.cache
+def record(route: str) -> dict[str, Any]:
+    """Return what was measured of a route, one of `ROUTES`: a file of ``benchmarks/results``."""
+    file = project_root() / "benchmarks" / "results" / f"{route}.json"
+    content = json.loads(file.read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def commands(route: str) -> Markdown:
+    """Show the commands that ran a study over a route, as they were given."""
+    known = record(route)
+    given = known.get("commands") or [known["array"]["command"]]
+    return Markdown("```\n" + "\n".join(given) + "\n```")
+
+
+def where(route: str) -> Markdown:
+    """Say where a route's numbers come from."""
+    known = record(route)
+    place = known["environment"]
+    versions = ", ".join(f"{name} {number}" for name, number in place["software"].items())
+    return Markdown(
+        f"Measured {known['date']} by `{known['command']}` on "
+        f"{provenance.hardware(place['hardware'])}; {versions}; commit {place['commit'][:7]}; "
+        f"record: `benchmarks/results/{route}.json`."
+    )
+
+
+def costs() -> Styler:
+    """Lay the two routes for many trials beside one machine that runs one trial after the other."""
+    slurm, ray = record("slurm"), record("ray")
+    array, over_ray = slurm["array"]["seconds"], ray["seconds"]
+    lost = {name: known["lost"]["seconds"] for name, known in (("s", slurm["array"]), ("r", ray))}
+    rows = {
+        "the whole study": (
+            slurm["dsstudy_run_seconds"], array["whole study"], over_ray["whole study"],
+        ),
+        "from the command to the first step": (
+            None, array["until the first step"], over_ray["until the first step"],
+        ),
+        "from the loss of a node until its trial runs again": (
+            None, lost["s"]["until the trial runs again"], lost["r"]["until the trial runs again"],
+        ),
+        "from the loss of a node until it trains again": (
+            None, lost["s"]["until it trains again"], lost["r"]["until it trains again"],
+        ),
+    }  # fmt: skip
+    columns = ["dsstudy run, one machine", "Slurm, two nodes", "Ray, two nodes"]
+    texts = pd.DataFrame.from_dict(rows, orient="index", columns=columns).map(_seconds)
+    caption = (
+        f"Seconds, of study {slurm['study']} ({slurm['trials']} trials), on the same two cores."
+    )
+    return style(texts, caption, "cluster_costs", align="right")
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None or pd.isna(value) else f"{value:,.0f}"
+
+
+def losses() -> Markdown:
+    """Say what became of the trials whose nodes were lost."""
+    slurm, ray = record("slurm"), record("ray")
+    total = slurm["trials"]
+    return Markdown(
+        f"Under Slurm, node *two* was lost while it trained "
+        f"`{slurm['array']['lost']['trial']}`, under Ray while it trained "
+        f"`{ray['lost']['trial']}`. The studies ended as if nothing had been: Slurm "
+        f"{slurm['array']['states']}, Ray {ray['states']}; "
+        f"{slurm['trials_with_equal_numbers']} of {total} trials of the array came out bit for bit "
+        "as on one machine."
+    )
+
+
+def hosts() -> pd.DataFrame:
+    """Return what it costs that a trial's two ranks are on two machines.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By engine and place: ``start``, seconds from the trial's start to its first step, and
+        ``step``, milliseconds of a step: of each the median over the rounds, with ``low`` and
+        ``high``, the smallest and the largest.
+    """
+    rows = {}
+    for name, rounds in record("hosts")["seconds"].items():
+        engine, _, place = name.partition(", ")
+        starts, steps = ([one[what] for one in rounds] for what in ("start", "step"))
+        rows[engine, place] = {
+            "start": statistics.median(starts),
+            "start_low": min(starts),
+            "start_high": max(starts),
+            "step": 1000 * statistics.median(steps),
+            "step_low": 1000 * min(steps),
+            "step_high": 1000 * max(steps),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def hosts_table() -> Styler:
+    """Show `hosts`."""
+    frame = hosts()
+    texts = pd.DataFrame(
+        {
+            "seconds to the first step": [
+                f"{r.start:.1f} ({r.start_low:.1f} to {r.start_high:.1f})"
+                for r in frame.itertuples()
+            ],
+            "milliseconds a step": [
+                f"{r.step:.2f} ({r.step_low:.2f} to {r.step_high:.2f})" for r in frame.itertuples()
+            ],
+        },
+        index=pd.Index([f"{paper.NAMES[engine]}, {place}" for engine, place in frame.index]),
+    )
+    rounds = len(next(iter(record("hosts")["seconds"].values())))
+    caption = (
+        f"LeNet, two ranks with one core each, synthetic images, batches of 16: the median of "
+        f"{rounds} rounds (smallest to largest)."
+    )
+    return style(texts, caption, "cluster_hosts", align="right")
+
+
+def answer() -> Markdown:
+    """Answer the page's question, in computed words."""
+    ray, frame = record("ray")["seconds"], hosts()["step"]
+    array = record("slurm")["array"]["seconds"]
+    alone = record("slurm")["dsstudy_run_seconds"]
+    ratios = [
+        f"{paper.NAMES[engine]} {frame[engine, 'two machines'] / frame[engine, 'one machine']:.2f}"
+        for engine in ("ddp", "deepspeed")
+    ]
+    return Markdown(
+        "Trials are independent: *n* nodes do *n* of them at a time. What a route adds is seen on "
+        "the same two cores, which it makes no faster: the study takes "
+        f"{array['whole study'] / alone:.2f} times as long over Slurm, and "
+        f"{ray['whole study'] / alone:.2f} times as long over Ray, as one trial after the other, "
+        "the loss of a node included. And a step of LeNet takes so many times as long with the two "
+        f"ranks on two machines as on one, over a wire that is faster than any real one: "
+        f"{', '.join(ratios)}."
+    )
