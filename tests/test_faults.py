@@ -133,7 +133,8 @@ def test_what_the_watchdog_sees_changes_with_every_batch_that_is_evaluated(short
 def test_a_rank_whose_parent_is_gone_does_not_wait_for_another_attempts_rank(short):
     record = Record(short().folder)
     record.start(short(**TWO))
-    own = {"RANK": "0", "DSSTUDY_PARENT": "1", "DSSTUDY_PARENT_STARTED": "0.0"}
+    parent = {"DSSTUDY_PARENT": "1", "DSSTUDY_PARENT_STARTED": "0.0"}
+    own = {"RANK": "0", "DSSTUDY_PARENT_HOST": socket.gethostname()} | parent
     with rank_lock(record, 0):
         left = subprocess.Popen(
             [sys.executable, "-m", "dsstudy.rank", str(record.folder)],
