@@ -62,8 +62,8 @@ def costs() -> Styler:
         columns=["Slurm", "Ray"],
     )
     caption = (
-        f"Seconds, of study {slurm['study']}, {slurm['trials']} trials, over two nodes, one of them "
-        "lost. * Most of it is waiting in the queue: a lost trial comes after those that had "
+        f"Seconds, of study {slurm['study']}, {slurm['trials']} trials, over two nodes, one of "
+        "them lost. * Most of it is waiting in the queue: a lost trial comes after those that had "
         "not begun, on the one node that is left."
     )
     return style(texts, caption, "cluster_costs", align="right")
