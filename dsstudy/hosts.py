@@ -111,7 +111,9 @@ def check_reachable(trial: Trial) -> None:
         )
 
 
-def launcher_over_hosts(trial: Trial, port: int, environment: Mapping[str, str]) -> list[str]:
+def launch_over_hosts(
+    trial: Trial, port: int, environment: Mapping[str, str], ranks: list[str]
+) -> list[str]:
     """Return the command that starts a trial's ranks on all machines of its hostfile.
 
     DeepSpeed's launcher goes to them by itself, through pdsh; torchrun wants to be started on
@@ -125,6 +127,8 @@ def launcher_over_hosts(trial: Trial, port: int, environment: Mapping[str, str])
         Free on the first machine, where the ranks meet.
     environment
         The environment of the launcher; its ``DS_ENV_FILE`` names a file that this writes.
+    ranks
+        What each rank runs: a module and its arguments.
 
     References
     ----------
@@ -141,14 +145,14 @@ def launcher_over_hosts(trial: Trial, port: int, environment: Mapping[str, str])
         Path(environment["DS_ENV_FILE"]).write_text("".join(lines))
         return [
             f"{bin_folder}/deepspeed", f"--hostfile={hostfile(trial)}", "--force_multi",
-            "--no_ssh_check", "--no_local_rank", *options, "--module",
+            "--no_ssh_check", "--no_local_rank", *options, "--module", *ranks,
         ]  # fmt: skip
-    variables = [f"{name}={shlex.quote(value)}" for name, value in handed_on.items()]
+    handed = [f"{name}={value}" for name, value in handed_on.items()]
     torchrun = [
         f"{bin_folder}/torchrun", f"--nnodes={len(machines)}", "--node_rank=%n",
-        f"--nproc_per_node={ranks_a_host(trial)}", f"--log_dir={os.devnull}", *options, "--module",
+        f"--nproc_per_node={ranks_a_host(trial)}", f"--log_dir={os.devnull}", *options, "--module", *ranks,
     ]  # fmt: skip
-    folder = shlex.quote(str(Path.cwd()))
-    return [
-        *_PDSH, "-w", ",".join(machines), f"cd {folder};", "exec", "env", *variables, *torchrun,
-    ]  # fmt: skip
+    go = (
+        shlex.join(["cd", str(Path.cwd())]) + "; " + shlex.join(["exec", "env", *handed, *torchrun])
+    )
+    return [*_PDSH, "-w", ",".join(machines), go]

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from dsstudy.hosts import check_reachable, launcher_over_hosts
+from dsstudy.hosts import check_reachable, launch_over_hosts
 from dsstudy.machine import Machine, memory_kills, rank_environment
 from dsstudy.record import Record
 from dsstudy.trial import InputError, Trial
@@ -122,8 +122,8 @@ def launch(
         print("The port at which the ranks were to meet was taken meanwhile: trying another.")
 
 
-def _command(trial: Trial, environment: dict[str, str]) -> list[str]:
-    """Return the launcher's command up to the module that the ranks run.
+def _command(trial: Trial, environment: dict[str, str], ranks: list[str]) -> list[str]:
+    """Return the launcher's command; `ranks` is a module and its arguments.
 
     References
     ----------
@@ -131,7 +131,7 @@ def _command(trial: Trial, environment: dict[str, str]) -> list[str]:
     https://docs.pytorch.org/docs/stable/elastic/run.html
     """
     if trial.hostfile != "none":
-        return launcher_over_hosts(trial, _free_port(), environment)
+        return launch_over_hosts(trial, _free_port(), environment, ranks)
     commands = {
         "deepspeed": [
             "deepspeed",
@@ -149,7 +149,7 @@ def _command(trial: Trial, environment: dict[str, str]) -> list[str]:
         ],
     }
     launcher, *options = commands[trial.engine]
-    return [str(Path(sys.executable).parent / launcher), *options, "--module"]
+    return [str(Path(sys.executable).parent / launcher), *options, "--module", *ranks]
 
 
 def _local_slots(trial: Trial, environment: dict[str, str]) -> str:
@@ -174,7 +174,7 @@ class _Ranks:
         self.log.unlink(missing_ok=True)  # what is left of an earlier launcher may still write it
         with self.log.open("wb") as log:
             self.launcher = subprocess.Popen(
-                [*_command(trial, environment), "dsstudy.rank", str(record.folder)],
+                _command(trial, environment, ["dsstudy.rank", str(record.folder)]),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

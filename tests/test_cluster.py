@@ -46,7 +46,8 @@ def test_without_ray_one_sentence_says_how_to_get_it(monkeypatch):
 )
 def test_deepspeed_is_told_which_gpus_are_the_trials(visible, device, option):
     environment = {"CUDA_VISIBLE_DEVICES": visible, "DSSTUDY_DEVICE": device}
-    assert option in launch._command(Trial(engine="deepspeed", processes=2), environment)
+    trial = Trial(engine="deepspeed", processes=2)
+    assert option in launch._command(trial, environment, ["module"])
 
 
 def test_ranks_share_the_threads_that_the_trial_may_have(monkeypatch):

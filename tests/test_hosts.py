@@ -68,7 +68,7 @@ def machines(tmp_path_factory):
 def over_both(folder: Path, engine: str, **parameters) -> dict:
     """Return the parameters of a trial whose two ranks are on a machine each."""
     hosts = hostfile(folder, "".join(f"{name} slots=1\n" for name in ADDRESSES))
-    own = {"hostfile": hosts, "output_dir": str(folder / "over-both"), "engine": engine}
+    own = {"hostfile": hosts, "output_dir": str(folder / "over both"), "engine": engine}
     return SMALL | {"processes": 2} | own | parameters
 
 
