@@ -149,7 +149,7 @@ def answer() -> Markdown:
     ]
     return Markdown(
         "Trials are independent: *n* nodes do *n* of them at a time, and from the command to the "
-        f"first step it took {' and '.join(first)}. To have one trial's ranks on two machines pays "
-        "only where a step is long: LeNet's took so many times as long as on one machine, over a "
-        f"wire that is faster than any real one: {', '.join(ratios)}."
+        f"first step it took {' and '.join(first)}. With one trial's ranks on two machines, a step "
+        f"of LeNet took {' and '.join(ratios)}, as a share of its time on one machine, over a wire "
+        "between them that is none; over a real network, add the time that the gradients take."
     )

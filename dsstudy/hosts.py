@@ -150,9 +150,7 @@ def launch_over_hosts(
     handed = [f"{name}={value}" for name, value in handed_on.items()]
     torchrun = [
         f"{bin_folder}/torchrun", f"--nnodes={len(machines)}", "--node_rank=%n",
-        f"--nproc_per_node={ranks_a_host(trial)}", f"--log_dir={os.devnull}", *options, "--module", *ranks,
+        f"--nproc_per_node={ranks_a_host(trial)}", f"--log_dir={os.devnull}", *options, "--module",
     ]  # fmt: skip
-    go = (
-        shlex.join(["cd", str(Path.cwd())]) + "; " + shlex.join(["exec", "env", *handed, *torchrun])
-    )
-    return [*_PDSH, "-w", ",".join(machines), go]
+    go = ["cd", str(Path.cwd())], ["exec", "env", *handed, *torchrun, *ranks]
+    return [*_PDSH, "-w", ",".join(machines), "; ".join(map(shlex.join, go))]
