@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from dsstudy import cells, paper, spread
+from dsstudy.errors import InputError
 from dsstudy.figures import ENGINE_COLORS
 from dsstudy.tables import difference, signed, style, wrapping
 
@@ -62,6 +63,10 @@ def steps(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
         ``value``, the mean change, with ``low`` and ``high``, its 95 % interval, and ``pairs``.
     """
     first = _values(trials, chain.removesuffix(CANDIDATES), column)
+    if not first:
+        raise InputError(
+            f"the study has no chain {chain.removesuffix(CANDIDATES)}: {chains(trials)}"
+        )
     before = next(iter(first.values()))
     rows = {}
     for step, (engine, values) in _values(trials, chain, column).items():

@@ -61,6 +61,11 @@ def test_a_study_without_labels_is_refused(folder):
         bridge.load_bridge(folder)
 
 
+def test_a_chain_that_the_study_lacks_is_named(folder):
+    with pytest.raises(InputError, match="has no chain Adam: its chains are SGD$"):
+        bridge.table(bridge.load_bridge(folder), "Adam", "best_accuracy")
+
+
 def test_words_name_the_steps_that_the_seeds_can_tell(folder):
     text = bridge.in_words(bridge.load_bridge(folder), "best_accuracy")
     assert "from 66.00 to 58.00, a difference of −8.00 points" in text
