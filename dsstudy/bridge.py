@@ -64,9 +64,8 @@ def steps(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
     """
     first = _values(trials, chain.removesuffix(CANDIDATES), column)
     if not first:
-        raise InputError(
-            f"the study has no chain {chain.removesuffix(CANDIDATES)}: {chains(trials)}"
-        )
+        name, known = chain.removesuffix(CANDIDATES), ", ".join(chains(trials))
+        raise InputError(f"the study has no chain {name}: its chains are {known}")
     before = next(iter(first.values()))
     rows = {}
     for step, (engine, values) in _values(trials, chain, column).items():
