@@ -170,8 +170,9 @@ def _draw_chain(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def _draw_published(axes: Axes, trials: pd.DataFrame, frame: pd.DataFrame, column: str) -> None:
-    """Mark what the paper prints for the chain's two ends."""
-    if column == "final_accuracy":
+    """Mark what the paper prints for the two ends of a chain of as many epochs as the paper's."""
+    epochs = set(trials["epochs"].dropna())
+    if column == "final_accuracy" or epochs != {paper.EPOCHS}:
         return
     printed = paper.published(column).set_index(cells.CELL)["value"]
     for y in (0, len(frame) - 1):
