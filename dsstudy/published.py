@@ -64,20 +64,21 @@ def _finished(folder: Path) -> dict[str, str]:
         place = f"{folder}/{entry}"
         if all(os.access(f"{place}/{name}.json", os.F_OK) for name in ("trial", "result")):
             # The study itself named its trials' folders: of very many, none is read twice.
-            found.setdefault(entry if entry in planned else _trial(place).name, place)
+            found.setdefault(entry if entry in planned else _trial(Record(place)).name, place)
     return found
 
 
 def _row(name: str, place: str) -> tuple[bytes, bool]:
     """Return a record's line, and whether its trial was trained to its end."""
-    trial, result = _trial(place), Record(place).result()
+    record = Record(place)
+    trial, result = _trial(record), record.result()
     if trial.name != name:
         raise InputError(
             f"{one_line(place)}/trial.json is of another trial than its folder's name: restore it "
             f"from a copy, or name the folder {trial.name}"
         )
     if result is None:
-        raise _begun_again(place)
+        raise _begun_again(record)
     # No machine's paths.
     here = {"output_dir": "none", "data_dir": Path(trial.data_dir).name, "hostfile": "none"}
     with naming(f"{place}/result.json"):  # which may hold a number that is not finite
@@ -85,16 +86,16 @@ def _row(name: str, place: str) -> tuple[bytes, bool]:
     return line.encode() + b"\n", result["status"] in FINISHED
 
 
-def _trial(place: str) -> Trial:
-    trial = Record(place).trial()
+def _trial(record: Record) -> Trial:
+    trial = record.trial()
     if trial is None:
-        raise _begun_again(place)
+        raise _begun_again(record)
     return trial
 
 
-def _begun_again(place: str) -> InputError:
+def _begun_again(record: Record) -> InputError:
     return InputError(
-        f"{one_line(place)} was begun again while it was being published: publish once more"
+        f"{one_line(record.folder)} was begun again while it was being published: publish once more"
     )
 
 
@@ -102,7 +103,8 @@ def _epochs(name: str, place: str) -> bytes:
     """Return a record's lines, which are in order, each with the name put first."""
     start, file = _start(name), f"{place}/epochs.jsonl"
     try:
-        lines = Path(file).read_bytes().splitlines()
+        with open(file, "rb", buffering=0) as stream:  # noqa: PTH123  of very many, a Path is slow
+            lines = stream.read().splitlines()
     except FileNotFoundError:
         lines = []
     if not parse_all(lines, EPOCH):  # then line by line, to say which is wrong
