@@ -22,16 +22,12 @@ coefficients: Lawson and Hanson, Solving Least Squares Problems (1974), chapter 
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
-from dsstudy import cells, paper, provenance
-from dsstudy.counts import CLASSES, model_counts
-from dsstudy.evidence import CannotTellError
-from dsstudy.trial import ARCHITECTURES, InputError, Trial
+from dsstudy import paper
 
 TERMS = {"factor": "normal", "saved": "flops", "gradient": "parameters", "constant": "one"}
 """The coefficients, and the column that each goes with; what is saved is taken off."""
@@ -48,8 +44,8 @@ FORMS = {
 }
 """The models that are compared, by what they are made of."""
 
-FEWEST = len(TERMS) + 2
-"""So many architectures a fit needs: one is left out, and the rest must outnumber the terms."""
+FEWEST = len(TERMS) + 1
+"""So many steps a fit needs when any one architecture is left out: more than there are terms."""
 
 SHARE = 1 / 4
 """What is left of the arithmetic's time to each of the paper's two ranks: half of the images, at
@@ -63,95 +59,21 @@ GRADIENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 """What a rank sends for each parameter, in the precision of its training."""
 
 
-def paper_pairs() -> pd.DataFrame:
-    """Return the steps of the paper's Table 2, as `study_pairs` does a study's."""
-    table = paper.published("seconds_per_epoch")
-    steps = table["value"] / (paper.TRAIN_IMAGES // paper.BATCH_SIZE)
-    return _pairs(
-        table.assign(
-            seconds=steps,
-            model=table["architecture"],
-            image_size=[Trial(model=name).image_size for name in table["architecture"]],
-            images=paper.BATCH_SIZE,
-            processes=table["engine"].map(paper.PROCESSES),
-            precision=table["engine"].map(paper.PRECISION),
-        )
-    )
-
-
-def study_pairs(path: str | Path) -> pd.DataFrame:
-    """Return the steps of a study whose times were measured alone, engine beside normal.
-
-    Parameters
-    ----------
-    path
-        As for `dsstudy.load_results`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row an engine other than ``normal``, setting and architecture: ``engine``, ``setting``,
-        ``architecture``; ``seconds`` and ``normal``, of a step; of its whole batch ``flops`` and
-        ``images``; ``parameters``; ``sent``, the bytes that each rank sends a parameter.
-
-    Raises
-    ------
-    CannotTellError
-        In no setting are there `FEWEST` architectures, or they were not timed alike.
-    """
-    trials = cells.load_trials(path)
-    try:
-        seconds = cells.counting(trials, "seconds_per_epoch").groupby(cells.CELL).median()
-    except InputError as error:
-        raise CannotTellError(f"{error}.") from None
-    if seconds.empty:
-        raise CannotTellError("No trial's time was measured alone.")
-    facts = trials[trials["status"] == "completed"].drop_duplicates(cells.CELL)
-    facts = facts.set_index(cells.CELL).loc[seconds.index]
-    if len({str(place["hardware"]) for place in provenance.places(facts)}) > 1:
-        raise CannotTellError("The times come from different machines.")
-    data = pd.DataFrame(list(facts["environment"].map(lambda place: place["dataset"])), facts.index)
-    facts["seconds"] = seconds / (data["train_images"] // facts["batch_size"])
-    facts = facts[data["classes"] == CLASSES].rename(columns={"batch_size": "images"})
-    pairs = _pairs(facts.reset_index())
-    most = pairs.groupby(["engine", "setting"]).size().max() if len(pairs) else 0
-    if most < FEWEST:
-        raise CannotTellError(
-            f"Both engines' times, measured alone, and the network's counts are known for {most} "
-            f"architectures of a setting; to leave one out and fit {len(TERMS)} terms takes "
-            f"{FEWEST}."
-        )
-    return pairs
-
-
-def _pairs(steps: pd.DataFrame) -> pd.DataFrame:
-    """Lay each engine's steps beside normal training's, and the models' counts beside both."""
-    key = ["architecture", "setting"]
-    normal = steps[steps["engine"] == "normal"].set_index(key)["seconds"].rename("normal")
-    frame = steps[steps["engine"] != "normal"].join(normal, key, how="inner")
-    models = zip(frame["model"], frame["image_size"], strict=True)
-    found = [model_counts().get(model, (np.nan, np.nan)) for model in models]
-    counts = pd.DataFrame(found, frame.index, ["parameters", "flops"], dtype=float)
-    ring = 2 * (frame["processes"] - 1) / frame["processes"]
-    frame = frame.assign(
-        parameters=counts["parameters"],
-        flops=counts["flops"] * frame["images"],
-        sent=frame["precision"].map(GRADIENT_BYTES) * ring,
-        order=frame["architecture"].map({name: n for n, name in enumerate(ARCHITECTURES)}),
-    )
-    columns = ["engine", "setting", "architecture", "seconds", "normal"]
-    columns += ["flops", "parameters", "images", "sent"]
-    ordered = frame.dropna(subset="flops").sort_values(["engine", "order"], kind="stable")
-    return ordered[columns].reset_index(drop=True)
-
-
 def groups(pairs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield engine, setting and their pairs, by architecture, where these suffice for a fit."""
+    """Yield engine, setting and their pairs, by architecture, where these suffice for a fit.
+
+    `dsstudy.costdata` says what a pair is.
+    """
     for engine in pairs["engine"].unique():
         for setting in paper.SETTINGS:
             some = pairs[(pairs["engine"] == engine) & (pairs["setting"] == setting)]
-            if len(some) >= FEWEST:
+            if left(some) >= FEWEST:
                 yield engine, setting, some.set_index("architecture")
+
+
+def left(pairs: pd.DataFrame) -> int:
+    """Return how many pairs there are at least, whichever architecture is left out."""
+    return int(len(pairs) - pairs["architecture"].value_counts().max()) if len(pairs) else 0
 
 
 def fit(pairs: pd.DataFrame, terms: Sequence[str], relative: bool = True) -> pd.Series:
@@ -193,9 +115,12 @@ def predict(pairs: pd.DataFrame, coefficients: pd.Series) -> pd.Series:
 
 def held_out(pairs: pd.DataFrame, terms: Sequence[str], relative: bool = True) -> pd.Series:
     """Predict each architecture from a fit to all others: the relative error, 0 for none."""
-    fits = {name: fit(pairs.drop(name), terms, relative) for name in pairs.index}
-    predicted = pd.concat([predict(pairs.loc[[name]], found) for name, found in fits.items()])
-    return predicted / pairs["seconds"] - 1
+    fits = {name: fit(pairs.drop(name), terms, relative) for name in pairs.index.unique()}
+    errors = [
+        predict(pairs.loc[[name]], found) / pairs.loc[[name], "seconds"] - 1
+        for name, found in fits.items()
+    ]
+    return pd.concat(errors)
 
 
 def explained(pairs: pd.DataFrame, terms: Sequence[str]) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from dsstudy import cost, paper, provenance
+from dsstudy import cost, costdata, paper, provenance
 from dsstudy.costwords import (
     SETTING,
     Studies,
@@ -29,7 +29,7 @@ def studies(folders: Sequence[Path]) -> Studies:
 
 def _pairs_or_reason(folder: Path) -> pd.DataFrame | str:
     try:
-        return cost.study_pairs(folder)
+        return costdata.study_pairs(folder)
     except CannotTellError as reason:
         return str(reason)
 
@@ -128,12 +128,13 @@ def coefficients_by_study(found: Studies) -> Styler | None:
     """Show the coefficients of all four terms, fitted to our records."""
     rows = {
         fit: {
-            "networks": str(len(some)),
+            "networks": str(some.index.nunique()),
+            "steps": str(len(some)),
             **_coefficients(some, cost.fit(some, cost.FULL), list(cost.TERMS)),
         }
         for fit, some in fits(found)
     }
-    return _by_fit(rows, "All four terms, fitted to all networks.", "coefficients")
+    return _by_fit(rows, "All four terms, fitted to all networks and batch sizes.", "coefficients")
 
 
 def _by_fit(rows: dict[tuple[str, str], dict[str, str]], caption: str, name: str) -> Styler | None:

@@ -11,7 +11,7 @@ SETTING = paper.SETTINGS[0]
 """The setting of Table 2 that is shown in full."""
 
 Studies = Mapping[str, pd.DataFrame | str]
-"""By a study's name: its pairs, as `cost.study_pairs` returns them, or why there are too few."""
+"""By a study's name: its pairs, as `costdata.study_pairs` gives them, or why they are too few."""
 
 
 def shown(pairs: pd.DataFrame) -> pd.DataFrame:

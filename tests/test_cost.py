@@ -1,11 +1,14 @@
 """The cost model: what it recovers, leaves out and refuses, and what the page makes of it."""
 
+import itertools
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
-from studies import trial_of, write_record, write_study
+from studies import profile_row, trial_of, write_record, write_study
 
-from dsstudy import analysis, cost, costfigures, costpage, costwords, paper
+from dsstudy import analysis, cost, costdata, costfigures, costpage, costwords, paper
 from dsstudy.evidence import CannotTellError
 
 KNOWN = pd.Series({"factor": 1.4, "saved": 4e-14, "gradient": 3e-10, "constant": 2e-3})
@@ -30,7 +33,7 @@ def made(coefficients: pd.Series, seed: int = 0, count: int = 8) -> pd.DataFrame
 
 
 def table2(setting: str = "SGD") -> pd.DataFrame:
-    return {name: some for _, name, some in cost.groups(cost.paper_pairs())}[setting]
+    return {name: some for _, name, some in cost.groups(costdata.paper_pairs())}[setting]
 
 
 @pytest.mark.parametrize("terms", cost.FORMS.values(), ids=cost.FORMS)
@@ -61,7 +64,7 @@ def test_the_network_that_is_predicted_has_no_say_in_its_prediction():
 
 
 def test_table_2_is_a_line_through_the_convolutional_networks_that_the_vit_is_far_from():
-    for _, _, some in cost.groups(costwords.convolutional(cost.paper_pairs())):
+    for _, _, some in cost.groups(costwords.convolutional(costdata.paper_pairs())):
         assert 0.98 < cost.explained(some, cost.LINE) < 0.995
     for setting in paper.SETTINGS:
         assert cost.held_out(table2(setting), cost.LINE)["vit"] > 0.5
@@ -97,20 +100,20 @@ def test_where_no_arithmetic_is_saved_no_batch_is_large_enough():
 def test_a_study_with_the_papers_numbers_has_the_papers_pairs(tmp_path):
     write_study(tmp_path)
     key = ["engine", "setting", "architecture"]
-    pairs = (cost.study_pairs(tmp_path), cost.paper_pairs())
+    pairs = (costdata.study_pairs(tmp_path), costdata.paper_pairs())
     ours, theirs = (some.set_index(key).sort_index() for some in pairs)
     ours["sent"] /= 2  # DeepSpeed in fp32, not in fp16
     pd.testing.assert_frame_equal(ours, theirs, check_dtype=False)
 
 
 def test_a_ring_sends_each_gradient_nearly_twice():
-    assert set(cost.paper_pairs()["sent"]) == {2.0}  # two ranks, once each, in half precision
+    assert set(costdata.paper_pairs()["sent"]) == {2.0}  # two ranks, once each, in half precision
     steps = pd.DataFrame(
         {"engine": ["normal", "deepspeed"], "processes": [1, 8], "precision": "fp32",
          "architecture": "lenet", "model": "lenet", "image_size": 32, "setting": "SGD",
          "images": 16, "seconds": 0.01}
     )  # fmt: skip
-    assert cost._pairs(steps)["sent"].item() == 4 * 2 * 7 / 8
+    assert costdata._pairs(steps)["sent"].item() == 4 * 2 * 7 / 8
 
 
 def test_the_times_of_rounds_alone_count_by_their_median(tmp_path):
@@ -119,14 +122,43 @@ def test_the_times_of_rounds_alone_count_by_their_median(tmp_path):
     rounds = {"seconds_per_step": [0.02, 0.03, 0.9], "steps_per_epoch": 3125}
     row = {"name": trial.name, "timing": "exclusive", "seconds_per_epoch_estimate": 93.75, **rounds}
     (tmp_path / "times.jsonl").write_text(pd.DataFrame([row]).to_json(orient="records", lines=True))
-    pairs = cost.study_pairs(tmp_path).set_index(["architecture", "setting"])
+    pairs = costdata.study_pairs(tmp_path).set_index(["architecture", "setting"])
     assert pairs.loc[("alexnet", "SGD"), "seconds"] == pytest.approx(0.03)
+
+
+def test_of_a_profiled_study_the_plain_steps_count_of_every_engine_and_batch_size(tmp_path):
+    lines = []
+    for model, images, (engine, length) in itertools.product(
+        ("lenet", "alexnet", "resnet18", "vit"),
+        (16, 128),
+        {"normal": 1.25, "ddp": 2.5, "deepspeed": 3.75}.items(),
+    ):
+        trial = trial_of((model, "normal", "SGD"), batch_size=images)
+        if engine != "normal":
+            trial = trial.model_copy(update={"engine": engine, "processes": 2})
+        environment = write_record(tmp_path, trial).result()["environment"]
+        milliseconds = (images * length, 0, 0, 0, 0, 0)  # a fifth of it the profiler's
+        known = {"name": trial.name, "environment": environment, "precision": "fp32"}
+        lines.append(json.dumps(profile_row(model, images, engine, milliseconds, **known)) + "\n")
+    (tmp_path / "profiles.jsonl").write_text("".join(lines))
+
+    pairs = costdata.study_pairs(tmp_path)
+    assert [(engine, setting, len(some)) for engine, setting, some in cost.groups(pairs)] == [
+        ("ddp", "SGD", 8),
+        ("deepspeed", "SGD", 8),
+    ]
+    one = pairs.set_index(["engine", "architecture", "images"]).loc["ddp", "vit", 128]
+    assert (one["seconds"], one["normal"]) == pytest.approx((0.256, 0.128))
+
+    (tmp_path / "profiles.jsonl").write_text("".join(lines).replace("exclusive", "shared"))
+    with pytest.raises(CannotTellError, match="No trial's time was measured alone"):
+        costdata.study_pairs(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("written", "reason"),
     [
-        ({"leave_out": LENETS}, "for 1 architectures of a setting; to leave one out"),
+        ({"leave_out": LENETS}, "for 1 architectures of a setting; when one is left out, 0 steps"),
         ({"leave_out": LENETS, "timing": "shared"}, "No trial's time was measured alone"),
         ({"leave_out": LENETS, "machines": 2}, "different machines"),
         ({"leave_out": LENETS, "image_size": 48}, "for 0 architectures"),
@@ -148,25 +180,25 @@ def test_a_study_that_does_not_reach_says_why(tmp_path, written, reason):
         if momentum:
             write_record(tmp_path, trial_of(cell, **momentum))
     with pytest.raises(CannotTellError, match=reason):
-        cost.study_pairs(tmp_path)
+        costdata.study_pairs(tmp_path)
     found = costpage.studies([tmp_path])
     assert reason in costwords.studies_in_words(found)
     assert costpage.errors_by_study(found) is None
-    assert "No study here can test it yet." in costwords.answer(cost.paper_pairs(), found)
+    assert "No study here can test it yet." in costwords.answer(costdata.paper_pairs(), found)
 
 
 def test_the_page_stands_without_a_study_and_lists_several(tmp_path):
     other = write_study(tmp_path / "other")
     found = costpage.studies([analysis.study_folder("runs/demo"), other])
-    assert len(costfigures.predictions(cost.paper_pairs(), found).axes) == 6
+    assert len(costfigures.predictions(costdata.paper_pairs(), found).axes) == 6
     assert len(list(costwords.fits(found))) == 6
     assert "No study is in this book yet" in costwords.studies_in_words(costpage.studies([]))
     assert costpage.origins([]) is None
-    assert len(costfigures.predictions(cost.paper_pairs(), {}).axes) == 2
+    assert len(costfigures.predictions(costdata.paper_pairs(), {}).axes) == 2
 
 
 def test_the_closing_sentence_follows_the_numbers():
-    pairs = cost.paper_pairs()
+    pairs = costdata.paper_pairs()
     demo = costpage.studies([analysis.study_folder("runs/demo")])
     assert "names the faster side of 7 of 7 networks" in costwords.answer(pairs, demo)
     assert "several ranks were faster in 0 of 19 pairs with DeepSpeed" in costwords.answer(

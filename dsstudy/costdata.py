@@ -1,0 +1,122 @@
+"""What the cost model is fitted to: steps on several ranks, each beside the same step on one."""
+
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dsstudy import cells, cost, paper, provenance
+from dsstudy.counts import CLASSES, model_counts
+from dsstudy.evidence import CannotTellError
+from dsstudy.reading import read_lines
+from dsstudy.trial import ARCHITECTURES, InputError, Trial
+
+
+def paper_pairs() -> pd.DataFrame:
+    """Return the steps of the paper's Table 2, as `study_pairs` does a study's."""
+    table = paper.published("seconds_per_epoch")
+    steps = table["value"] / (paper.TRAIN_IMAGES // paper.BATCH_SIZE)
+    return _pairs(
+        table.assign(
+            seconds=steps,
+            model=table["architecture"],
+            image_size=[Trial(model=name).image_size for name in table["architecture"]],
+            images=paper.BATCH_SIZE,
+            processes=table["engine"].map(paper.PROCESSES),
+            precision=table["engine"].map(paper.PRECISION),
+        )
+    )
+
+
+def study_pairs(path: str | Path) -> pd.DataFrame:
+    """Return the steps of a study that were measured alone, each engine's beside normal training's.
+
+    Parameters
+    ----------
+    path
+        As for `dsstudy.load_results`. Of a study that was profiled, the plain steps are taken, of
+        every engine and batch size; of any other, the times of the trials in the paper's cells.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row an engine other than ``normal``, setting, architecture and batch size: ``engine``,
+        ``setting``, ``architecture``; ``seconds`` and ``normal``, of a step; of its whole batch
+        ``flops`` and ``images``; ``parameters``; ``sent``, the bytes that each rank sends a
+        parameter.
+
+    Raises
+    ------
+    CannotTellError
+        No engine and setting has enough of them for a fit (`cost.FEWEST`), or they were not
+        measured alike.
+    """
+    steps = _profiled(Path(path))
+    if steps is None:
+        steps = _timed(Path(path))
+    if steps.empty:
+        raise CannotTellError("No trial's time was measured alone.")
+    places = provenance.places(steps)
+    if len({str(place["hardware"]) for place in places}) > 1:
+        raise CannotTellError("The times come from different machines.")
+    steps = steps[[place["dataset"]["classes"] == CLASSES for place in places]]
+    pairs = _pairs(steps.rename(columns={"batch_size": "images"}))
+    fits = [some for _, some in pairs.groupby(["engine", "setting"])]
+    most = max(fits, key=cost.left, default=pairs)
+    if cost.left(most) < cost.FEWEST:
+        raise CannotTellError(
+            "Both engines' times, measured alone, and the network's counts are known for "
+            f"{most['architecture'].nunique()} architectures of a setting; when one is left out, "
+            f"{cost.left(most)} steps remain, and to fit {len(cost.TERMS)} terms takes "
+            f"{cost.FEWEST}."
+        )
+    return pairs
+
+
+def _profiled(path: Path) -> pd.DataFrame | None:
+    """Return the plain steps of a study's profiles, or None where it was not profiled."""
+    rows = list(read_lines(path / "profiles.jsonl"))
+    if not rows:
+        return None
+    alone = [row for row in rows if row["timing"] == "exclusive"]
+    columns = ["name", "architecture", "model", "engine", "processes", "precision", "batch_size"]
+    frame = pd.DataFrame(alone, columns=[*columns, "environment"])
+    frame["seconds"] = [statistics.median(row["plain_seconds"]) for row in alone]
+    trials = cells.load_trials(path)[["name", "setting", "image_size"]]
+    return frame.merge(trials, on="name")
+
+
+def _timed(path: Path) -> pd.DataFrame:
+    """Return the steps of a study's trials in the paper's cells, by their epochs' times."""
+    trials = cells.load_trials(path)
+    try:
+        seconds = cells.counting(trials, "seconds_per_epoch").groupby(cells.CELL).median()
+    except InputError as error:
+        raise CannotTellError(f"{error}.") from None
+    facts = trials[trials["status"] == "completed"].drop_duplicates(cells.CELL)
+    facts = facts.set_index(cells.CELL).loc[seconds.index]
+    images = [place["dataset"]["train_images"] for place in provenance.places(facts)]
+    facts["seconds"] = seconds / (np.array(images) // facts["batch_size"])
+    return facts.reset_index()
+
+
+def _pairs(steps: pd.DataFrame) -> pd.DataFrame:
+    """Lay each engine's steps beside normal training's, and the models' counts beside both."""
+    key = ["architecture", "setting", "images"]
+    normal = steps[steps["engine"] == "normal"].set_index(key)["seconds"].rename("normal")
+    frame = steps[steps["engine"] != "normal"].join(normal, key, how="inner")
+    models = zip(frame["model"], frame["image_size"], strict=True)
+    found = [model_counts().get(model, (np.nan, np.nan)) for model in models]
+    counts = pd.DataFrame(found, frame.index, ["parameters", "flops"], dtype=float)
+    ring = 2 * (frame["processes"] - 1) / frame["processes"]
+    frame = frame.assign(
+        parameters=counts["parameters"],
+        flops=counts["flops"] * frame["images"],
+        sent=frame["precision"].map(cost.GRADIENT_BYTES) * ring,
+        order=frame["architecture"].map({name: n for n, name in enumerate(ARCHITECTURES)}),
+    )
+    columns = ["engine", "setting", "architecture", "seconds", "normal"]
+    columns += ["flops", "parameters", "images", "sent"]
+    ordered = frame.dropna(subset="flops").sort_values(["engine", "order"], kind="stable")
+    return ordered[columns].reset_index(drop=True)
