@@ -43,7 +43,8 @@ test-slow: ray
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	@$(BIN)/nbstripout --verify notebooks/*.ipynb || \
+	  { echo "A notebook holds outputs, as JupyterLab saves them: make format takes them out"; exit 1; }
 	$(BIN)/mypy
 
 format: setup
@@ -51,9 +52,10 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/nbstripout notebooks/*.ipynb
 
+# JupyterLab's own options: make lab LAB="--no-browser --port=8899"
 lab: setup
 	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements
-	$(BIN)/jupyter lab notebooks/explore.ipynb
+	$(BIN)/jupyter lab --ServerApp.root_dir=. $(LAB) notebooks/explore.ipynb
 
 doctor: setup
 	$(BIN)/dsstudy doctor

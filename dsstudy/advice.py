@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from dsstudy import paper, spread, steptime
 from dsstudy.comparison import Comparison, Timed, efficiency, ratio
 
+WIDE = 4
+"""Where the limits of a ratio are further apart than this factor, its interval tells nothing."""
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -64,15 +67,25 @@ def _sentence(choice: Timed, fastest: Timed, others: Sequence[Timed], told: bool
             f"It cannot be told which engine is the fastest, as one round has no spread; "
             f"{choice.title} is the simplest: measure two rounds or more."
         )
+    if any(_scatters(one, choice) for one in others):
+        return (
+            f"Not decided, as the times scatter too much; {choice.title} is the simplest that may "
+            "be the fastest: measure again, on an idle machine or with more rounds."
+        )
     if choice is fastest:
         return (
-            f"Train with {choice.title}: it was the fastest here, and what is not measurably "
-            "slower is less simple."
+            f"Train with {choice.title}: no other engine is measurably faster, and what may be as "
+            "fast is less simple."
         )
     return (
         f"Train with {choice.title}: {fastest.title} was the fastest here, but not measurably so, "
         f"and {choice.title} is simpler."
     )
+
+
+def _scatters(one: Timed, choice: Timed) -> bool:
+    times = ratio(one, choice)
+    return not times.excludes(1) and times.high > WIDE * times.low
 
 
 def _against(found: Comparison, one: Timed, choice: Timed) -> str:
@@ -84,10 +97,18 @@ def _against(found: Comparison, one: Timed, choice: Timed) -> str:
     text += f" ({round(100 * spread.LEVEL)} % interval {times.low:.2f} to {times.high:.2f})"
     if not times.excludes(1):
         return f"{text}: no measurable difference."
+    if not all(_is_profiled(found, each) for each in (one, choice)):
+        return f"{text}."
     frame = steptime.compare(found.profiles, one.engine, choice.engine)
     if frame.empty or (frame["difference"].iloc[0] > 0) != (times.value > 1):
         return f"{text}."
     return f"{text}; most of the difference is {frame['most'].iloc[0]}."
+
+
+def _is_profiled(found: Comparison, one: Timed) -> bool:
+    """Whether it is on these ranks that the engine was profiled."""
+    rows = found.profiles[found.profiles.index.get_level_values("engine") == one.engine]
+    return one.processes in set(rows["processes"])
 
 
 def _scaling(choice: Timed, found: Comparison) -> list[str]:
@@ -103,7 +124,7 @@ def _scaling(choice: Timed, found: Comparison) -> list[str]:
 def _memory(found: Comparison) -> list[str]:
     if len(found.candidates) < 2:
         return []
-    least = min(found.candidates, key=lambda one: one.memory / one.devices)
+    least = min(found.timed, key=lambda one: one.memory / one.devices)
     return [
         f"{least.title[0].upper()}{least.title[1:]} takes the least memory a device, "
         f"{least.memory / least.devices:,.0f} MiB at its peak: where memory is short, that may "
@@ -127,7 +148,7 @@ def _doubts(found: Comparison, others: Sequence[Timed], told: bool) -> list[str]
         for one in found.about["left_out"]
     ]
     if others and not told and len(found.normal.steps) > 1:
-        doubts.append("Not all engines can be told apart: more rounds (--rounds) would tell more.")
+        doubts.append("Not all engines can be told apart: more rounds would tell more.")
     if not all(one.exclusive for one in (*found.timed, *found.small.values())):
         doubts.append("Other programs used the machine meanwhile: measure again when it is idle.")
     if found.on_cpu:

@@ -95,10 +95,12 @@ def assumptions(found: Comparison, bandwidth: float = BANDWIDTH) -> str:
     device = "GPUs like this one"
     if found.on_cpu:
         device = "machines like this one, each with a CPU of its own"
+    several = any(one.devices > 1 for one in found.timed)
+    brackets = "; in brackets what was measured" if several else ""
     large, small = found.normal.batch_size, found.small["normal"].batch_size
     return (
         f"Predicted seconds of an epoch on 1, 2, 4 and 8 {device}, the same {large} images a step "
-        "over all of them; in brackets what was measured, where it was. Each engine's step was "
+        f"over all of them{brackets}. Each engine's step was "
         f"timed on one device with {large} and with {small} images: a line through both gives the "
         "part that grows with the images, which the devices share, and the rest, which each has "
         f"for itself. Gradients travel at {bandwidth / 1e9:.3g} GB/s in a ring, and nothing "

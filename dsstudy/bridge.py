@@ -136,11 +136,16 @@ def waterfall(trials: pd.DataFrame, column: str) -> Figure:
         1,
         figsize=(9, 0.8 + 0.42 * sum(heights)),
         squeeze=False,
-        sharex=True,
         layout="constrained",
         gridspec_kw={"height_ratios": heights},
     )
+    above: dict[str, Axes] = {}  # the last panel of each network: one scale for all of its chains
     for axes, (name, frame) in zip(column_of_axes[:, 0], frames.items(), strict=True):
+        network = trials.loc[trials["chain"] == name, "architecture"].iloc[0]
+        if network in above:
+            axes.sharex(above[network])
+            above[network].tick_params(labelbottom=False)
+        above[network] = axes
         _draw_chain(axes, frame)
         _draw_published(axes, trials[trials["chain"] == name], frame, column)
         axes.set_title(name, fontsize=11, loc="left")
@@ -170,16 +175,21 @@ def _draw_chain(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def _draw_published(axes: Axes, trials: pd.DataFrame, frame: pd.DataFrame, column: str) -> None:
-    """Mark what the paper prints for the two ends of a chain of as many epochs as the paper's."""
-    epochs = set(trials["epochs"].dropna())
-    if column == "final_accuracy" or epochs != {paper.EPOCHS}:
+    """Mark what the paper prints for the two ends of a chain."""
+    if column == "final_accuracy":
         return
-    printed = paper.published(column).set_index(cells.CELL)["value"]
     for y in (0, len(frame) - 1):
-        step = trials[trials["step"] == frame.index[y]].iloc[0]
-        number = printed.get(tuple(step[cells.CELL]))
+        number = _published(trials[trials["step"] == frame.index[y]], column)
         if number is not None:
             axes.plot(number, y, "D", color="k", markerfacecolor="none", markersize=9)
+
+
+def _published(step: pd.DataFrame, column: str) -> float | None:
+    """Return what the paper prints for a step's trials, if they have as many epochs as its own."""
+    if set(step["epochs"].dropna()) != {paper.EPOCHS}:
+        return None
+    printed = paper.published(column).set_index(cells.CELL)["value"]
+    return printed.get(tuple(step[cells.CELL].iloc[0]))
 
 
 def _legend(figure: Figure, frames: dict[str, pd.DataFrame]) -> None:
@@ -222,6 +232,49 @@ def _chain_in_words(trials: pd.DataFrame, chain: str, column: str) -> str:
         f"**{chain}**: from {frame['mean'].iloc[0]:.2f} to {frame['mean'].iloc[-1]:.2f}, a "
         f"difference of {signed(whole)} {unit}, of which {shares}; {certain}."
     )
+
+
+def beside_the_paper(trials: pd.DataFrame) -> str:
+    """Say whether the paper's DeepSpeed runs are what seeds of ours would give, or else what is.
+
+    A printed number is one run, so it is compared with where one further seed would lie.
+    """
+    return "\n".join(
+        f"- **{name}**: {text}" for name in chains(trials) if (text := _beside(trials, name))
+    )
+
+
+def _beside(trials: pd.DataFrame, chain: str) -> str | None:
+    last = trials[trials["chain"] == chain]
+    last = last[last["step"] == last["step"].iloc[-1]]
+    printed = _published(last, "best_accuracy")
+    if printed is None:
+        return None
+    ours = spread.of_next(last["best_accuracy"].dropna())
+    text = f"the paper's DeepSpeed run reached {printed:.2f} %, ours {ours.value:.2f} % on average"
+    if ours.n < 2:
+        return f"{text}, of {ours.n} seeds, which do not say where another one would lie."
+    text += f"; one more seed would lie between {ours.low:.2f} and {ours.high:.2f} (95 %)"
+    if not ours.excludes(printed):
+        return f"{text}, and there the paper's number lies: this training may well be its own."
+    return (
+        f"{text}, and there the paper's number does not lie: no step of this chain explains it. "
+        f"Nearest to it of all that was tried: {_nearest(trials, chain, printed)}."
+    )
+
+
+def _nearest(trials: pd.DataFrame, chain: str, printed: float) -> str:
+    """Name the step or candidate whose mean is nearest to a number, by its best or last epoch."""
+    epochs = {"best_accuracy": "best", "final_accuracy": "last"}
+    axes = [name for name in (chain, chain + CANDIDATES) if name in set(trials["chain"])]
+    found = pd.concat(
+        steps(trials, axis, column).assign(epoch=epoch)
+        for axis in axes
+        for column, epoch in epochs.items()
+    ).query("n > 0")
+    near = found.iloc[(found["mean"] - printed).abs().argsort()[:1]]
+    (row,) = near.itertuples()
+    return f"“{row.Index}”, {_mean(row)} % by its {row.epoch} epoch (n = {row.n})"
 
 
 def answer(trials: pd.DataFrame) -> str:

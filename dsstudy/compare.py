@@ -45,9 +45,10 @@ def compare(parameters: Mapping[str, Any], steps: int = 60, rounds: int = 5) -> 
     Returns
     -------
     Study
-        Its folder, ``runs/comparisons/<name>``, holds the latest comparison of these settings:
-        ``comparison.json`` (what was compared, and what was left out and why), ``times.jsonl`` and
-        ``profiles.jsonl`` as `dsstudy.timing` and `dsstudy.profiling` write them.
+        Its folder, ``runs/comparisons/<name>``, holds the latest comparison of these settings
+        with as many steps and rounds: ``comparison.json`` (what was compared, and what was left
+        out and why), ``times.jsonl`` and ``profiles.jsonl`` as `dsstudy.timing` and
+        `dsstudy.profiling` write them.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def compare(parameters: Mapping[str, Any], steps: int = 60, rounds: int = 5) -> 
             )
     machine = Machine.here()
     trials, left_out = plan(parameters, machine)
-    study = Study(f"comparisons/{trials[0].name}", Path("comparison.json"), trials)
+    study = Study(f"comparisons/{trials[0].name}-{steps}x{rounds}", Path("comparison.json"), trials)
     for file in study.folder.glob("*.json*"):  # of an earlier comparison
         file.unlink()
     failed = _profile(study, steps, rounds)

@@ -100,9 +100,13 @@ class Comparison:
 
     @property
     def candidates(self) -> list[Timed]:
-        """Each engine on as many devices as it was timed on, the simplest first."""
-        last = {one.engine: one for one in self.timed}
-        return [last[engine] for engine in steptime.ENGINES if engine in last]
+        """Each engine on those ranks on which it was fastest, the simplest engine first."""
+        best: dict[str, Timed] = {}
+        for one in self.timed:
+            other = best.setdefault(one.engine, one)
+            if ratio(one, other).value < 1:
+                best[one.engine] = one
+        return [best[engine] for engine in steptime.ENGINES if engine in best]
 
     @property
     def on_cpu(self) -> bool:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import html
+import shlex
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from dsstudy.machine import Machine
 from dsstudy.overlay import Course, Overlay, color, pattern, published, title
 from dsstudy.record import Record
 from dsstudy.run import how_far
-from dsstudy.trial import InputError, Trial
+from dsstudy.trial import InputError, Trial, project_root
 
 INTERVAL = 0.5
 """Seconds between two looks at the records of what trains."""
@@ -28,10 +30,7 @@ LISTED = 40
 """How many runs are listed: the newest."""
 
 RUNS = "Runs, the newest first: tick those to be laid over one another"
-COMMAND = (
-    "The same from a shell, in the project's folder, with <code>.venv/bin</code> on its "
-    "<code>PATH</code>; it leaves the executed notebook too:"
-)
+COMMAND = "The same from any shell of this machine; it leaves the executed notebook too:"
 
 _FILES = Path(__file__).parent / "widgets"
 _QUEUE = Queue()  # one for all explorers of a kernel: running the cell again loses no training
@@ -139,7 +138,8 @@ class Explorer(widgets.VBox):
         except InputError as error:
             self.trials = []
             self._say(str(error))
-        self.command.text = "\n".join(shell_line(trial) for trial in self.trials)
+        lines = [shell_line(trial) for trial in self.trials]
+        self.command.text = "\n".join([_at_home(), *lines] if lines else [])
         self.paper.value = "".join(_of_the_paper(trial) for trial in self.trials)
         self._draw()
 
@@ -243,6 +243,14 @@ class Explorer(widgets.VBox):
 
     def _say(self, words: str) -> None:
         self.status.value = f"<div role='status'>{html.escape(words)}</div>"
+
+
+def _at_home() -> str:
+    """Return the line for ``sh`` after which a trial's own is understood in any folder."""
+    commands = Path(sys.executable).parent
+    return (
+        f"cd {shlex.quote(str(project_root()))} && export PATH={shlex.quote(str(commands))}:$PATH"
+    )
 
 
 def _recorded() -> Iterator[Course]:

@@ -82,6 +82,11 @@ def cache_folder() -> Path:
 def list_images(folder: Path) -> tuple[list[str], _Files]:
     """List the images below ``train/<class>`` and ``test/<class>`` with their class's index."""
     names: dict[str, set[str]] = {}
+    if not folder.exists():
+        raise InputError(
+            f"data_dir={folder} does not exist: set data_dir to a folder that holds "
+            "train/<class>/ and test/<class>/"
+        )
     for split in SPLITS:
         if not (folder / split).is_dir():
             raise InputError(

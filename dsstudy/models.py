@@ -1,5 +1,6 @@
 """The networks: the paper's seven, any other of timm's or torchvision's, and a user's own."""
 
+import difflib
 import importlib
 import sys
 from contextlib import AbstractContextManager
@@ -133,7 +134,11 @@ def check_model(trial: Trial, classes: int = 10) -> None:
             if is_own(trial)
             else "set model to a classifier of timm's or torchvision's"
         )
-        raise InputError(f"model={trial.model} does not classify images: {instead}")
+        found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise InputError(
+            f"model={trial.model} does not classify images: for 2 images of {classes} classes it "
+            f"returns {found}, not (2, {classes}); {instead}"
+        )
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -200,7 +205,7 @@ def _timm(name: str, trial: Trial, classes: int) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
-        raise _unknown(trial, "timm", "python -c 'import timm; print(timm.list_models())'")
+        raise _unknown(trial, "timm", timm.list_models(), "import timm; print(timm.list_models())")
     config = timm.get_pretrained_cfg(name)
     size: dict[str, Any] = {}
     if config is not None and config.fixed_input_size:
@@ -211,12 +216,10 @@ def _timm(name: str, trial: Trial, classes: int) -> nn.Module:
 def _torchvision(name: str, trial: Trial, classes: int) -> nn.Module:
     from torchvision import models
 
-    if name not in models.list_models(module=models):
-        raise _unknown(
-            trial,
-            "torchvision",
-            "python -c 'from torchvision import models; print(models.list_models(module=models))'",
-        )
+    known = models.list_models(module=models)
+    if name not in known:
+        lists = "from torchvision import models; print(models.list_models(module=models))"
+        raise _unknown(trial, "torchvision", known, lists)
     options: dict[str, Any] = {}
     if name.startswith("vit_"):
         options["image_size"] = trial.image_size
@@ -258,10 +261,12 @@ def _own(trial: Trial, classes: int) -> nn.Module:
     return model
 
 
-def _unknown(trial: Trial, library: str, command: str) -> InputError:
+def _unknown(trial: Trial, library: str, known: list[str], lists: str) -> InputError:
+    near = difflib.get_close_matches(trial.model.partition("/")[2], known, n=1)
+    meant = f"did you mean {library}/{near[0]}? Or " if near else ""
     return InputError(
-        f"model={trial.model} is not among the models of the installed {library}: choose one of "
-        f"those that {command} lists"
+        f"model={trial.model} is not among the models of the installed {library}: {meant}choose "
+        f"one of those that .venv/bin/python -c '{lists}' lists"
     )
 
 

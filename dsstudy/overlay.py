@@ -92,8 +92,12 @@ def title(trial: Trial) -> str:
     data = trial.dataset if trial.data_dir == "none" else trial.data_folder.name
     return (
         f"{trial.engine}{processes}: {trial.model}, {trial.optimizer}{course}, {trial.precision}, "
-        f"{data}{images} at {trial.image_size} pixels, {trial.epochs} epochs, seed {trial.seed}"
+        f"{data}{images} at {trial.image_size} pixels, {_epochs(trial.epochs)}, seed {trial.seed}"
     )
+
+
+def _epochs(number: int) -> str:
+    return "1 epoch" if number == 1 else f"{number} epochs"
 
 
 def color(trial: Trial) -> str:
@@ -157,7 +161,8 @@ class Overlay:
                     "hovertemplate": "epoch %{x:.2f}: %{y:.3~f}<br>%{fullData.name}<extra></extra>",
                     "col": 1,
                 }
-                self.figure.add_scatter(mode="lines", row=1, **common)
+                # Markers: a single point is no line.
+                self.figure.add_scatter(mode="lines+markers", marker={"size": 3}, row=1, **common)
                 self.figure.add_scatter(mode="lines+markers", row=2, **common)
             epochs = max((trial.epochs for trial in (*trials, *planned)), default=1)
             self.figure.update_xaxes(range=[0, epochs * 1.02])
@@ -191,7 +196,8 @@ class Overlay:
         ]
         self.figure.layout.annotations = [
             {
-                "text": f"paper: {paper.NAMES[cell[0]]}, {cell[2]}, {value:.2f} %",
+                "text": f"paper, {_epochs(paper.EPOCHS)} of CIFAR-10: {paper.NAMES[cell[0]]}, "
+                f"{paper.NAMES[cell[1]]}, {cell[2]}: {value:.2f} %",
                 "font": {"color": line, "size": 11},
                 "showarrow": False,
                 # Two engines' numbers may lie close: each is written at an end of its own.

@@ -12,6 +12,7 @@ from dsstudy.study import load_study
 from dsstudy.trial import project_root
 
 STUDY = """
+defaults: {epochs: 25}
 matrix:
   - seed: [0, 1, 2]
     SGD:
@@ -74,6 +75,19 @@ def test_words_name_the_steps_that_the_seeds_can_tell(folder):
     assert "the largest step of the −8.00 points" in answer
     assert "is “clipped” (−9.00 points, 95 %: −9.00 to −9.00)" in answer
     assert answer.endswith("which its seeds cannot tell from zero.")
+
+
+def test_the_papers_run_is_compared_with_where_one_more_seed_would_lie(folder):
+    trials = bridge.load_bridge(folder)
+    text = bridge.beside_the_paper(trials)
+    # 58.41 in the paper; ours 54, 58 and 62, whose deviation is 4: 4.30265 * 4 * sqrt(1 + 1 / 3)
+    assert "reached 58.41 %, ours 58.00 % on average" in text
+    assert "between 38.13 and 77.87 (95 %), and there the paper's number lies" in text
+    last = trials["step"] == "DeepSpeed"
+    trials.loc[last, "best_accuracy"] = 63.0 + trials.loc[last, "seed"]
+    text = bridge.beside_the_paper(trials)
+    assert "does not lie: no step of this chain explains it" in text
+    assert text.endswith("tried: “clipped”, 57.00 ± 1.00 % by its best epoch (n = 3).")
 
 
 def test_a_chain_that_is_not_complete_says_what_it_lacks(folder):
