@@ -289,7 +289,11 @@ def test_choose_run_watch_the_curve_grow_stop(page: Page, address, runs):
     page.get_by_role("checkbox", name="deepspeed, 2 processes").uncheck()
     page.get_by_role("radio", name="25", exact=True).check()
     expect(page.locator(".dsstudy-command pre")).to_contain_text("-p epochs 25")
-    expect(page.locator(".js-plotly-plot")).to_contain_text("paper: LeNet, SGD, 65.62 %")
+    expect(page.locator(".js-plotly-plot")).to_contain_text("LeNet, normal, SGD: 65.62 %")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
+    assert "-p epochs 25" in page.evaluate("navigator.clipboard.readText()")
 
     page.get_by_role("button", name="Run", exact=True).click()
     status = page.get_by_role("status").first
