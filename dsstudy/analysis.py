@@ -70,7 +70,7 @@ def load_results(path: str | Path) -> pd.DataFrame:
         A column for ``name``, ``setting``, every trial parameter and every field of the result; a
         trial without a result has the status ``unfinished``. Where ``dsstudy time`` measured the
         study, ``timed_seconds_per_epoch`` is its estimate, ``timed_rounds`` lists what it was in
-        each round, and both win over the trial's own time.
+        each round, ``timed_on`` is the hardware, and they win over the trial's own time.
 
     Raises
     ------
@@ -163,7 +163,11 @@ def _times(path: Path) -> dict[str, dict[str, Any]]:
 
 def _timed(time: dict[str, Any]) -> dict[str, Any]:
     rounds = [seconds * time["steps_per_epoch"] for seconds in time["seconds_per_step"]]
-    return {"timed_seconds_per_epoch": time["seconds_per_epoch_estimate"], "timed_rounds": rounds}
+    return {
+        "timed_seconds_per_epoch": time["seconds_per_epoch_estimate"],
+        "timed_rounds": rounds,
+        "timed_on": time.get("environment", {}).get("hardware"),
+    }
 
 
 def _trials(path: Path, seen: set[str]) -> Iterator[dict[str, Any]]:

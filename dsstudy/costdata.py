@@ -57,10 +57,10 @@ def study_pairs(path: str | Path) -> pd.DataFrame:
         steps = _timed(Path(path))
     if steps.empty:
         raise CannotTellError("No trial's time was measured alone.")
-    places = provenance.places(steps)
-    if len({str(place["hardware"]) for place in places}) > 1:
+    if len(provenance.clocks(steps)) > 1:
         raise CannotTellError("The times come from different machines.")
-    steps = steps[[place["dataset"]["classes"] == CLASSES for place in places]]
+    classes = [place["dataset"]["classes"] for place in provenance.places(steps)]
+    steps = steps[[count == CLASSES for count in classes]]
     pairs = _pairs(steps.rename(columns={"batch_size": "images"}))
     fits = [some for _, some in pairs.groupby(["engine", "setting"])]
     most = max(fits, key=cost.left, default=pairs)

@@ -178,7 +178,7 @@ def _doubts(results: pd.DataFrame, accuracy: pd.DataFrame) -> dict[str, str]:
             f"{model} stands for {paper.NAMES.get(row, row)}" for row, model in stand_ins
         )
         doubts["capacity"] = f"A stand-in has another capacity: {names}."
-    machines = {str(place["hardware"]) for place in provenance.places(results)}
+    machines = provenance.clocks(results)
     if len(machines) > 1:
         doubts["seconds"] = f"The times come from {len(machines)} different machines."
     if provenance.is_synthetic(results):

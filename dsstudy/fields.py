@@ -80,6 +80,7 @@ class _Time(_Named):
     seconds_per_epoch_estimate: float
     seconds_per_step: list[float]
     steps_per_epoch: int
+    environment: NotRequired[_Environment]
 
 
 @_strict

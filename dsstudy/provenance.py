@@ -117,6 +117,15 @@ def places(results: pd.DataFrame) -> list[dict[str, Any]]:
     return list(results["environment"].dropna())
 
 
+def clocks(results: pd.DataFrame) -> set[str]:
+    """Return the machines, as their hardware in text, on which the trials' times were measured."""
+    environments = results.get("environment", pd.Series(None, results.index, dtype=object))
+    machines = environments.map(lambda place: place["hardware"], na_action="ignore")
+    if "timed_on" in results:  # alone, and perhaps not where it was trained
+        machines = results["timed_on"].where(results["timed_on"].notna(), machines)
+    return set(machines.dropna().map(str))
+
+
 def stand_ins(results: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the rows that another model than the paper's stands in for: (architecture, model)."""
     rows = results.loc[results["model"] != results["architecture"], ["architecture", "model"]]

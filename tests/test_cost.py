@@ -124,6 +124,12 @@ def test_the_times_of_rounds_alone_count_by_their_median(tmp_path):
     (tmp_path / "times.jsonl").write_text(pd.DataFrame([row]).to_json(orient="records", lines=True))
     pairs = costdata.study_pairs(tmp_path).set_index(["architecture", "setting"])
     assert pairs.loc[("alexnet", "SGD"), "seconds"] == pytest.approx(0.03)
+    # Where it was timed counts, not where it was trained.
+    another = {"processor": "another", "cores": 2, "memory_gib": 24.0, "gpus": []}
+    row["environment"] = {"hardware": another}
+    (tmp_path / "times.jsonl").write_text(json.dumps(row))
+    with pytest.raises(CannotTellError, match="different machines"):
+        costdata.study_pairs(tmp_path)
 
 
 def test_of_a_profiled_study_the_plain_steps_count_of_every_engine_and_batch_size(tmp_path):
