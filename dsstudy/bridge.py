@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -146,15 +147,15 @@ def waterfall(trials: pd.DataFrame, column: str) -> Figure:
             axes.sharex(above[network])
             above[network].tick_params(labelbottom=False)
         above[network] = axes
-        _draw_chain(axes, frame)
-        _draw_published(axes, trials[trials["chain"] == name], frame, column)
+        published = _draw_published(axes, trials[trials["chain"] == name], frame, column)
+        _draw_chain(axes, frame, published)
         axes.set_title(name, fontsize=11, loc="left")
     column_of_axes[-1, 0].set_xlabel(_title(column))
     _legend(figure, frames)
     return figure
 
 
-def _draw_chain(axes: Axes, frame: pd.DataFrame) -> None:
+def _draw_chain(axes: Axes, frame: pd.DataFrame, published: dict[int, float]) -> None:
     before = frame["mean"].iloc[0]
     for y, row in enumerate(frame.itertuples()):
         color = ENGINE_COLORS[row.engine]
@@ -165,23 +166,28 @@ def _draw_chain(axes: Axes, frame: pd.DataFrame) -> None:
             axes.plot([before, before], [y - 1, y + 0.3], color="0.6", linewidth=1)
             axes.plot([before + row.low, before + row.high], [y, y], color="0.2", linewidth=1.5)
             text = f" {signed(row.value)}"
-            end = max(row.mean, before, *([before + row.high] if row.pairs > 1 else []))
+            drawn = [row.mean, before, before + row.high, published.get(y, np.nan)]
+            end = np.nanmax(drawn)  # beyond all that is in the row
             axes.text(end, y, text, va="center", fontsize=10, bbox=_LABEL)
         if row.n:
             before = row.mean
     axes.set_yticks(range(len(frame)), list(frame.index))
     axes.set_ylim(len(frame) - 0.4, -0.6)
     axes.margins(x=0.12)
+    axes.use_sticky_edges = False  # which would put the end of a bar on the frame
 
 
-def _draw_published(axes: Axes, trials: pd.DataFrame, frame: pd.DataFrame, column: str) -> None:
-    """Mark what the paper prints for the two ends of a chain."""
+def _draw_published(
+    axes: Axes, trials: pd.DataFrame, frame: pd.DataFrame, column: str
+) -> dict[int, float]:
+    """Mark what the paper prints for the two ends of a chain; return the numbers by row."""
     if column == "final_accuracy":
-        return
-    for y in (0, len(frame) - 1):
-        number = _published(trials[trials["step"] == frame.index[y]], column)
-        if number is not None:
-            axes.plot(number, y, "D", color="k", markerfacecolor="none", markersize=9)
+        return {}
+    ends = {y: trials[trials["step"] == frame.index[y]] for y in (0, len(frame) - 1)}
+    found = {y: number for y, step in ends.items() if (number := _published(step, column))}
+    for y, number in found.items():
+        axes.plot(number, y, "D", color="k", markerfacecolor="none", markersize=9, zorder=4)
+    return found
 
 
 def _published(step: pd.DataFrame, column: str) -> float | None:
