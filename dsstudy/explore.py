@@ -18,7 +18,7 @@ from dsstudy.background import Queue, Training
 from dsstudy.batch import shell_line, state
 from dsstudy.choices import Choices
 from dsstudy.machine import Machine
-from dsstudy.overlay import Course, Overlay, color, pattern, published, title
+from dsstudy.overlay import Course, Overlay, color, published, title
 from dsstudy.record import Record
 from dsstudy.run import how_far
 from dsstudy.trial import InputError, Trial, project_root
@@ -172,7 +172,7 @@ class Explorer(widgets.VBox):
         """Draw the runs that are ticked, and write the list anew."""
         shown = {name: self.courses[name] for name in self.runs.chosen}
         self.overlay.show(shown, self.trials)
-        dashes = {name: pattern(number) for number, name in enumerate(shown)}
+        dashes = {name: self.overlay.dashes(name) for name in shown}
         self.runs.options = [
             {
                 "value": name,

@@ -1,5 +1,6 @@
 """Runs laid over one another: loss and accuracy of each, also while it trains, from its record."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -105,11 +106,6 @@ def color(trial: Trial) -> str:
     return "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * x for x in ENGINE_COLORS[trial.engine]))
 
 
-def pattern(number: int) -> str:
-    """Return the dashes of the run that is drawn as number 0, 1 ...: the first has none."""
-    return PATTERNS[number % len(PATTERNS)]
-
-
 class Overlay:
     """The figure of all runs that are shown: loss above, accuracy below, over the same epochs.
 
@@ -121,6 +117,7 @@ class Overlay:
 
     def __init__(self) -> None:
         self._shown: list[str] = []
+        self._numbers: dict[str, int] = {}  # of the runs' dashes
         self.figure = go.FigureWidget(
             make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.05)
         )
@@ -150,11 +147,13 @@ class Overlay:
             Trials that are chosen, and perhaps were never run.
         """
         self._shown = list(runs)
+        self._number()
         trials = [course.trial for course in runs.values()]
         with self.figure.batch_update():
             self.figure.data = self.figure.data[:2]
-            for number, trial in enumerate(trials):
-                dash = ",".join(f"{length}px" for length in pattern(number).split()) or "solid"
+            for name, trial in zip(runs, trials, strict=True):
+                lengths = self.dashes(name).split()
+                dash = ",".join(f"{length}px" for length in lengths) or "solid"
                 common = {
                     "name": title(trial),
                     "line": {"color": color(trial), "dash": dash, "width": 2},
@@ -168,6 +167,18 @@ class Overlay:
             self.figure.update_xaxes(range=[0, epochs * 1.02])
             self._draw_published((*trials, *planned))
         self.update(runs)
+
+    def dashes(self, name: str) -> str:
+        """Return the dashes of a run that is shown, by its trial's name; the first has none."""
+        return PATTERNS[self._numbers[name] % len(PATTERNS)]
+
+    def _number(self) -> None:
+        """Give the runs that are new the numbers that are free; the others keep theirs."""
+        self._numbers = {name: n for name, n in self._numbers.items() if name in self._shown}
+        free = (n for n in itertools.count() if n not in set(self._numbers.values()))
+        for name in self._shown:
+            if name not in self._numbers:
+                self._numbers[name] = next(free)
 
     def update(self, runs: Mapping[str, Course]) -> None:
         """Draw some of the runs that are shown as far as they have come by now."""

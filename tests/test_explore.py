@@ -136,6 +136,12 @@ def test_the_figure_holds_each_run_once_and_the_papers_numbers(short):
     assert len(lines) == 4
     assert lines[0].line.color == lines[2].line.color  # the engine's
     assert lines[0].line.dash != lines[2].line.dash
+    first, second = courses
+    kept = overlay.dashes(second)
+    overlay.show({second: courses[second]}, trials)
+    assert overlay.dashes(second) == kept
+    overlay.show(courses, trials)
+    assert (overlay.dashes(first), overlay.dashes(second)) == ("", kept)
     (line,) = overlay.figure.layout.shapes
     assert line.y0 == published(trials[0])
     overlay.show({}, [])
