@@ -101,12 +101,8 @@ class Comparison:
     @property
     def candidates(self) -> list[Timed]:
         """Each engine on those ranks on which it was fastest, the simplest engine first."""
-        best: dict[str, Timed] = {}
-        for one in self.timed:
-            other = best.setdefault(one.engine, one)
-            if ratio(one, other).value < 1:
-                best[one.engine] = one
-        return [best[engine] for engine in steptime.ENGINES if engine in best]
+        ranks = [[one for one in self.timed if one.engine == e] for e in steptime.ENGINES]
+        return [min(some, key=lambda one: ratio(one, self.normal).value) for some in ranks if some]
 
     @property
     def on_cpu(self) -> bool:

@@ -82,15 +82,11 @@ def cache_folder() -> Path:
 def list_images(folder: Path) -> tuple[list[str], _Files]:
     """List the images below ``train/<class>`` and ``test/<class>`` with their class's index."""
     names: dict[str, set[str]] = {}
-    if not folder.exists():
-        raise InputError(
-            f"data_dir={folder} does not exist: set data_dir to a folder that holds "
-            "train/<class>/ and test/<class>/"
-        )
     for split in SPLITS:
         if not (folder / split).is_dir():
+            wrong = f"has no folder {split}" if folder.exists() else "does not exist"
             raise InputError(
-                f"data_dir={folder} has no folder {split}: set data_dir to a folder that holds "
+                f"data_dir={folder} {wrong}: set data_dir to a folder that holds "
                 "train/<class>/ and test/<class>/ with one image a file"
             )
         names[split] = {entry.name for entry in os.scandir(folder / split) if entry.is_dir()}
