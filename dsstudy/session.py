@@ -318,7 +318,8 @@ def evaluate(
     """Evaluate a model on a whole split, in the trial's mode; `tell` is called with each batch.
 
     Left in ``train()`` mode, as in the DeepSpeed example of 2022, a model drops out and normalises
-    by the batch at hand, which is then of the trial's own size.
+    by the batch at hand, which is then of the trial's own size, and of mixed classes as CIFAR-10's
+    own order has them: an image folder's, class by class, would be normalised by one class alone.
 
     Returns
     -------
@@ -329,18 +330,20 @@ def evaluate(
     """
     size = max(16, min(512, 2**22 // trial.image_size**2))  # some 100 MB of images at once
     guard: AbstractContextManager = contextlib.nullcontext()
+    order = torch.arange(len(test))
     if trial.evaluation == "train":
         size, guard = trial.batch_size, undisturbed(model)
-    total, predicted = 0.0, []
+        order = epoch_order(len(test), trial.seed, epoch=0)  # which no training has
+    total, predicted = 0.0, torch.empty_like(test.labels)
     model.train(trial.evaluation == "train")
     with torch.no_grad(), guard:
-        for indices in torch.arange(len(test), device=test.labels.device).split(size):
+        for indices in order.to(test.labels.device).split(size):
             images, labels = test.batch(indices, trial.image_size, dtype)
             scores = model(images).float()
             total += F.cross_entropy(scores, labels, reduction="sum").item()
-            predicted.append(scores.argmax(1))
+            predicted[indices] = scores.argmax(1)
             tell()
-    return total / len(test), torch.cat(predicted)
+    return total / len(test), predicted
 
 
 @contextlib.contextmanager

@@ -10,9 +10,11 @@ from interrupted import weights as weights_of
 
 import dsstudy
 from dsstudy.checkpoint import newest_first
+from dsstudy.data import Split
 from dsstudy.machine import Machine
 from dsstudy.models import count
 from dsstudy.run import run_trial
+from dsstudy.session import evaluate
 
 SMALL_VIT = {"model": "timm/vit_tiny_patch16_224", "image_size": 16}
 """A model whose gradients have norms of 5 and more: what clips them is noticed."""
@@ -189,6 +191,24 @@ def test_evaluation_in_train_mode_differs_and_leaves_training_alone(short, model
     assert one.epochs()[0]["test_loss"] != other.epochs()[0]["test_loss"]
     for name, weights in weights_of(one).items():
         np.testing.assert_array_equal(weights, weights_of(other)[name], err_msg=name)
+
+
+def test_evaluation_in_train_mode_mixes_the_classes_of_an_image_folder():
+    """A folder holds its images class by class; each prediction still belongs to its image."""
+    labels = torch.arange(4).repeat_interleave(16)
+    gray = (labels * 60).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
+    mixed = []
+
+    class KnowsByGray(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            classes = ((images[:, 0, 0, 0] + 1) * 127.5 / 60).round().long()
+            mixed.append(len(classes.unique()) > 1)
+            return torch.nn.functional.one_hot(classes, 4)
+
+    trial = dsstudy.Trial(evaluation="train", image_size=8)
+    _, predicted = evaluate(KnowsByGray(), Split(gray, labels), trial)
+    assert mixed == [True] * 4
+    assert predicted.tolist() == labels.tolist()
 
 
 def test_bf16_trains(short):
