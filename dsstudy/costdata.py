@@ -80,11 +80,9 @@ def _profiled(path: Path) -> pd.DataFrame | None:
     if not rows:
         return None
     alone = [row for row in rows if row["timing"] == "exclusive"]
-    columns = ["name", "architecture", "model", "engine", "processes", "precision", "batch_size"]
-    frame = pd.DataFrame(alone, columns=[*columns, "environment"])
-    frame["seconds"] = [statistics.median(row["plain_seconds"]) for row in alone]
-    trials = cells.load_trials(path)[["name", "setting", "image_size"]]
-    return frame.merge(trials, on="name")
+    columns = ["architecture", "model", "image_size", "engine", "setting", "processes"]
+    frame = pd.DataFrame(alone, columns=[*columns, "precision", "batch_size", "environment"])
+    return frame.assign(seconds=[statistics.median(row["plain_seconds"]) for row in alone])
 
 
 def _timed(path: Path) -> pd.DataFrame:

@@ -104,9 +104,11 @@ class _Profile(_Named):
     model: str
     architecture: str
     engine: str
+    setting: str
     processes: int
     threads: int
     batch_size: int
+    image_size: int
     timing: str
     plain_seconds: list[float]
     profiled_seconds: list[float]
