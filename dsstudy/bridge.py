@@ -284,34 +284,38 @@ def _nearest(trials: pd.DataFrame, chain: str, printed: float) -> str:
 
 
 def answer(trials: pd.DataFrame) -> str:
-    """Answer the page's question: which step carries most of each gap, and DeepSpeed's own."""
-    sentences = []
-    for chain in chains(trials):
-        frame = steps(trials, chain, "best_accuracy")
-        whole = frame["mean"].iloc[-1] - frame["mean"].iloc[0]
-        changes = frame.iloc[1:].dropna(subset="value")
-        if pd.isna(whole) or len(changes) < len(frame) - 1:
-            sentences.append(f"With {chain}, it cannot be told yet: trials are missing.")
-            continue
-        largest = changes.loc[changes["value"].abs().idxmax()]
-        own = changes.iloc[-1]
-        sentences.append(
-            f"With {chain}, the largest step of the {signed(whole)} points between normal training "
-            f"and DeepSpeed's is “{largest.name}” ({_limits(largest)}); DeepSpeed in "
-            f"place of DDP, everything else equal, changes {_limits(own)}, {_told(own)}."
-        )
-    return " ".join(sentences)
+    """Answer the page's question, for accuracy and for time: the largest step, DeepSpeed's own."""
+    questions = {"best_accuracy": "Accuracy", "seconds_per_epoch": "Time, seconds per epoch"}
+    return "\n".join(
+        f"- {name}. {' '.join(_answer(trials, chain, column) for chain in chains(trials))}"
+        for column, name in questions.items()
+    )
 
 
-def _limits(change: pd.Series) -> str:
+def _answer(trials: pd.DataFrame, chain: str, column: str) -> str:
+    frame, unit = steps(trials, chain, column), UNITS[column]
+    whole = frame["mean"].iloc[-1] - frame["mean"].iloc[0]
+    changes = frame.iloc[1:].dropna(subset="value")
+    if pd.isna(whole) or len(changes) < len(frame) - 1:
+        return f"With {chain}, it cannot be told yet: trials are missing."
+    largest = changes.loc[changes["value"].abs().idxmax()]
+    own = changes.iloc[-1]
+    return (
+        f"With {chain}, the largest step of the {signed(whole)} {unit} between normal training "
+        f"and DeepSpeed's is “{largest.name}” ({_limits(largest, unit)}); DeepSpeed in place of "
+        f"DDP, everything else equal, changes {_limits(own, unit)}, {_told(own)}."
+    )
+
+
+def _limits(change: pd.Series, unit: str) -> str:
     if change["pairs"] < 2:
-        return f"{signed(change['value'])} points, one seed"
+        return f"{signed(change['value'])} {unit}, measured once"
     low, high = signed(change["low"]), signed(change["high"])
-    return f"{signed(change['value'])} points, 95 %: {low} to {high}"
+    return f"{signed(change['value'])} {unit}, 95 %: {low} to {high}"
 
 
 def _told(change: pd.Series) -> str:
-    return f"which its seeds {'can' if _is_told(change) else 'cannot'} tell from zero"
+    return f"which can{'' if _is_told(change) else 'not'} be told from zero"
 
 
 def _is_told(change: pd.Series) -> bool:
