@@ -285,9 +285,9 @@ def _nearest(trials: pd.DataFrame, chain: str, printed: float) -> str:
 
 def answer(trials: pd.DataFrame) -> str:
     """Answer the page's question, for accuracy and for time: the largest step, DeepSpeed's own."""
-    questions = {"best_accuracy": "Accuracy", "seconds_per_epoch": "Time, seconds per epoch"}
-    return "\n".join(
-        f"- {name}. {' '.join(_answer(trials, chain, column) for chain in chains(trials))}"
+    questions = {"best_accuracy": "Accuracy", "seconds_per_epoch": "Seconds per epoch"}
+    return " ".join(
+        f"{name}. {' '.join(_answer(trials, chain, column) for chain in chains(trials))}"
         for column, name in questions.items()
     )
 
