@@ -222,7 +222,7 @@ def in_words(trials: pd.DataFrame, column: str) -> str:
 
 def _chain_in_words(trials: pd.DataFrame, chain: str, column: str) -> str:
     frame, unit = steps(trials, chain, column), UNITS[column]
-    if frame["n"].iloc[[0, -1]].min() == 0 or frame["pairs"].min() == 0:
+    if not _is_complete(frame):
         missing = [step for step, row in frame.iterrows() if row["n"] == 0]
         return f"**{chain}**: not complete yet; missing: {', '.join(missing)}."
     whole = frame["mean"].iloc[-1] - frame["mean"].iloc[0]
@@ -294,10 +294,10 @@ def answer(trials: pd.DataFrame) -> str:
 
 def _answer(trials: pd.DataFrame, chain: str, column: str) -> str:
     frame, unit = steps(trials, chain, column), UNITS[column]
-    whole = frame["mean"].iloc[-1] - frame["mean"].iloc[0]
-    changes = frame.iloc[1:].dropna(subset="value")
-    if pd.isna(whole) or len(changes) < len(frame) - 1:
+    if not _is_complete(frame):
         return f"With {chain}, it cannot be told yet: trials are missing."
+    whole = frame["mean"].iloc[-1] - frame["mean"].iloc[0]
+    changes = frame.iloc[1:]
     largest = changes.loc[changes["value"].abs().idxmax()]
     own = changes.iloc[-1]
     return (
@@ -305,6 +305,10 @@ def _answer(trials: pd.DataFrame, chain: str, column: str) -> str:
         f"and DeepSpeed's is “{largest.name}” ({_limits(largest, unit)}); DeepSpeed in place of "
         f"DDP, everything else equal, changes {_limits(own, unit)}, {_told(own)}."
     )
+
+
+def _is_complete(frame: pd.DataFrame) -> bool:
+    return bool(frame["n"].iloc[[0, -1]].min() > 0 and frame["pairs"].min() > 0)
 
 
 def _limits(change: pd.Series, unit: str) -> str:

@@ -19,10 +19,8 @@ from dsstudy.study import Study
 from dsstudy.timing import shortened
 from dsstudy.trial import Trial
 
-_ABOUT = (
-    *("model", "architecture", "engine", "setting", "processes", "batch_size", "image_size"),
-    *("precision", "zero_stage"),
-)
+_ABOUT = ("model", "architecture", "engine", "setting", "processes", "batch_size", "image_size",
+          "precision", "zero_stage")  # fmt: skip
 
 
 def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds: int = 3) -> Path:
