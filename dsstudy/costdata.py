@@ -52,11 +52,11 @@ def study_pairs(path: str | Path) -> pd.DataFrame:
         No engine and setting has enough of them for a fit (`cost.FEWEST`), or they were not
         measured alike.
     """
-    steps = _profiled(Path(path))
+    steps, source = _profiled(Path(path)), "profile"
     if steps is None:
-        steps = _timed(Path(path))
+        steps, source = _timed(Path(path)), "trial in a cell of the paper's tables"
     if steps.empty:
-        raise CannotTellError("No trial's time was measured alone.")
+        raise CannotTellError(f"No {source} was measured alone.")
     if len(provenance.clocks(steps)) > 1:
         raise CannotTellError("The times come from different machines.")
     classes = [place["dataset"]["classes"] for place in provenance.places(steps)]
