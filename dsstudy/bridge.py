@@ -286,40 +286,49 @@ def _nearest(trials: pd.DataFrame, chain: str, printed: float) -> str:
 def answer(trials: pd.DataFrame) -> str:
     """Answer the page's question, for accuracy and for time: the largest step, DeepSpeed's own."""
     questions = {"best_accuracy": "Accuracy", "seconds_per_epoch": "Seconds per epoch"}
-    return " ".join(
-        f"{name}. {' '.join(_answer(trials, chain, column) for chain in chains(trials))}"
-        for column, name in questions.items()
-    )
+    return " ".join(f"{name}. {_answer(trials, column)}" for column, name in questions.items())
 
 
-def _answer(trials: pd.DataFrame, chain: str, column: str) -> str:
-    frame, unit = steps(trials, chain, column), UNITS[column]
-    if not _is_complete(frame):
-        return f"With {chain}, it cannot be told yet: trials are missing."
-    whole = frame["mean"].iloc[-1] - frame["mean"].iloc[0]
-    changes = frame.iloc[1:]
-    largest = changes.loc[changes["value"].abs().idxmax()]
-    own = changes.iloc[-1]
-    return (
-        f"With {chain}, the largest step of the {signed(whole)} {unit} between normal training "
-        f"and DeepSpeed's is “{largest.name}” ({_limits(largest, unit)}); DeepSpeed in place of "
-        f"DDP, everything else equal, changes {_limits(own, unit)}, {_told(own)}."
-    )
+def _answer(trials: pd.DataFrame, column: str) -> str:
+    frames = {chain: steps(trials, chain, column) for chain in chains(trials)}
+    known = {chain: frame for chain, frame in frames.items() if _is_complete(frame)}
+    sentences = []
+    if known:
+        own = {chain: frame.iloc[-1] for chain, frame in known.items()}
+        changes = "; ".join(f"with {chain} {_limits(one, column)}" for chain, one in own.items())
+        sentences = [
+            "From normal training to DeepSpeed's, the largest step is "
+            f"{_largest_steps(known, column)}.",
+            f"DeepSpeed in place of DDP, everything else equal, changes: {changes}; told from zero "
+            f"in {sum(map(_is_told, own.values()))} of {len(own)}.",
+        ]
+    if missing := [chain for chain in frames if chain not in known]:
+        sentences.append(f"With {', '.join(missing)} it cannot be told yet: trials are missing.")
+    return " ".join(sentences)
+
+
+def _largest_steps(frames: dict[str, pd.DataFrame], column: str) -> str:
+    """Name every step that is its chain's largest, with what it carries of that chain's gap."""
+    found: dict[str, list[str]] = {}
+    for chain, frame in frames.items():
+        changes = frame.iloc[1:]
+        largest = changes.loc[changes["value"].abs().idxmax()]
+        whole = signed(frame["mean"].iloc[-1] - frame["mean"].iloc[0])
+        doubt = "" if _is_told(largest) else ", not told from zero"
+        share = f"{signed(largest['value'])} of {whole} {UNITS[column]}{doubt}"
+        found.setdefault(str(largest.name), []).append(f"with {chain} ({share})")
+    return "; ".join(f"“{step}” {', '.join(where)}" for step, where in found.items())
 
 
 def _is_complete(frame: pd.DataFrame) -> bool:
     return bool(frame["n"].iloc[[0, -1]].min() > 0 and frame["pairs"].min() > 0)
 
 
-def _limits(change: pd.Series, unit: str) -> str:
+def _limits(change: pd.Series, column: str) -> str:
+    value = f"{signed(change['value'])} {UNITS[column]}"
     if change["pairs"] < 2:
-        return f"{signed(change['value'])} {unit}, measured once"
-    low, high = signed(change["low"]), signed(change["high"])
-    return f"{signed(change['value'])} {unit}, 95 %: {low} to {high}"
-
-
-def _told(change: pd.Series) -> str:
-    return f"which can{'' if _is_told(change) else 'not'} be told from zero"
+        return f"{value}, measured once"
+    return f"{value} (95 %: {signed(change['low'])} to {signed(change['high'])})"
 
 
 def _is_told(change: pd.Series) -> bool:

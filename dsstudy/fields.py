@@ -109,6 +109,7 @@ class _Profile(_Named):
     threads: int
     batch_size: int
     image_size: int
+    precision: str
     timing: str
     plain_seconds: list[float]
     profiled_seconds: list[float]

@@ -101,6 +101,7 @@ def profile_row(
         "threads": 1,
         "batch_size": batch_size,
         "image_size": 32,
+        "precision": "fp32",
         "timing": "exclusive",
         "plain_seconds": [sum(seconds) * f / 1.25 for f in factors],
         "profiled_seconds": [sum(seconds) * f for f in factors],

@@ -144,7 +144,7 @@ def test_of_a_profiled_study_the_plain_steps_count_of_every_engine_and_batch_siz
             trial = trial.model_copy(update={"engine": engine, "processes": 2})
         environment = write_record(tmp_path / "records", trial).result()["environment"]
         milliseconds = (images * length, 0, 0, 0, 0, 0)  # a fifth of it the profiler's
-        known = {"image_size": trial.image_size, "environment": environment, "precision": "fp32"}
+        known = {"image_size": trial.image_size, "environment": environment}
         lines.append(json.dumps(profile_row(model, images, engine, milliseconds, **known)) + "\n")
     (tmp_path / "profiles.jsonl").write_text("".join(lines))
 
