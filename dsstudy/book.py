@@ -163,7 +163,7 @@ def _measured(study: str | None, folders: dict[str, Path]) -> str:
     found = [provenance.facts(folder) for folder in folders.values() if name_of(folder) == study]
     return "".join(
         f" *({facts['hardware']}; {facts['images']}; epochs: {facts['epochs']}; "
-        f"seeds: {facts['seeds']}.)*"
+        f"seeds: {facts['seeds']}; times: {facts['times']}; profiles: {facts['profiles']}.)*"
         for facts in found
     )
 

@@ -1,5 +1,6 @@
 """Where a study's numbers come from: machine, data, versions, and what was set otherwise."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 from dsstudy import paper
 from dsstudy.analysis import load_results, strangers
 from dsstudy.cells import CELL, load_trials
+from dsstudy.reading import read_lines
 from dsstudy.study import about, name_of
 from dsstudy.trial import project_root
 
@@ -65,6 +67,7 @@ def facts(path: str | Path) -> dict[str, str]:
         "engines": _each(map(_engine, results.sort_values("engine").to_dict("records"))),
         "stand-ins": _each(f"{m} for {paper.NAMES.get(a, a)}" for a, m in stand_ins(results)),
         "times": _times(results),
+        "profiles": _profiles(path),
         "versions": _each(", ".join(f"{k} {v}" for k, v in p["software"].items()) for p in found),
         "allocator": _each(
             f"{k}={v}" for place in found for k, v in place.get("allocator", {}).items()
@@ -106,8 +109,21 @@ def _why(trial: dict[str, Any]) -> str:
 def _times(results: pd.DataFrame) -> str:
     if "timed_seconds_per_epoch" in results:
         count = results["timed_seconds_per_epoch"].notna().sum()
-        return f"of {count} trials measured alone, estimated from some steps each (dsstudy time)"
+        machines = _each(map(hardware, results["timed_on"].dropna()))
+        return (
+            f"of {count} trials measured alone, estimated from some steps each (dsstudy time), on "
+            f"{machines}"
+        )
     return _each(results.get("timing", pd.Series()).dropna())
+
+
+def _profiles(path: Path) -> str:
+    """Say how a study's steps were profiled, and where: not always where its trials trained."""
+    rows = list(read_lines(path / "profiles.jsonl"))
+    kinds = Counter(
+        f"{row['timing']}, on {hardware(row['environment']['hardware'])}" for row in rows
+    )
+    return _each(f"{count} {kind}" for kind, count in kinds.items())
 
 
 def places(results: pd.DataFrame) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 import pytest
-from studies import trial_of, write_record, write_study
+from studies import profile_row, trial_of, write_record, write_study
 
 from dsstudy import analysis, cells, figure1, paper, provenance, tables, words
 from dsstudy.record import Record
@@ -138,6 +138,22 @@ def test_provenance_says_where_the_numbers_come_from(tmp_path):
     assert "in 41 of the paper's 42 cells; in none of them: vit-normal-adam" in facts["trials"]
     assert facts["dates"] == "2026-11-22"
     assert "abc1234" in tables.provenance_box(tmp_path).to_html()
+
+
+def test_provenance_names_the_machines_of_times_and_profiles_too(tmp_path):
+    """They may be measured elsewhere than the trials were trained."""
+    record = write_record(tmp_path, trial_of(LENET))
+    environment = record.result()["environment"]
+    environment["hardware"]["processor"] = "Xeon"
+    known = {"name": record.folder.name, "timing": "exclusive", "environment": environment}
+    time = {"seconds_per_epoch_estimate": 1.0, "steps_per_epoch": 1, "seconds_per_step": [1.0]}
+    (tmp_path / "times.jsonl").write_text(json.dumps(known | time) + "\n")
+    row = profile_row("lenet", 16, "normal", (1, 1, 1, 1, 1, 1), environment=environment)
+    (tmp_path / "profiles.jsonl").write_text(json.dumps(row) + "\n")
+    facts = provenance.facts(tmp_path)
+    assert facts["hardware"].startswith("EPYC")
+    assert facts["times"].endswith("(dsstudy time), on Xeon, 2 cores, 24 GiB, no GPU")
+    assert facts["profiles"] == "1 exclusive, on Xeon, 2 cores, 24 GiB, no GPU"
 
 
 def test_only_synthetic_images_raise_the_banner(tmp_path):

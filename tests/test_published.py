@@ -425,5 +425,5 @@ def test_the_first_page_gives_the_chapters_answers(book, results):
     for page in CHAPTERS:
         for _, folder, _ in studies(results, page):
             facts = provenance.facts(folder)
-            for fact in ("hardware", "images", "epochs", "seeds"):
+            for fact in ("hardware", "images", "epochs", "seeds", "times", "profiles"):
                 assert (facts[fact] in first) or synthetic
