@@ -225,7 +225,6 @@ def _chain_in_words(trials: pd.DataFrame, chain: str, column: str) -> str:
     if not _is_complete(frame):
         missing = [step for step, row in frame.iterrows() if row["n"] == 0]
         return f"**{chain}**: not complete yet; missing: {', '.join(missing)}."
-    whole = frame["mean"].iloc[-1] - frame["mean"].iloc[0]
     parts = frame.iloc[1:]
     shares = ", ".join(f"{step} {signed(row['value'])}" for step, row in parts.iterrows())
     told = parts[[_is_told(change) for _, change in parts.iterrows()]]
@@ -236,7 +235,7 @@ def _chain_in_words(trials: pd.DataFrame, chain: str, column: str) -> str:
     )
     return (
         f"**{chain}**: from {frame['mean'].iloc[0]:.2f} to {frame['mean'].iloc[-1]:.2f}, a "
-        f"difference of {signed(whole)} {unit}, of which {shares}; {certain}."
+        f"difference of {signed(_gap(frame))} {unit}, of which {shares}; {certain}."
     )
 
 
@@ -313,11 +312,15 @@ def _largest_steps(frames: dict[str, pd.DataFrame], column: str) -> str:
     for chain, frame in frames.items():
         changes = frame.iloc[1:]
         largest = changes.loc[changes["value"].abs().idxmax()]
-        whole = signed(frame["mean"].iloc[-1] - frame["mean"].iloc[0])
         doubt = "" if _is_told(largest) else ", not told from zero"
-        share = f"{signed(largest['value'])} of {whole} {UNITS[column]}{doubt}"
+        share = f"{signed(largest['value'])} of {signed(_gap(frame))} {UNITS[column]}{doubt}"
         found.setdefault(str(largest.name), []).append(f"with {chain} ({share})")
     return "; ".join(f"“{step}” {', '.join(where)}" for step, where in found.items())
+
+
+def _gap(frame: pd.DataFrame) -> float:
+    """Return how far a chain's last step is from its first."""
+    return frame["mean"].iloc[-1] - frame["mean"].iloc[0]
 
 
 def _is_complete(frame: pd.DataFrame) -> bool:
