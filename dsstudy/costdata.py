@@ -90,8 +90,11 @@ def _timed(path: Path) -> pd.DataFrame:
     trials = cells.load_trials(path)
     try:
         seconds = cells.counting(trials, "seconds_per_epoch").groupby(cells.CELL).median()
-    except InputError as error:
-        raise CannotTellError(f"{error}.") from None
+    except InputError:
+        raise CannotTellError(
+            "It has several trials in a cell of the paper's tables, which differ in more than "
+            "their seed, so that no one time is the cell's."
+        ) from None
     facts = trials[trials["status"] == "completed"].drop_duplicates(cells.CELL)
     facts = facts.set_index(cells.CELL).loc[seconds.index]
     images = [place["dataset"]["train_images"] for place in provenance.places(facts)]

@@ -65,7 +65,8 @@ def table1(trials: pd.DataFrame) -> Styler:
     frame["bold"] = [cell in best for cell in frame[cells.CELL].itertuples(index=False, name=None)]
     caption = (
         "Best test accuracy over the epochs, in percent: mean ± standard deviation over n seeds; a "
-        "number without ± is one seed's. The best of each architecture is bold, where its seeds "
+        "number without ± is one seed's. The best of each architecture is bold: the highest "
+        "number where cells have one seed, as in the paper; where they have several, only if these "
         "tell it from each other cell of the row. Below each number: the paper's, and ours minus "
         "the paper's."
     )
