@@ -166,6 +166,7 @@ def _timed(time: dict[str, Any]) -> dict[str, Any]:
     return {
         "timed_seconds_per_epoch": time["seconds_per_epoch_estimate"],
         "timed_rounds": rounds,
+        "timed_steps": time["steps"],
         "timed_on": time.get("environment", {}).get("hardware"),
     }
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -27,7 +28,10 @@ PART = "The study"
 CHAPTERS_PART = "Why they differ"
 """The part of the chapters, each of which ends with its answer."""
 
-ANSWERS = "<!-- the chapters' answers -->\n"
+TOLD = ("table1", "table2")
+"""A study's pages whose answers the first page has too."""
+
+ANSWERS = "<!-- the answers -->\n"
 """Where ``intro.md`` takes these up."""
 
 OWN_PAGES = {"lenet-full": ["lenet_full"]}
@@ -102,7 +106,12 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
     """Put the executed notebooks and the table of contents into the book's source."""
     contents = yaml.safe_load((source / "_toc.yml").read_text())
     parts: list[dict[str, Any]] = []
-    answers = ""
+    told = {
+        str(Path(target, page)): name
+        for target, name in ((target, name_of(folder)) for target, folder in folders.items())
+        if name not in CHAPTERS.values()
+        for page in TOLD
+    }
     for part in contents["parts"]:
         pages = [chapter["file"] for chapter in part["chapters"]]
         if part["caption"] == PART:
@@ -110,8 +119,8 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
         elif chapters := [one for page in pages if (one := _stage_chapter(source, page, folders))]:
             parts.append(_part(part["caption"], chapters))
             if part["caption"] == CHAPTERS_PART:
-                answers = _answers(source, chapters, folders)
-    intro = (source / "intro.md").read_text().replace(ANSWERS, answers)
+                told |= {page: CHAPTERS.get(Path(page).name, "") for page in chapters}
+    intro = (source / "intro.md").read_text().replace(ANSWERS, _answers(source, told, folders))
     (source / "intro.md").write_text(intro + _studies(folders))
     with (source / "own.md").open("a") as own:
         own.write(_without_a_machine())
@@ -144,28 +153,31 @@ def _stage_chapter(source: Path, page: str, folders: dict[str, Path]) -> str:
     return ""
 
 
-def _answers(source: Path, chapters: list[str], folders: dict[str, Path]) -> str:
-    """List for the first page what each chapter ends with; nothing over drawn images."""
+def _answers(source: Path, told: dict[str, str], folders: dict[str, Path]) -> str:
+    """List for the first page what pages end with, by their studies; nothing over drawn images."""
     if any_synthetic(folders.values()):
         return ""
     lines = ["## The answers so far\n"]
-    for chapter in chapters:
-        cells = nbformat.read(source / f"{chapter}.ipynb", as_version=4).cells
-        title = cells[0].source.splitlines()[0].removeprefix("# ")
-        answer = cells[-1].outputs[-1].data["text/markdown"]
-        measured = _measured(CHAPTERS.get(Path(chapter).name), folders)
-        lines.append(f"- [{title}]({chapter}.ipynb)\\\n  {answer}{measured}")
+    for study, pages in groupby(told, key=told.__getitem__):
+        answers = "\\\n  ".join(_answer(source, page) for page in pages)
+        lines.append(f"- {answers}{_measured(study, folders)}")
     return "\n".join(lines) + "\n"
 
 
-def _measured(study: str | None, folders: dict[str, Path]) -> str:
-    """Say where and on what a chapter's study was measured; nothing of a chapter without one."""
-    found = [provenance.facts(folder) for folder in folders.values() if name_of(folder) == study]
-    return "".join(
-        f" *({facts['hardware']}; {facts['images']}; epochs: {facts['epochs']}; "
-        f"seeds: {facts['seeds']}; times: {facts['times']}; profiles: {facts['profiles']}.)*"
-        for facts in found
-    )
+def _answer(source: Path, page: str) -> str:
+    cells = nbformat.read(source / f"{page}.ipynb", as_version=4).cells
+    title = cells[0].source.splitlines()[0].removeprefix("# ")
+    return f"[{title}]({page}.ipynb)\\\n  {cells[-1].outputs[-1].data['text/markdown']}"
+
+
+def _measured(study: str, folders: dict[str, Path]) -> str:
+    """Say where and on what a study was measured; nothing of a page without one."""
+    text = ""
+    for facts in (provenance.facts(one) for one in folders.values() if name_of(one) == study):
+        named = [name for name in ("epochs", "seeds", "times", "profiles") if facts[name] != "none"]
+        where = [facts["hardware"], facts["images"], *(f"{name}: {facts[name]}" for name in named)]
+        text += f" *({'; '.join(where)}.)*"
+    return text
 
 
 def _part(caption: str, files: list[str]) -> dict[str, Any]:

@@ -84,8 +84,9 @@ def with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a trial, and for a trial that was timed alone a row a round: ``architecture``,
-        ``engine``, ``setting``, ``seed``, ``round`` (from 0), ``value`` and ``state``:
+        A row a trial, for a trial that was timed alone a row a round, and for other trainings'
+        times in its cell none: ``architecture``, ``engine``, ``setting``, ``seed``, ``round``
+        (from 0), ``value`` and ``state``:
         ``completed`` where the value counts, ``shared`` for a time that something else on the
         machine may have stretched, or the word for why there is none.
 
@@ -102,6 +103,7 @@ def with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def measured(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return what some trials measured, and which of it counts: as `with_states`, of any trials."""
+    trials = of_rounds(trials) if column == "seconds_per_epoch" else trials
     frame = trials.reindex(columns=[*CELL, "seed", column, "status", "timing", "timed_rounds"])
     frame = frame.rename(columns={column: "value", "status": "state"})
     if column == "seconds_per_epoch":
@@ -112,6 +114,18 @@ def measured(trials: pd.DataFrame, column: str) -> pd.DataFrame:
         frame = frame.explode("value")
     frame["round"] = frame.groupby(level=0).cumcount()
     return frame[[*CELL, "seed", "round", "value", "state"]].astype({"value": float})
+
+
+def of_rounds(trials: pd.DataFrame) -> pd.DataFrame:
+    """Leave out trials that tell nothing of times: their cell was timed in rounds, they were not.
+
+    Rounds alternate the engines on one machine; a training by itself may have had another.
+    """
+    if "timed_rounds" not in trials:
+        return trials
+    alone = trials["timed_rounds"].notna()
+    timed = alone.groupby([trials[name] for name in CELL]).transform("any")
+    return trials[alone | ~timed | (trials["status"] != "completed")]
 
 
 def _check_alike(cell: Any, trials: pd.DataFrame) -> None:
@@ -211,15 +225,16 @@ def compare(trials: pd.DataFrame, column: str) -> pd.DataFrame:
         ``high``, its 95 % interval; ``n``, the pairs that count; ``verdict`` in words; and
         ``published``, the same of the paper's numbers.
     """
+    keys = pd.MultiIndex.from_product(
+        [architectures(trials), paper.SETTINGS], names=["architecture", "setting"]
+    )
     ours = paired(trials, column)
+    found = [spread.of_mean(ours.get(key, pd.Series(dtype=float))) for key in keys]
     published = _between(paper.published(column).set_index(CELL)["value"], column)
-    rows = {}
-    for key in ((a, s) for a in architectures(trials) for s in paper.SETTINGS):
-        found = spread.of_mean(ours.get(key, pd.Series(dtype=float)))
-        rows[key] = {**vars(found), "verdict": _verdict(found, column)}
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    frame.index = pd.MultiIndex.from_tuples(rows, names=["architecture", "setting"])
-    return frame.assign(published=[published[key].iloc[0] for key in rows])
+    return pd.DataFrame(map(vars, found), keys).assign(
+        verdict=[_verdict(one, column) for one in found],
+        published=[published[key].iloc[0] for key in keys],
+    )
 
 
 def paired(trials: pd.DataFrame, column: str) -> dict[Any, pd.Series]:
@@ -232,6 +247,38 @@ def _between(values: pd.Series, column: str) -> dict[Any, pd.Series]:
     deepspeed, normal = (sides[engine] for engine in paper.ENGINES)
     apart = deepspeed - normal if column == "best_accuracy" else deepspeed / normal
     return dict(list(apart.groupby(level=["architecture", "setting"])))
+
+
+def adam_over_sgd(trials: pd.DataFrame) -> pd.DataFrame:
+    """Compare an epoch's seconds with Adam and with SGD, both with a scheduler, in each engine.
+
+    Parameters
+    ----------
+    trials
+        As `load_trials` or `dsstudy.load_results` returns them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``architecture`` and ``engine``: ``value``, the mean over pairs of equal seed and round
+        of Adam's seconds over SGD's; ``low`` and ``high``, its 95 % interval; ``n``, the pairs
+        that count; and ``published``, the same of the paper's Table 2.
+    """
+    keys = pd.MultiIndex.from_product(
+        [architectures(trials), paper.ENGINES], names=["architecture", "engine"]
+    )
+    ours = _adam_over_sgd(counting(trials, "seconds_per_epoch"))
+    published = _adam_over_sgd(paper.published("seconds_per_epoch").set_index(CELL)["value"])
+    found = [spread.of_mean(ours.get(key, pd.Series(dtype=float))) for key in keys]
+    return pd.DataFrame(map(vars, found), keys).assign(
+        published=[published[key].iloc[0] for key in keys]
+    )
+
+
+def _adam_over_sgd(seconds: pd.Series) -> dict[Any, pd.Series]:
+    sides = seconds.unstack("setting").reindex(columns=["SGD+S", "Adam+S"]).dropna()
+    ratios = sides["Adam+S"] / sides["SGD+S"]
+    return dict(list(ratios.groupby(level=["architecture", "engine"])))
 
 
 def counting(trials: pd.DataFrame, column: str) -> pd.Series:

@@ -95,7 +95,7 @@ def _timed(path: Path) -> pd.DataFrame:
             "It has several trials in a cell of the paper's tables, which differ in more than "
             "their seed, so that no one time is the cell's."
         ) from None
-    facts = trials[trials["status"] == "completed"].drop_duplicates(cells.CELL)
+    facts = cells.of_rounds(trials[trials["status"] == "completed"]).drop_duplicates(cells.CELL)
     facts = facts.set_index(cells.CELL).loc[seconds.index]
     images = [place["dataset"]["train_images"] for place in provenance.places(facts)]
     facts["seconds"] = seconds / (np.array(images) // facts["batch_size"])

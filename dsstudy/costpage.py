@@ -40,7 +40,7 @@ def origins(folders: Sequence[Path]) -> Styler | None:
     if not facts:
         return None
     texts = pd.DataFrame(facts).loc[["hardware", "device", "engines", "image size", "times"]]
-    return style(texts, "Where our times come from.", "origins", wrap="9em")
+    return style(texts, "Where our times come from.", "origins", wrap="7em")
 
 
 def networks(pairs: pd.DataFrame) -> Styler:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from dsstudy import paper, provenance
+from dsstudy.provenance import span
 from dsstudy.trial import Trial
 
 CHANCE = 1.5
@@ -45,18 +46,13 @@ def _scale(results: pd.DataFrame) -> Iterator[str]:
         steps = images // known["batch_size"] * known["epochs"]
         theirs = paper.TRAIN_IMAGES // paper.BATCH_SIZE * paper.EPOCHS
         yield (
-            f"A trial sees {_range(images)} training images for {_range(known['epochs'])} epochs, "
-            f"{_range(steps)} steps; the paper's saw {paper.TRAIN_IMAGES:,} for {paper.EPOCHS}, "
+            f"A trial sees {span(images)} training images for {span(known['epochs'])} epochs, "
+            f"{span(steps)} steps; the paper's saw {paper.TRAIN_IMAGES:,} for {paper.EPOCHS}, "
             f"{theirs:,} steps. So these numbers show how training begins; nothing is claimed "
             f"about {paper.EPOCHS} epochs of {paper.TRAIN_IMAGES:,} images."
         )
     if (tested < paper.TEST_IMAGES).any():
-        yield f"Accuracies are measured on {_range(tested)} of {paper.TEST_IMAGES:,} test images."
-
-
-def _range(numbers: "pd.Series[int]") -> str:
-    low, high = int(numbers.min()), int(numbers.max())
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        yield f"Accuracies are measured on {span(tested)} of {paper.TEST_IMAGES:,} test images."
 
 
 def _near_chance(results: pd.DataFrame) -> Iterator[str]:

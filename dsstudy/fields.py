@@ -77,6 +77,7 @@ class _PublishedTrial(_Outcome, _Named):
 @_strict
 class _Time(_Named):
     timing: str
+    steps: int
     seconds_per_epoch_estimate: float
     seconds_per_step: list[float]
     steps_per_epoch: int

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dsstudy import paper
 from dsstudy.analysis import load_results, strangers
-from dsstudy.cells import CELL, load_trials
+from dsstudy.cells import CELL, load_trials, of_rounds
 from dsstudy.reading import read_lines
 from dsstudy.study import about, name_of
 from dsstudy.trial import project_root
@@ -108,11 +108,12 @@ def _why(trial: dict[str, Any]) -> str:
 
 def _times(results: pd.DataFrame) -> str:
     if "timed_seconds_per_epoch" in results:
-        count = results["timed_seconds_per_epoch"].notna().sum()
-        machines = _each(map(hardware, results["timed_on"].dropna()))
+        timed = results[results["timed_seconds_per_epoch"].notna()]
+        rounds, machines = timed["timed_rounds"].map(len), timed["timed_on"].dropna()
         return (
-            f"of {count} trials measured alone, estimated from some steps each (dsstudy time), on "
-            f"{machines}"
+            f"of {len(timed)} trials measured alone, estimated from {span(rounds)} rounds of "
+            f"{span(timed['timed_steps'])} steps each (dsstudy time), on "
+            f"{_each(map(hardware, machines))}"
         )
     return _each(results.get("timing", pd.Series()).dropna())
 
@@ -135,6 +136,7 @@ def places(results: pd.DataFrame) -> list[dict[str, Any]]:
 
 def clocks(results: pd.DataFrame) -> set[str]:
     """Return the machines, as their hardware in text, on which the trials' times were measured."""
+    results = of_rounds(results)
     environments = results.get("environment", pd.Series(None, results.index, dtype=object))
     machines = environments.map(lambda place: place["hardware"], na_action="ignore")
     if "timed_on" in results:  # alone, and perhaps not where it was trained
@@ -180,6 +182,12 @@ def _images(dataset: dict[str, Any]) -> str:
 def _engine(trial: dict[str, Any]) -> str:
     count = trial["processes"]
     return f"{trial['engine']}: {count} process{'es' * (count > 1)}, {trial['precision']}"
+
+
+def span(numbers: pd.Series) -> str:
+    """Write whole numbers as their least and their greatest, or as the one that all are."""
+    low, high = int(numbers.min()), int(numbers.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _dates(stamps: pd.Series) -> str:

@@ -133,6 +133,29 @@ def table2(trials: pd.DataFrame) -> Styler:
     return bold(style(_named(texts), caption, "table2", align="right"), _named(faster))
 
 
+def adam(trials: pd.DataFrame) -> Styler:
+    """Show how many times as long an epoch takes with Adam as with SGD, in each engine.
+
+    Parameters
+    ----------
+    trials
+        As `dsstudy.cells.load_trials` returns them.
+    """
+    frame = cells.adam_over_sgd(trials)
+    texts = {}
+    for engine in paper.ENGINES:
+        side = frame.xs(engine, level="engine")
+        title = f"{paper.NAMES[engine]} training"
+        texts[title, "here"] = [_times(row) for row in side.itertuples()]
+        texts[title, "in the paper"] = side["published"].map("{:.2f}".format).tolist()
+    names = [paper.NAMES[name] for name in cells.architectures(trials)]
+    caption = (
+        "Seconds of an epoch with Adam divided by those with SGD, both with a scheduler: the mean "
+        "over pairs of measurements, and below it its 95 % interval."
+    )
+    return style(pd.DataFrame(texts, names), caption, "adam", align="right")
+
+
 def claims(judged: pd.DataFrame) -> Styler:
     """Show the paper's claims with their verdicts.
 
@@ -175,15 +198,20 @@ def _seconds(row: Any) -> str:
 def _ratio(row: Any) -> str:
     if not row.n:
         return "–"
-    limits = f"{interval(row, '{:.2f}'.format)}<br>{row.verdict.partition(':')[0]}"
-    return f"{row.value:.2f}" + (_small(limits) if row.n > 1 else "")
+    return _times(row) + (_small(row.verdict.partition(":")[0]) if row.n > 1 else "")
+
+
+def _times(row: Any) -> str:
+    if not row.n:
+        return "–"
+    return f"{row.value:.2f}" + (_small(interval(row, "{:.2f}".format)) if row.n > 1 else "")
 
 
 def _value(row: Any, digits: str) -> str:
     """Write a cell's value, mean ± deviation over several, or the word for its want."""
     if not row.n:
         return f"<em>{row.state}</em>"
-    spread = f"± {row.deviation:{digits}}, n = {row.n}" if row.n > 1 else ""
+    spread = _pieces(f"± {row.deviation:{digits}},", f"n = {row.n}") if row.n > 1 else ""
     shared = " <em>shared</em>" if row.state == "shared" else ""
     notes = "".join(_small(note) for note in (spread, row.note) if note)
     return f"{row.value:{digits}}{shared}{notes}"
@@ -210,8 +238,14 @@ def wrapping(text: str) -> str:
     return f'<span style="{space}">{text}</span>'
 
 
+def _pieces(*texts: str) -> str:
+    """Let a line break between texts, and only there."""
+    kept = " ".join(f'<span style="white-space: nowrap">{text}</span>' for text in texts)
+    return f'<span style="white-space: normal">{kept}</span>'
+
+
 def _small(text: str) -> str:
-    return f'<br><small style="font-weight: normal; opacity: 0.8">{text}</small>'
+    return f'<br><small style="font-weight: normal; font-size: 0.9em; opacity: 0.8">{text}</small>'
 
 
 def grid(frame: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -241,12 +275,12 @@ def style(
     """Style a table of texts; `wrap` is the least width of cells that may break lines."""
     # A table that is too wide for the screen scrolls by itself, and leaves the page alone; its
     # caption, a block, keeps to the screen's width.
-    scroll = "display: block; overflow-x: auto; max-width: 100%"
+    scroll = "display: block; overflow-x: auto; max-width: 100%; font-size: 0.875em"
     top = "display: block; text-align: left; font-size: 1em; padding-bottom: 0.5em"
     space = "white-space: nowrap"
     if wrap:
         space = f"white-space: normal; overflow-wrap: anywhere; min-width: {wrap}"
-    cell = f"text-align: {align}; vertical-align: top; padding: 0.2em 0.5em; {space}"
+    cell = f"text-align: {align}; vertical-align: top; padding: 0.2em 0.4em; {space}"
     return (
         texts.style.set_caption(caption)
         .set_uuid(name)
@@ -254,8 +288,14 @@ def style(
         .set_table_styles(
             [
                 {"selector": "caption", "props": top},
-                {"selector": "th.row_heading", "props": "text-align: left; vertical-align: top"},
-                {"selector": "th.col_heading", "props": f"text-align: {align}"},
+                {
+                    "selector": "th.row_heading",
+                    "props": "text-align: left; vertical-align: top; padding: 0.2em 0.4em 0.2em 0",
+                },
+                {
+                    "selector": "th.col_heading",
+                    "props": f"text-align: {align}; padding: 0.2em 0.4em",
+                },
                 {"selector": "td", "props": cell},
             ]
         )

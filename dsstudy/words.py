@@ -7,19 +7,22 @@ import pandas as pd
 from dsstudy import cells, paper
 from dsstudy.analysis import load_results
 from dsstudy.departures import departures
+from dsstudy.reading import read_lines
 from dsstudy.study import about
 from dsstudy.tables import signed
 from dsstudy.trial import ARCHITECTURES
 
 
 def state(path: str | Path) -> str:
-    """Say how much of a study is there: n of its N trials, and what came of the rest."""
+    """Say how much of a study is there: n of its N trials, what came of the rest, profiles."""
     trials = cells.load_trials(path)
     planned = about(Path(path)).get("trials", trials["name"])
+    profiled = sum(1 for _ in read_lines(Path(path) / "profiles.jsonl"))
     states = trials["status"].value_counts()
     rest = [f"{n} {name}" for name, n in states.items() if name != "completed"]
     done = f"{states.get('completed', 0)} of {len(planned)} trials are complete"
-    return f"{done}; {', '.join(rest)}." if rest else f"{done}."
+    text = f"{done}; {', '.join(rest)}." if rest else f"{done}."
+    return text + f" The steps of {profiled} of {len(planned)} are profiled." * bool(profiled)
 
 
 def departures_of(path: str | Path) -> str:
@@ -68,6 +71,24 @@ def table2(trials: pd.DataFrame) -> str:
         f"{(published < 1).sum()} of {len(published)}). Pair by pair: "
         f"{cells.count_verdicts(frame['verdict'])}."
     )
+
+
+def adam(trials: pd.DataFrame) -> str:
+    """Say what Adam, in place of SGD, does to an epoch's time in each engine."""
+    both = cells.adam_over_sgd(trials).dropna(subset="value")
+    if both.empty:
+        return "No engine has times with both optimizers that were measured alone."
+    sides = [
+        f"{paper.NAMES[engine]} training takes {_span(side['value'])} times as long (in the paper, "
+        f"of the same architectures, {_span(side['published'])}); by its interval longer for "
+        f"{(side['low'] > 1).sum()} of {len(side)}, shorter for {(side['high'] < 1).sum()}"
+        for engine, side in both.groupby("engine")
+    ]
+    return f"With Adam in place of SGD, both with a scheduler, {'. With it, '.join(sides)}."
+
+
+def _span(numbers: pd.Series) -> str:
+    return f"{numbers.min():.2f} to {numbers.max():.2f}"
 
 
 def figure1(epochs: pd.DataFrame) -> str:

@@ -146,13 +146,17 @@ def test_provenance_names_the_machines_of_times_and_profiles_too(tmp_path):
     environment = record.result()["environment"]
     environment["hardware"]["processor"] = "Xeon"
     known = {"name": record.folder.name, "timing": "exclusive", "environment": environment}
-    time = {"seconds_per_epoch_estimate": 1.0, "steps_per_epoch": 1, "seconds_per_step": [1.0]}
+    time = {"seconds_per_epoch_estimate": 1.0, "steps_per_epoch": 1, "seconds_per_step": [1.0],
+            "steps": 1}  # fmt: skip
     (tmp_path / "times.jsonl").write_text(json.dumps(known | time) + "\n")
     row = profile_row("lenet", 16, "normal", (1, 1, 1, 1, 1, 1), environment=environment)
     (tmp_path / "profiles.jsonl").write_text(json.dumps(row) + "\n")
     facts = provenance.facts(tmp_path)
     assert facts["hardware"].startswith("EPYC")
-    assert facts["times"].endswith("(dsstudy time), on Xeon, 2 cores, 24 GiB, no GPU")
+    assert facts["times"] == (
+        "of 1 trials measured alone, estimated from 1 rounds of 1 steps each (dsstudy time), on "
+        "Xeon, 2 cores, 24 GiB, no GPU"
+    )
     assert facts["profiles"] == "1 exclusive, on Xeon, 2 cores, 24 GiB, no GPU"
 
 

@@ -59,7 +59,8 @@ def test_times_measured_alone_win(tmp_path):
     (line, *_) = (DEMO / "trials.jsonl").read_text().splitlines()
     (published / "trials.jsonl").write_text(line + "\n")
     time = {"name": json.loads(line)["name"], "timing": "exclusive", "steps_per_epoch": 10,
-            "seconds_per_step": [0.1, 0.2], "seconds_per_epoch_estimate": 1.5}  # fmt: skip
+            "seconds_per_step": [0.1, 0.2], "steps": 5,
+            "seconds_per_epoch_estimate": 1.5}  # fmt: skip
     (published / "times.jsonl").write_text(json.dumps(time) + "\n")
     (row,) = browse.load_trials([published]).to_dict("records")
     assert (row["seconds_per_epoch"], row["timing"]) == (1.5, "alone, repeated")

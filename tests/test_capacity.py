@@ -63,6 +63,7 @@ def write_times(study: Study, timing: str = "exclusive") -> None:
                 "seconds_per_step": seconds,
                 "steps_per_epoch": 4,
                 "seconds_per_epoch_estimate": 4 * seconds[1],
+                "steps": 4,
             }
         )
     text = "".join(json.dumps(row) + "\n" for row in rows)

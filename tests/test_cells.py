@@ -8,6 +8,8 @@ from test_analysis import bold_cells, texts
 
 from dsstudy import analysis, cells, lenetpage, provenance, tables, words
 
+LENET = ("lenet", "normal", "SGD")
+
 
 def seeds(root, normal, deepspeed, setting="SGD", **result):
     """Write LeNet's records in one setting, a seed for each accuracy."""
@@ -67,6 +69,7 @@ def timed(root, normal, deepspeed):
             "seconds_per_step": [second / 100 for second in rounds],
             "steps_per_epoch": 100,
             "seconds_per_epoch_estimate": sorted(rounds)[1],
+            "steps": 20,
             "timing": "exclusive",
         }
         for name, rounds in sides
@@ -84,6 +87,14 @@ def test_times_in_rounds_give_ratios_with_intervals(tmp_path):
     assert texts(html)[1].split() == ["20.00", "±", "10.00,", "n", "=", "3"]
     assert texts(html)[2].split()[0] == "2.00"
     assert bold_cells(html) == {(0, 1)}
+    # Another seed's training, on another machine, has a time of its own: it is not mixed in.
+    other = write_record(tmp_path / "a", trial_of(LENET, seed=1), seconds_per_epoch=500.0)
+    environment = other.result()["environment"]
+    environment["hardware"]["processor"] = "another"
+    other.finish(other.result() | {"environment": environment})
+    more = analysis.load_results(tmp_path / "a")
+    assert texts(tables.table2(more).to_html()) == texts(html)
+    assert provenance.clocks(more) == provenance.clocks(trials)
     unsure = timed(tmp_path / "b", (10.0, 20.0, 30.0), (5.0, 40.0, 36.0))
     assert bold_cells(tables.table2(unsure).to_html()) == set()
     assert "cannot be told" in tables.table2(unsure).to_html()

@@ -154,6 +154,7 @@ def written(folder: Path, seconds: dict, device: str = "cuda", **about) -> Path:
         times.append({
             "name": name, "timing": "exclusive", "seconds_per_step": steps,
             "steps_per_epoch": 6400 // images, "seconds_per_epoch_estimate": 1.0,
+            "steps": 5,
             "peak_memory_mb": 1000.0 * processes, "environment": {"hardware": hardware},
         })  # fmt: skip
     ranks = {engine: processes for engine, processes, _ in seconds}  # the most, which come last

@@ -113,7 +113,7 @@ def test_trials_that_another_machine_published_stay_as_they_are(runs):
 def test_times_that_another_machine_published_stay(runs):
     target = batch.publish(runs)
     time = {"timing": "exclusive", "seconds_per_step": [0.2], "steps_per_epoch": 10,
-            "seconds_per_epoch_estimate": 2.0}  # fmt: skip
+            "seconds_per_epoch_estimate": 2.0, "steps": 9}  # fmt: skip
     for place, names in ((target, "ab"), (runs, "bc")):
         rows = [{"name": name, **time, "place": place.name} for name in names]
         (place / "times.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -259,7 +259,7 @@ def written(tmp_path_factory) -> Path:
         record.add_steps(0, np.ones(9, np.float32), np.ones(9))
         record.set_predictions(np.arange(9))
         row = {"name": record.folder.name, "timing": "exclusive", "seconds_per_step": [0.2],
-               "steps_per_epoch": 10, "seconds_per_epoch_estimate": 2.0}  # fmt: skip
+               "steps_per_epoch": 10, "seconds_per_epoch_estimate": 2.0, "steps": 5}  # fmt: skip
         (study.folder / "times.jsonl").write_text(json.dumps(row) + "\n")
         profile = profile_row("lenet", 16, "ddp", (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
         (study.folder / "profiles.jsonl").write_text(json.dumps(profile) + "\n")

@@ -14,6 +14,7 @@ OTHERS = {
     "seconds_per_step": [0.2],
     "steps_per_epoch": 10,
     "seconds_per_epoch_estimate": 2.0,
+    "steps": 5,
 }
 
 
