@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,9 @@ _SCRATCH = tempfile.TemporaryDirectory(prefix="dsstudy-tests-")
 os.environ["DSSTUDY_RUNS"] = f"{_SCRATCH.name}/runs"
 os.environ["DSSTUDY_CACHE"] = f"{_SCRATCH.name}/cache"
 os.environ["DSSTUDY_DATA"] = f"{_SCRATCH.name}/data"
+
+# A shell's background jobs ignore Ctrl-C, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What a run of the demo study left on a two-core machine: the study that the notebooks show.
 DEMO = Path(__file__).parent / "tests" / "records" / "demo"
