@@ -70,7 +70,8 @@ def load_results(path: str | Path) -> pd.DataFrame:
         A column for ``name``, ``setting``, every trial parameter and every field of the result; a
         trial without a result has the status ``unfinished``. Where ``dsstudy time`` measured the
         study, ``timed_seconds_per_epoch`` is its estimate, ``timed_rounds`` lists what it was in
-        each round, ``timed_on`` is the hardware, and they win over the trial's own time.
+        each round of ``timed_steps`` steps, ``timed_on`` is the hardware, and they win over the
+        trial's own time.
 
     Raises
     ------

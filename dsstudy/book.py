@@ -106,10 +106,10 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
     """Put the executed notebooks and the table of contents into the book's source."""
     contents = yaml.safe_load((source / "_toc.yml").read_text())
     parts: list[dict[str, Any]] = []
-    told = {
-        str(Path(target, page)): name
-        for target, name in ((target, name_of(folder)) for target, folder in folders.items())
-        if name not in CHAPTERS.values()
+    told: dict[str, Path | None] = {
+        str(Path(target, page)): folder
+        for target, folder in folders.items()
+        if name_of(folder) not in CHAPTERS.values()
         for page in TOLD
     }
     for part in contents["parts"]:
@@ -119,8 +119,9 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
         elif chapters := [one for page in pages if (one := _stage_chapter(source, page, folders))]:
             parts.append(_part(part["caption"], chapters))
             if part["caption"] == CHAPTERS_PART:
-                told |= {page: CHAPTERS.get(Path(page).name, "") for page in chapters}
-    intro = (source / "intro.md").read_text().replace(ANSWERS, _answers(source, told, folders))
+                told |= {page: _chapter_study(page, folders) for page in chapters}
+    answers = "" if any_synthetic(folders.values()) else _answers(source, told)
+    intro = (source / "intro.md").read_text().replace(ANSWERS, answers)
     (source / "intro.md").write_text(intro + _studies(folders))
     with (source / "own.md").open("a") as own:
         own.write(_without_a_machine())
@@ -153,14 +154,19 @@ def _stage_chapter(source: Path, page: str, folders: dict[str, Path]) -> str:
     return ""
 
 
-def _answers(source: Path, told: dict[str, str], folders: dict[str, Path]) -> str:
-    """List for the first page what pages end with, by their studies; nothing over drawn images."""
-    if any_synthetic(folders.values()):
-        return ""
+def _chapter_study(page: str, folders: dict[str, Path]) -> Path | None:
+    """Return the study beside whose records a chapter lies, if it is over one."""
+    place, name = Path(page).parent, Path(page).name
+    found = (folder for target, folder in folders.items() if Path(target) == place)
+    return next(found) if name in CHAPTERS else None
+
+
+def _answers(source: Path, told: dict[str, Path | None]) -> str:
+    """List for the first page what pages end with, those of a study together."""
     lines = ["## The answers so far\n"]
-    for study, pages in groupby(told, key=told.__getitem__):
+    for folder, pages in groupby(told, key=told.__getitem__):
         answers = "\\\n  ".join(_answer(source, page) for page in pages)
-        lines.append(f"- {answers}{_measured(study, folders)}")
+        lines.append(f"- {answers}" + (f" *({_measured(folder)}.)*" if folder else ""))
     return "\n".join(lines) + "\n"
 
 
@@ -170,14 +176,11 @@ def _answer(source: Path, page: str) -> str:
     return f"[{title}]({page}.ipynb)\\\n  {cells[-1].outputs[-1].data['text/markdown']}"
 
 
-def _measured(study: str, folders: dict[str, Path]) -> str:
-    """Say where and on what a study was measured; nothing of a page without one."""
-    text = ""
-    for facts in (provenance.facts(one) for one in folders.values() if name_of(one) == study):
-        named = [name for name in ("epochs", "seeds", "times", "profiles") if facts[name] != "none"]
-        where = [facts["hardware"], facts["images"], *(f"{name}: {facts[name]}" for name in named)]
-        text += f" *({'; '.join(where)}.)*"
-    return text
+def _measured(folder: Path) -> str:
+    """Say where and on what a study was measured."""
+    facts = provenance.facts(folder)
+    named = [name for name in ("epochs", "seeds", "times", "profiles") if facts[name] != "none"]
+    return "; ".join([facts["hardware"], facts["images"], *(f"{n}: {facts[n]}" for n in named)])
 
 
 def _part(caption: str, files: list[str]) -> dict[str, Any]:

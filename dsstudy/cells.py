@@ -84,9 +84,9 @@ def with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a trial, for a trial that was timed alone a row a round, and for other trainings'
-        times in its cell none: ``architecture``, ``engine``, ``setting``, ``seed``, ``round``
-        (from 0), ``value`` and ``state``:
+        A row a trial; of seconds a row a round of a trial timed alone, whose cell's other
+        completed trials are then left out: ``architecture``, ``engine``, ``setting``, ``seed``,
+        ``round`` (0: the training itself; from 1: rounds), ``value`` and ``state``:
         ``completed`` where the value counts, ``shared`` for a time that something else on the
         machine may have stretched, or the word for why there is none.
 
@@ -105,27 +105,29 @@ def measured(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return what some trials measured, and which of it counts: as `with_states`, of any trials."""
     trials = of_rounds(trials) if column == "seconds_per_epoch" else trials
     frame = trials.reindex(columns=[*CELL, "seed", column, "status", "timing", "timed_rounds"])
-    frame = frame.rename(columns={column: "value", "status": "state"})
+    frame = frame.rename(columns={column: "value", "status": "state"}).assign(round=0)
     if column == "seconds_per_epoch":
         alone = frame["timed_rounds"].notna()
         shared = (frame["state"] == "completed") & (frame["timing"] != "exclusive") & ~alone
         frame["state"] = frame["state"].mask(shared, "shared")
         frame["value"] = frame["timed_rounds"].where(alone, frame["value"])
+        frame["round"] = alone.astype(int)  # no pair for a training's own time
         frame = frame.explode("value")
-    frame["round"] = frame.groupby(level=0).cumcount()
+    frame["round"] += frame.groupby(level=0).cumcount()
     return frame[[*CELL, "seed", "round", "value", "state"]].astype({"value": float})
 
 
 def of_rounds(trials: pd.DataFrame) -> pd.DataFrame:
-    """Leave out trials that tell nothing of times: their cell was timed in rounds, they were not.
+    """Leave out completed trials that were not timed in rounds, where others of their cell were.
 
     Rounds alternate the engines on one machine; a training by itself may have had another.
     """
     if "timed_rounds" not in trials:
         return trials
-    alone = trials["timed_rounds"].notna()
-    timed = alone.groupby([trials[name] for name in CELL]).transform("any")
-    return trials[alone | ~timed | (trials["status"] != "completed")]
+    completed = trials["status"] == "completed"
+    alone = trials["timed_rounds"].notna() & completed
+    timed = alone.groupby([trials[name] for name in CELL], dropna=False).transform("any")
+    return trials[alone | ~timed | ~completed]
 
 
 def _check_alike(cell: Any, trials: pd.DataFrame) -> None:
@@ -170,7 +172,7 @@ def cells(trials: pd.DataFrame, column: str) -> pd.DataFrame:
 def _cell(measured: pd.DataFrame | None) -> dict[str, Any]:
     if measured is None:
         return _cell(pd.DataFrame(columns=["round", "value", "state"]))
-    states = measured.loc[measured["round"] == 0, "state"].value_counts()
+    states = measured.loc[measured["round"] < 2, "state"].value_counts()  # once a trial
     counting = next((state for state in ("completed", "shared") if state in states), None)
     values = measured.loc[measured["state"] == counting, "value"].astype(float)
     rest = [f"{n} of {states.sum()} {state}" for state, n in states.items() if state != counting]

@@ -93,7 +93,7 @@ def _timed(path: Path) -> pd.DataFrame:
     except InputError:
         raise CannotTellError(
             "It has several trials in a cell of the paper's tables, which differ in more than "
-            "their seed, so that no one time is the cell's."
+            "their seed, so there is no single time for that cell."
         ) from None
     facts = cells.of_rounds(trials[trials["status"] == "completed"]).drop_duplicates(cells.CELL)
     facts = facts.set_index(cells.CELL).loc[seconds.index]

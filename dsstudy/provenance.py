@@ -135,8 +135,11 @@ def places(results: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def clocks(results: pd.DataFrame) -> set[str]:
-    """Return the machines, as their hardware in text, on which the trials' times were measured."""
-    results = of_rounds(results)
+    """Return the machines, as their hardware in text, that measured the times that count."""
+    if "timing" in results:
+        alone = results.get("timed_rounds", pd.Series(None, results.index)).notna()
+        alone |= results["timing"] == "exclusive"
+        results = of_rounds(results[alone & (results["status"] == "completed")])
     environments = results.get("environment", pd.Series(None, results.index, dtype=object))
     machines = environments.map(lambda place: place["hardware"], na_action="ignore")
     if "timed_on" in results:  # alone, and perhaps not where it was trained

@@ -66,9 +66,9 @@ def table1(trials: pd.DataFrame) -> Styler:
     caption = (
         "Best test accuracy over the epochs, in percent: mean ± standard deviation over n seeds; a "
         "number without ± is one seed's. The best of each architecture is bold: the highest "
-        "number where cells have one seed, as in the paper; where they have several, only if these "
-        "tell it from each other cell of the row. Below each number: the paper's, and ours minus "
-        "the paper's."
+        "number where cells have one seed, as in the paper; where they have several, only if the "
+        "seeds tell it from each other cell of the row. Below each number: the paper's, and ours "
+        "minus the paper's."
     )
     return bold(style(grid(frame, "text"), caption, "table1"), grid(frame, "bold"))
 
@@ -128,7 +128,8 @@ def table2(trials: pd.DataFrame) -> Styler:
         "Seconds of training per epoch: mean ± standard deviation over n measurements; a number "
         "without ± is one measurement. The last two columns are DeepSpeed's time divided by normal "
         "training's, ours the mean over pairs of measurements with its 95 % interval: below 1, "
-        "DeepSpeed is the faster. The faster of each pair is bold, where it can be told."
+        "DeepSpeed is the faster. The faster of each pair is bold: of single measurements the "
+        "lower, of several only if the interval tells it."
     )
     return bold(style(_named(texts), caption, "table2", align="right"), _named(faster))
 
@@ -151,7 +152,8 @@ def adam(trials: pd.DataFrame) -> Styler:
     names = [paper.NAMES[name] for name in cells.architectures(trials)]
     caption = (
         "Seconds of an epoch with Adam divided by those with SGD, both with a scheduler: the mean "
-        "over pairs of measurements, and below it its 95 % interval."
+        "over pairs of measurements, and below it its 95 % interval; a number without one is one "
+        "pair's."
     )
     return style(pd.DataFrame(texts, names), caption, "adam", align="right")
 
@@ -196,8 +198,6 @@ def _seconds(row: Any) -> str:
 
 
 def _ratio(row: Any) -> str:
-    if not row.n:
-        return "–"
     return _times(row) + (_small(row.verdict.partition(":")[0]) if row.n > 1 else "")
 
 

@@ -17,12 +17,13 @@ def state(path: str | Path) -> str:
     """Say how much of a study is there: n of its N trials, what came of the rest, profiles."""
     trials = cells.load_trials(path)
     planned = about(Path(path)).get("trials", trials["name"])
-    profiled = sum(1 for _ in read_lines(Path(path) / "profiles.jsonl"))
+    lines = read_lines(Path(path) / "profiles.jsonl")
+    profiled = sum(line["name"] in set(planned) for line in lines)
     states = trials["status"].value_counts()
     rest = [f"{n} {name}" for name, n in states.items() if name != "completed"]
     done = f"{states.get('completed', 0)} of {len(planned)} trials are complete"
     text = f"{done}; {', '.join(rest)}." if rest else f"{done}."
-    return text + f" The steps of {profiled} of {len(planned)} are profiled." * bool(profiled)
+    return text + f" {profiled} of {len(planned)} trials are profiled." * bool(profiled)
 
 
 def departures_of(path: str | Path) -> str:
@@ -79,16 +80,24 @@ def adam(trials: pd.DataFrame) -> str:
     if both.empty:
         return "No engine has times with both optimizers that were measured alone."
     sides = [
-        f"{paper.NAMES[engine]} training takes {_span(side['value'])} times as long (in the paper, "
-        f"of the same architectures, {_span(side['published'])}); by its interval longer for "
-        f"{(side['low'] > 1).sum()} of {len(side)}, shorter for {(side['high'] < 1).sum()}"
+        f"With a scheduler, an epoch of {paper.NAMES[engine]} training takes "
+        f"{_span(side['value'])} times as long with Adam as with SGD (in the paper, for the same "
+        f"architectures, {_span(side['published'])}), {_intervals(side[side['n'] > 1])}."
         for engine, side in both.groupby("engine")
     ]
-    return f"With Adam in place of SGD, both with a scheduler, {'. With it, '.join(sides)}."
+    return " ".join(sides)
+
+
+def _intervals(side: pd.DataFrame) -> str:
+    if side.empty:
+        return "by one measurement, which has no interval"
+    longer, shorter = (side["low"] > 1).sum(), (side["high"] < 1).sum()
+    return f"by its 95 % interval longer for {longer} of {len(side)}, shorter for {shorter}"
 
 
 def _span(numbers: pd.Series) -> str:
-    return f"{numbers.min():.2f} to {numbers.max():.2f}"
+    ends = f"{numbers.min():.2f}", f"{numbers.max():.2f}"
+    return " to ".join(dict.fromkeys(ends))
 
 
 def figure1(epochs: pd.DataFrame) -> str:

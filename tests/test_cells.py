@@ -6,7 +6,7 @@ import pytest
 from studies import trial_of, write_record
 from test_analysis import bold_cells, texts
 
-from dsstudy import analysis, cells, lenetpage, provenance, tables, words
+from dsstudy import analysis, cells, lenetpage, paper, provenance, tables, words
 
 LENET = ("lenet", "normal", "SGD")
 
@@ -98,6 +98,33 @@ def test_times_in_rounds_give_ratios_with_intervals(tmp_path):
     unsure = timed(tmp_path / "b", (10.0, 20.0, 30.0), (5.0, 40.0, 36.0))
     assert bold_cells(tables.table2(unsure).to_html()) == set()
     assert "cannot be told" in tables.table2(unsure).to_html()
+
+
+def test_a_round_and_a_trainings_own_time_are_no_pair(tmp_path):
+    timed(tmp_path, (10.0, 20.0, 30.0), (20.0, 40.4, 59.4))
+    file = tmp_path / "times.jsonl"
+    file.write_text(file.read_text().splitlines()[0])
+    seeds(tmp_path / "alone", (64.0,), (60.0,))  # exclusive
+    file.rename(tmp_path / "alone" / "times.jsonl")
+    trials = analysis.load_results(tmp_path / "alone")
+    counting = cells.counting(trials, "seconds_per_epoch")
+    assert sorted(counting.groupby(level="engine").size()) == [1, 3]
+    assert cells.compare(trials, "seconds_per_epoch")["n"].sum() == 0
+
+
+def test_what_adam_adds_is_told_engine_by_engine(tmp_path):
+    for setting, seconds in (("SGD+S", (20.0, 10.0)), ("Adam+S", (19.0, 15.0))):
+        for engine, second in zip(paper.ENGINES, seconds, strict=True):
+            write_record(tmp_path, trial_of(("lenet", engine, setting)), seconds_per_epoch=second)
+    trials = analysis.load_results(tmp_path)
+    found = cells.adam_over_sgd(trials).loc["lenet"]
+    assert found["value"].to_dict() == {"deepspeed": 0.95, "normal": 1.5}
+    assert found["published"].round(2).to_dict() == {"deepspeed": 0.89, "normal": 1.11}
+    assert texts(tables.adam(trials).to_html()) == ["0.95", "0.89", "1.50", "1.11"]
+    told = words.adam(trials)
+    assert "normal training takes 1.50 times as long" in told
+    assert "one measurement, which has no interval" in told
+    assert words.adam(seeds(tmp_path / "sgd", (64.0,), (60.0,))).startswith("No engine has")
 
 
 def test_what_a_study_plans_and_lacks_is_shown_as_missing(planned):

@@ -112,7 +112,7 @@ class Records:
         for row in [row for row in rows if row["name"] in self.rounds] or rows:
             alone = [row["seconds_per_epoch"]] if row["timing"] == "exclusive" else []
             for index, seconds in enumerate(self.rounds.get(row["name"], alone)):
-                times[row["seed"], index] = seconds
+                times[row["seed"], row["name"] in self.rounds, index] = seconds
         return times
 
 
@@ -426,7 +426,7 @@ def test_the_first_page_says_how_much_there_is(book, results):
         planned = json.loads((folder / "study.json").read_text())["trials"]
         complete = sum(row["status"] == "completed" for row in records.rows)
         assert f"{complete} of {len(planned)} trials are complete" in text
-        profiled = f"steps of {len(records.profiles)} of {len(planned)} are profiled"
+        profiled = f"{len(records.profiles)} of {len(planned)} trials are profiled"
         assert (profiled in text) == bool(records.profiles)
 
 
