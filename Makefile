@@ -33,8 +33,9 @@ demo: setup
 book: setup
 	$(BIN)/dsstudy book book/results/$(STUDY) book/_build/html
 
+# Two test files at a time: much of a test is one process that imports torch.
 test: setup lint
-	$(BIN)/pytest --nbmake
+	$(BIN)/pytest --nbmake --numprocesses 2 --dist loadfile
 
 # The long ones: 200 random kills, a kill at every write, clusters; over an hour on two cores.
 test-slow: ray
