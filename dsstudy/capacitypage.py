@@ -9,7 +9,7 @@ from pandas.io.formats.style import Styler
 
 from dsstudy import capacity
 from dsstudy.paper import short_model
-from dsstudy.tables import interval, style
+from dsstudy.tables import interval, small, style
 
 PARITY = 1.0
 """The ratio of times at which two lines are equally fast."""
@@ -60,7 +60,7 @@ def times(trials: pd.DataFrame) -> Styler:
 def _ratio(row: Any) -> str:
     if not row.n:
         return f"<em>{row.state}</em>"
-    limits = f"<br><small>{interval(row, '{:.2f}'.format)}</small>" if row.n > 1 else ""
+    limits = small(interval(row, "{:.2f}".format)) if row.n > 1 else ""
     return f"{row.value:.2f}{limits}"
 
 
@@ -71,7 +71,7 @@ def _number(value: float) -> str:
 def _titled(frame: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """Head each column with the model's short name and its parameters."""
     heads = {
-        model: f"{html.escape(short_model(model))}<br><small>{count / 1e6:.1f} M</small>"
+        model: f"{html.escape(short_model(model))}{small(f'{count / 1e6:.1f} M')}"
         for model, count in capacity.sizes(trials).items()
     }
     return frame.rename(columns=heads).rename_axis(index=None, columns=None)

@@ -19,7 +19,7 @@ from dsstudy.costwords import (
     worst,
 )
 from dsstudy.evidence import CannotTellError
-from dsstudy.tables import style
+from dsstudy.tables import small, style
 
 
 def studies(folders: Sequence[Path]) -> Studies:
@@ -145,8 +145,7 @@ def _by_fit(rows: dict[tuple[str, str], dict[str, str]], caption: str, name: str
 
 
 def _error(errors: pd.Series) -> str:
-    small = worst([errors]).replace(" ", "<br>", 1)
-    return f'{percent(missed(errors))}<br><small style="opacity: 0.8">{small}</small>'
+    return percent(missed(errors)) + small(worst([errors]).replace(" ", "<br>", 1))
 
 
 def links(some: pd.DataFrame, found: pd.Series) -> dict[str, float]:

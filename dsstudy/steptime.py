@@ -12,7 +12,7 @@ from dsstudy import paper
 from dsstudy.errors import InputError, one_line
 from dsstudy.phases import PHASES
 from dsstudy.reading import naming, read_lines
-from dsstudy.tables import signed, style
+from dsstudy.tables import signed, small, style
 from dsstudy.trial import ARCHITECTURES
 
 ENGINES = ("normal", "ddp", "deepspeed")
@@ -156,7 +156,7 @@ def table(profiles: pd.DataFrame) -> Styler:
 
 def _plain(row: Any) -> str:
     shared = "" if row.timing == "exclusive" else " <em>shared</em>"
-    return f"{_ms(row.plain)}{shared}<br><small>{_ms(row.low)} to {_ms(row.high)}</small>"
+    return f"{_ms(row.plain)}{shared}{small(f'{_ms(row.low)} to {_ms(row.high)}')}"
 
 
 def _ms(seconds: float) -> str:

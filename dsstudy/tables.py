@@ -169,7 +169,7 @@ def claims(judged: pd.DataFrame) -> Styler:
     shown = pd.DataFrame(
         {
             "the paper says": [
-                f"“{html.escape(c.quote)}”{_small('Section ' + c.section)}"
+                f"“{html.escape(c.quote)}”{small('Section ' + c.section)}"
                 for c in judged.itertuples()
             ],
             "tested as": judged["test"].map(html.escape),
@@ -183,14 +183,14 @@ def claims(judged: pd.DataFrame) -> Styler:
 
 def _verdicts(judged: pd.DataFrame, whose: str) -> list[str]:
     return [
-        f"<b>{_MARKS[verdict]} {verdict}</b>{_small(html.escape(reason))}"
+        f"<b>{_MARKS[verdict]} {verdict}</b>{small(html.escape(reason))}"
         for verdict, reason in zip(judged[whose], judged[f"{whose}_reason"], strict=True)
     ]
 
 
 def _accuracy(row: Any) -> str:
     difference = f"<br>{signed(row.value - row.published)}" if row.n else ""
-    return _value(row, ".2f") + _small(f"paper {row.published:.2f}{difference}")
+    return _value(row, ".2f") + small(f"paper {row.published:.2f}{difference}")
 
 
 def _seconds(row: Any) -> str:
@@ -198,13 +198,13 @@ def _seconds(row: Any) -> str:
 
 
 def _ratio(row: Any) -> str:
-    return _times(row) + (_small(row.verdict.partition(":")[0]) if row.n > 1 else "")
+    return _times(row) + (small(row.verdict.partition(":")[0]) if row.n > 1 else "")
 
 
 def _times(row: Any) -> str:
     if not row.n:
         return "–"
-    return f"{row.value:.2f}" + (_small(interval(row, "{:.2f}".format)) if row.n > 1 else "")
+    return f"{row.value:.2f}" + (small(interval(row, "{:.2f}".format)) if row.n > 1 else "")
 
 
 def _value(row: Any, digits: str) -> str:
@@ -213,7 +213,7 @@ def _value(row: Any, digits: str) -> str:
         return f"<em>{row.state}</em>"
     spread = _pieces(f"± {row.deviation:{digits}},", f"n = {row.n}") if row.n > 1 else ""
     shared = " <em>shared</em>" if row.state == "shared" else ""
-    notes = "".join(_small(note) for note in (spread, row.note) if note)
+    notes = "".join(small(note) for note in (spread, row.note) if note)
     return f"{row.value:{digits}}{shared}{notes}"
 
 
@@ -229,7 +229,7 @@ def interval(row: Any, write: Any) -> str:
 
 def difference(row: Any) -> str:
     """Write a difference, and below it its interval where it has one."""
-    return signed(row.value) + (_small(interval(row, signed)) if row.n > 1 else "")
+    return signed(row.value) + (small(interval(row, signed)) if row.n > 1 else "")
 
 
 def wrapping(text: str) -> str:
@@ -244,7 +244,8 @@ def _pieces(*texts: str) -> str:
     return f'<span style="white-space: normal">{kept}</span>'
 
 
-def _small(text: str) -> str:
+def small(text: str) -> str:
+    """Write a note below a cell's number."""
     return f'<br><small style="font-weight: normal; font-size: 0.9em; opacity: 0.8">{text}</small>'
 
 
