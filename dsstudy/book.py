@@ -165,8 +165,9 @@ def _answers(source: Path, told: dict[str, Path | None]) -> str:
     """List for the first page what pages end with, those of a study together."""
     lines = ["## The answers so far\n"]
     for folder, pages in groupby(told, key=told.__getitem__):
-        answers = "\\\n  ".join(_answer(source, page) for page in pages)
-        lines.append(f"- {answers}" + (f" *({_measured(folder)}.)*" if folder else ""))
+        parts = [f"*{study_title(folder)}: {_measured(folder)}.*"] if folder else []
+        parts += [_answer(source, page) for page in pages]
+        lines.append("- " + "\\\n  ".join(parts))
     return "\n".join(lines) + "\n"
 
 

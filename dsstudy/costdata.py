@@ -67,8 +67,8 @@ def study_pairs(path: str | Path) -> pd.DataFrame:
     if cost.left(most) < cost.FEWEST:
         raise CannotTellError(
             "Both engines' times, measured alone, and the network's counts are known for "
-            f"{most['architecture'].nunique()} architectures of a setting; when one is left out, "
-            f"{cost.left(most)} steps remain, and to fit {len(cost.TERMS)} terms takes "
+            f"{most['architecture'].nunique()} of the architectures in a setting; when one is left "
+            f"out, {cost.left(most)} steps remain, and to fit {len(cost.TERMS)} terms takes "
             f"{cost.FEWEST}."
         )
     return pairs

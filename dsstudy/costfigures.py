@@ -90,9 +90,12 @@ def _draw_predictions(axes: Axes, pairs: pd.DataFrame, terms: tuple[str, ...]) -
     for engine, setting, some in cost.groups(pairs):
         shift = 0.22 * (paper.SETTINGS.index(setting) - 1)
         at = [ARCHITECTURES.index(name) + shift for name in some.index]
+        ratios, color = 1 + cost.held_out(some, terms).to_numpy(), ENGINE_COLORS[engine]
         (mark,) = axes.plot(
-            1 + cost.held_out(some, terms), at, _MARKERS[setting], color=ENGINE_COLORS[engine]
+            np.where(ratios > 0, ratios, np.nan), at, _MARKERS[setting], color=color
         )
+        for height in np.array(at)[ratios <= 0]:  # no place on a logarithmic axis
+            axes.plot(0.03, height, "<", color=color, transform=axes.get_yaxis_transform())
         marks[f"{paper.NAMES.get(engine, engine)}, {setting}"] = mark
     axes.axvline(1, color="0.3", linewidth=1)
     axes.grid(axis="y", visible=False)

@@ -39,7 +39,7 @@ def origins(folders: Sequence[Path]) -> Styler | None:
     facts = {provenance.study_title(folder): provenance.facts(folder) for folder in folders}
     if not facts:
         return None
-    texts = pd.DataFrame(facts).loc[["hardware", "device", "engines", "image size", "times"]]
+    texts = pd.DataFrame(facts).loc[["engines", "image size", "times", "profiles", "versions"]]
     return style(texts, "Where our times come from.", "origins", wrap="7em")
 
 

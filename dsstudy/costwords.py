@@ -115,10 +115,16 @@ def _study_in_words(pairs: pd.DataFrame) -> str:
     )
     errors = ", ".join(f"{percent(error)} with “{name}”" for name, error in means.items())
     saved = sum(cost.fit(some, cost.FULL)["saved"] > 0 for some in known)
+    negative = "".join(
+        f"With “{name}” {count} of {sum(map(len, known))} predictions are negative, which no time "
+        "can be. "
+        for name, terms in cost.FORMS.items()
+        if (count := sum((cost.held_out(some, terms) <= -1).sum() for some in known))
+    )
     return (
         f"a network left out is missed, on average over {len(known)} fits, by {errors}. "
-        f"Arithmetic saved by further ranks is seen in {saved} of {len(known)} fits. Several ranks "
-        f"were faster than one process {_faster(known)}."
+        f"{negative}Arithmetic saved by further ranks is seen in {saved} of {len(known)} fits. "
+        f"Several ranks were faster than one process {_faster(known)}."
     )
 
 
@@ -155,7 +161,10 @@ def answer(pairs: pd.DataFrame, found: Studies) -> str:
     measured = [some for _, some in fits(found)]
     if not measured:
         return f"{sentence} No study here can test it yet."
-    return f"{sentence} In our own studies, several ranks were faster {_faster(measured)}."
+    return (
+        f"{sentence} In those of our studies that the model could be fitted to, several ranks were "
+        f"faster {_faster(measured)}."
+    )
 
 
 def missed(errors: pd.Series) -> float:

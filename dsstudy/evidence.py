@@ -1,6 +1,6 @@
 """What claims are judged on: the paper's tables, or a study's records and its limits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from dsstudy import paper, provenance, spread
 from dsstudy.analysis import load_epochs, load_results
 from dsstudy.cells import CELL, with_states
 from dsstudy.departures import CHANCE
+from dsstudy.trial import ARCHITECTURES
 
 FEWEST_EPOCHS = 5
 """With fewer, the best accuracy says how a training begins, not how it ends."""
@@ -37,15 +38,19 @@ class Evidence:
     curves : pandas.DataFrame
         The same columns and ``epoch``: test accuracy after each epoch.
     doubts : mapping
-        By kind, and for ``curves`` and ``capacity``: why nothing can be told from it, if so.
+        By kind, and for ``curves`` and ``capacity of <architecture>``: why nothing can be told
+        from it, if so.
     test_images : int or None
         How many images an accuracy was measured on; None takes accuracies at face value.
+    chance : float or None
+        The accuracy of guessing: of two that are near it, the difference tells nothing.
     """
 
     values: Mapping[str, pd.DataFrame]
     curves: pd.DataFrame
     doubts: Mapping[str, str] = field(default_factory=dict)
     test_images: int | None = None
+    chance: float | None = None
 
     def gain(self, pairs: Sequence[Pair]) -> pd.DataFrame:
         """Compare accuracies: first minus second, in points.
@@ -113,6 +118,8 @@ class Evidence:
         if both.empty:
             raise CannotTellError("Two trials to be compared have no seed in common.")
         found = spread.of_mean(both)
+        if kind == "accuracy" and self._near_chance(first) and self._near_chance(second):
+            return found.value, float("inf")
         if found.n > 1:
             return found.value, found.half
         if kind != "accuracy" or not self.test_images:
@@ -120,6 +127,9 @@ class Evidence:
         shares = [side[both.index].mean() / 100 for side in (first, second)]
         sampled = 100 * (sum(p * (1 - p) for p in shares) / self.test_images) ** 0.5
         return found.value, spread.NORMAL * sampled
+
+    def _near_chance(self, accuracies: pd.Series) -> bool:
+        return self.chance is not None and accuracies.mean() <= CHANCE * self.chance
 
     def during(self, *epochs: int) -> "Evidence":
         """Return the evidence with the mean accuracy over some epochs; -1 is a trial's last."""
@@ -131,16 +141,20 @@ class Evidence:
         means = chosen.groupby(trial, as_index=False).agg({"value": "mean", "state": "first"})
         return replace(self, values={**self.values, "accuracy": means})
 
-    def capacity(self) -> pd.Series:
-        """Return the parameters of each architecture."""
-        if "capacity" in self.doubts:
-            raise CannotTellError(self.doubts["capacity"])
-        return pd.Series(paper.CAPACITY)
+    def capacity(self, architectures: Iterable[str] = ARCHITECTURES) -> pd.Series:
+        """Return the parameters of some architectures."""
+        asked = list(architectures)
+        for name in asked:
+            if f"capacity of {name}" in self.doubts:
+                raise CannotTellError(self.doubts[f"capacity of {name}"])
+        return pd.Series(paper.CAPACITY)[asked]
 
 
 def _text(kind: str, value: float, spread: float) -> str:
     digits = "+.2f" if kind == "accuracy" else ".2f"
     deviation = f" ± {spread:.2f}" if spread else ""
+    if spread == float("inf"):
+        deviation = " (both near chance)"
     return f"{value:{digits}}{deviation}".replace("-", "−")
 
 
@@ -166,18 +180,22 @@ def study_evidence(path: str | Path) -> Evidence:
     curves = curves.merge(accuracy.drop(columns="value"), on=[*CELL, "seed"])
     values = {"accuracy": accuracy, "seconds": with_states(results, "seconds_per_epoch")}
     images = [p["dataset"]["test_images"] for p in provenance.places(results)]
-    return Evidence(values, curves, _doubts(results, accuracy), min(images, default=None))
+    doubts, chance = _doubts(results, accuracy), 100 / _classes(results)
+    return Evidence(values, curves, doubts, min(images, default=None), chance)
+
+
+def _classes(results: pd.DataFrame) -> int:
+    return max((place["dataset"]["classes"] for place in provenance.places(results)), default=10)
 
 
 def _doubts(results: pd.DataFrame, accuracy: pd.DataFrame) -> dict[str, str]:
     doubts = {}
     if reason := _learning_doubt(results, accuracy):
         doubts["accuracy"] = doubts["curves"] = reason
-    if stand_ins := provenance.stand_ins(results):
-        names = ", ".join(
-            f"{model} stands for {paper.NAMES.get(row, row)}" for row, model in stand_ins
+    for row, model in provenance.stand_ins(results):
+        doubts[f"capacity of {row}"] = (
+            f"A stand-in has another capacity: {model} stands for {paper.NAMES.get(row, row)}."
         )
-        doubts["capacity"] = f"A stand-in has another capacity: {names}."
     machines = provenance.clocks(results)
     if len(machines) > 1:
         doubts["seconds"] = f"The times come from {len(machines)} different machines."
@@ -191,9 +209,8 @@ def _learning_doubt(results: pd.DataFrame, accuracy: pd.DataFrame) -> str | None
     shortest = results["epochs"].min()
     if shortest < FEWEST_EPOCHS:
         return f"Some trials have only {shortest} epochs, fewer than {FEWEST_EPOCHS}."
-    classes = max((p["dataset"]["classes"] for p in provenance.places(results)), default=10)
     counting = accuracy.loc[accuracy["state"].isin(["completed", "diverged"]), "value"]
-    above = (counting > CHANCE * 100 / classes).sum()
+    above = (counting > CHANCE * 100 / _classes(results)).sum()
     if above <= len(counting) / 2:
         return f"Only {above} of {len(counting)} finished trials are clearly above chance."
     return None

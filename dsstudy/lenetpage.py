@@ -216,17 +216,18 @@ def _numbers_in_words(trials: pd.DataFrame) -> list[str]:
     frame = row(trials)
     sentences = []
     for where, text in (
-        (INSIDE, "lie within the 95 % interval of one more run of ours"),
-        (ABOVE, "lie above the 95 % interval of one more run of ours"),
-        (BELOW, "lie below the 95 % interval of one more run of ours"),
-        (OPEN, "cannot be told: fewer than two seeds are complete"),
+        (INSIDE, "Within the 95 % interval of one more run of ours"),
+        (ABOVE, "Above the 95 % interval of one more run of ours"),
+        (BELOW, "Below the 95 % interval of one more run of ours"),
+        (OPEN, "Not to be told, as fewer than two seeds are complete"),
     ):
         some = frame[frame["where"] == where]
         if len(some):
             named = ", ".join(
                 f"{NAMES[e]} {s} {_distance(some.loc[(s, e)])}" for s, e in some.index
             )
-            sentences.append(f"{len(some)} of the paper's {len(frame)} accuracies {text}: {named}.")
+            count = f"{len(some)} of the paper's {len(frame)} accuracies"
+            sentences.append(f"{text}: {count}, {named}.")
     return sentences
 
 
@@ -245,12 +246,13 @@ def _gaps_in_words(trials: pd.DataFrame) -> list[str]:
         if not one["n"]:
             sentences.append(f"{theirs}; here no pair of runs is complete yet.")
             continue
-        ours = f"here by {signed(one['value'])} points"
+        side = "below" if one["value"] < 0 else "above"
+        ours = f"here {abs(one['value']):.2f} points {side}"
         limits = f" (95 %: {interval(one, signed)})" if one["n"] > 1 else ""
         pair = f"over {one['n']} pair{'s' * (one['n'] > 1)}"
-        seen = {INSIDE: "The paper's gap is one that ours could show.",
-                ABOVE: "The paper's gap lies above what one more pair of ours would show.",
-                BELOW: "The paper's gap lies below what one more pair of ours would show.",
+        seen = {INSIDE: "The paper's gap lies within the 95 % interval of one more pair of ours.",
+                ABOVE: "The paper's gap lies above the 95 % interval of one more pair of ours.",
+                BELOW: "The paper's gap lies below the 95 % interval of one more pair of ours.",
                 OPEN: ""}[one["where"]]  # fmt: skip
         sentences.append(f"{theirs}; {ours}{limits} {pair}: {one['verdict']}. {seen}".strip())
     return sentences

@@ -63,7 +63,11 @@ def facts(path: str | Path) -> dict[str, str]:
         "images": _each(_images(place["dataset"]) for place in found),
         "image size": _each(f"{size} x {size}" for size in sorted(results["image_size"])),
         "epochs": _each(sorted(results["epochs"])),
-        "seeds": _each(sorted(results["seed"])),
+        "seeds": _each(
+            f"{seed} ({count} trials)"
+            for seed, count in results["seed"].value_counts().sort_index().items()
+        ),
+        "settings": _each(map(_settings, results.sort_values("engine").to_dict("records"))),
         "engines": _each(map(_engine, results.sort_values("engine").to_dict("records"))),
         "stand-ins": _each(f"{m} for {paper.NAMES.get(a, a)}" for a, m in stand_ins(results)),
         "times": _times(results),
@@ -191,6 +195,13 @@ def span(numbers: pd.Series) -> str:
     """Write whole numbers as their least and their greatest, or as the one that all are."""
     low, high = int(numbers.min()), int(numbers.max())
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _settings(trial: dict[str, Any]) -> str:
+    return (
+        f"{trial['engine']}: batch size {trial['batch_size']}, learning rate "
+        f"{trial['learning_rate']:g}, gradient clipping {trial['gradient_clipping']}"
+    )
 
 
 def _dates(stamps: pd.Series) -> str:

@@ -201,7 +201,7 @@ def _rank_text(settings: Iterable[str], ranks: list[tuple[int, int]]) -> str:
 
 def small_are_small(study: Evidence) -> Verdict:
     """Hold if the models that the paper calls small have fewer parameters than its large ones."""
-    capacity = study.capacity()
+    capacity = study.capacity((*SMALL, *LARGE))
     largest_small, smallest_large = capacity[list(SMALL)].max(), capacity[list(LARGE)].min()
     listed = ", ".join(f"{NAMES[a]} {capacity[a] / 1e6:.1f}" for a in (*SMALL, *LARGE))
     verdict = HOLDS if largest_small < smallest_large else FAILS

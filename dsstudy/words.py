@@ -65,7 +65,7 @@ def table2(trials: pd.DataFrame) -> str:
     if ours.empty:
         return "No pair has two times that were measured alone: there is nothing to compare yet."
     return (
-        f"DeepSpeed's time is {ours.median():.2f} times normal training's in the middle of "
+        f"DeepSpeed's time is {ours.median():.2f} times normal training's at the median of "
         f"{len(ours)} pairs, and from {ours.min():.2f} to {ours.max():.2f} (in the paper, of the "
         f"same pairs, {published.median():.2f}, from {published.min():.2f} to "
         f"{published.max():.2f}); below 1 in {(ours < 1).sum()} of {len(ours)} (in the paper in "
@@ -107,7 +107,8 @@ def figure1(epochs: pd.DataFrame) -> str:
         for panel, settings in paper.PANELS.items()
     ]
     return (
-        "Architectures for which DeepSpeed is ahead, after the first epoch and after the last: "
+        "Architectures for which DeepSpeed is ahead, after the first epoch and after the last, by "
+        "means over seeds, whatever their spread: "
         f"{'; '.join(counts)}."
     )
 

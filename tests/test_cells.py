@@ -159,7 +159,7 @@ def test_lenets_page_says_whether_the_papers_number_is_one_of_ours(tmp_path):
     assert gaps.loc["SGD", "verdict"] == "cannot be told: the interval includes zero"
     assert gaps.loc["SGD", "where"] == lenetpage.BELOW
     told = lenetpage.in_words(trials)
-    assert "1 of the paper's 6 accuracies lie within" in told
+    assert "Within the 95 % interval of one more run of ours: 1 of the paper's 6" in told
     assert "DeepSpeed SGD (58.41; ours 66.00)" in told
     assert (
         "SGD+S: in the paper DeepSpeed is 6.98 points below normal training; here no pair" in told

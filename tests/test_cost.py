@@ -164,13 +164,16 @@ def test_of_a_profiled_study_the_plain_steps_count_of_every_engine_and_batch_siz
 @pytest.mark.parametrize(
     ("written", "reason"),
     [
-        ({"leave_out": LENETS}, "for 1 architectures of a setting; when one is left out, 0 steps"),
+        (
+            {"leave_out": LENETS},
+            "for 1 of the architectures in a setting; when one is left out, 0 steps",
+        ),
         (
             {"leave_out": LENETS, "timing": "shared"},
             "No trial in a cell of the paper's tables was measured alone",
         ),
         ({"leave_out": LENETS, "machines": 2}, "different machines"),
-        ({"leave_out": LENETS, "image_size": 48}, "for 0 architectures"),
+        ({"leave_out": LENETS, "image_size": 48}, "for 0 of the architectures"),
         ({"leave_out": LENETS, "twice": 0.5}, "differ in more than their seed"),
     ],
 )
