@@ -77,7 +77,9 @@ def facts(path: str | Path) -> dict[str, str]:
             f"{k}={v}" for place in found for k, v in place.get("allocator", {}).items()
         ),
         "dates": _dates(results.get("finished_at", pd.Series()).dropna()),
-        "commit": _each(place["commit"] for place in found),
+        "commit": _each(
+            place["commit"].replace("+changes", " with uncommitted changes") for place in found
+        ),
         "left out": _each(f"{name}, not a trial of the study" for name in strangers(path)),
         "overrides": _each(f"{k}={v}" for k, v in known.get("overrides", {}).items()),
     }
