@@ -90,7 +90,7 @@ def adam(trials: pd.DataFrame) -> str:
 
 def _intervals(side: pd.DataFrame) -> str:
     if side.empty:
-        return "by one measurement, which has no interval"
+        return "by one measurement each, without an interval"
     longer, shorter = (side["low"] > 1).sum(), (side["high"] < 1).sum()
     return f"by its 95 % interval longer for {longer} of {len(side)}, shorter for {shorter}"
 

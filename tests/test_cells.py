@@ -123,7 +123,7 @@ def test_what_adam_adds_is_told_engine_by_engine(tmp_path):
     assert texts(tables.adam(trials).to_html()) == ["0.95", "0.89", "1.50", "1.11"]
     told = words.adam(trials)
     assert "normal training takes 1.50 times as long" in told
-    assert "one measurement, which has no interval" in told
+    assert "one measurement each, without an interval" in told
     assert words.adam(seeds(tmp_path / "sgd", (64.0,), (60.0,))).startswith("No engine has")
 
 
