@@ -116,10 +116,12 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
         pages = [chapter["file"] for chapter in part["chapters"]]
         if part["caption"] == PART:
             parts += [_stage_study(source, pages, target, folders[target]) for target in folders]
-        elif chapters := [one for page in pages if (one := _stage_chapter(source, page, folders))]:
-            parts.append(_part(part["caption"], chapters))
-            if part["caption"] == CHAPTERS_PART:
-                told |= {page: _chapter_study(page, folders) for page in chapters}
+            continue
+        chapters = dict(one for page in pages for one in _stage_chapter(source, page, folders))
+        if chapters:
+            parts.append(_part(part["caption"], list(chapters)))
+        if part["caption"] == CHAPTERS_PART:
+            told |= chapters
     answers = "" if any_synthetic(folders.values()) else _answers(source, told)
     intro = (source / "intro.md").read_text().replace(ANSWERS, answers)
     (source / "intro.md").write_text(intro + _studies(folders))
@@ -138,27 +140,22 @@ def _stage_study(source: Path, pages: list[str], target: str, folder: Path) -> d
     return _part(f"{PART} {study_title(folder)}", [str(Path(target, page)) for page in pages])
 
 
-def _stage_chapter(source: Path, page: str, folders: dict[str, Path]) -> str:
-    """Execute a page; return where it lies, or nothing where the study that it needs is absent."""
+def _stage_chapter(
+    source: Path, page: str, folders: dict[str, Path]
+) -> list[tuple[str, Path | None]]:
+    """Execute a page; return where it lies and its study; nothing where that is absent."""
     if page in OVER_ALL:
         _execute(page, source / f"{page}.ipynb", studies=[str(one) for one in folders.values()])
-        return page
+        return [(page, None)]
     if page not in CHAPTERS:
         _execute(page, source / f"{page}.ipynb")
-        return page
+        return [(page, None)]
     for target, folder in folders.items():
         if name_of(folder) == CHAPTERS[page]:  # beside its study's records
             (source / target).mkdir(exist_ok=True)
             _execute(page, source / target / f"{page}.ipynb", study=str(folder))
-            return str(Path(target, page))
-    return ""
-
-
-def _chapter_study(page: str, folders: dict[str, Path]) -> Path | None:
-    """Return the study beside whose records a chapter lies, if it is over one."""
-    place, name = Path(page).parent, Path(page).name
-    found = (folder for target, folder in folders.items() if Path(target) == place)
-    return next(found) if name in CHAPTERS else None
+            return [(str(Path(target, page)), folder)]
+    return []
 
 
 def _answers(source: Path, told: dict[str, Path | None]) -> str:

@@ -9,7 +9,7 @@ from pandas.io.formats.style import Styler
 
 from dsstudy import capacity
 from dsstudy.paper import short_model
-from dsstudy.tables import interval, small, style
+from dsstudy.tables import interval, ratio, small, style
 
 PARITY = 1.0
 """The ratio of times at which two lines are equally fast."""
@@ -58,10 +58,7 @@ def times(trials: pd.DataFrame) -> Styler:
 
 
 def _ratio(row: Any) -> str:
-    if not row.n:
-        return f"<em>{row.state}</em>"
-    limits = small(interval(row, "{:.2f}".format)) if row.n > 1 else ""
-    return f"{row.value:.2f}{limits}"
+    return ratio(row) if row.n else f"<em>{row.state}</em>"
 
 
 def _number(value: float) -> str:

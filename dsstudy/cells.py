@@ -103,18 +103,24 @@ def with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def measured(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return what some trials measured, and which of it counts: as `with_states`, of any trials."""
-    trials = of_rounds(trials) if column == "seconds_per_epoch" else trials
     frame = trials.reindex(columns=[*CELL, "seed", column, "status", "timing", "timed_rounds"])
     frame = frame.rename(columns={column: "value", "status": "state"}).assign(round=0)
     if column == "seconds_per_epoch":
+        frame = frame.loc[of_rounds(trials).index]
         alone = frame["timed_rounds"].notna()
-        shared = (frame["state"] == "completed") & (frame["timing"] != "exclusive") & ~alone
+        shared = (frame["state"] == "completed") & ~timed_alone(frame)
         frame["state"] = frame["state"].mask(shared, "shared")
         frame["value"] = frame["timed_rounds"].where(alone, frame["value"])
         frame["round"] = alone.astype(int)  # no pair for a training's own time
         frame = frame.explode("value")
     frame["round"] += frame.groupby(level=0).cumcount()
     return frame[[*CELL, "seed", "round", "value", "state"]].astype({"value": float})
+
+
+def timed_alone(trials: pd.DataFrame) -> pd.Series:
+    """Say which trials' seconds were measured with nothing else on the machine."""
+    exclusive = trials["timing"] == "exclusive"
+    return exclusive | trials["timed_rounds"].notna() if "timed_rounds" in trials else exclusive
 
 
 def of_rounds(trials: pd.DataFrame) -> pd.DataFrame:
@@ -227,16 +233,21 @@ def compare(trials: pd.DataFrame, column: str) -> pd.DataFrame:
         ``high``, its 95 % interval; ``n``, the pairs that count; ``verdict`` in words; and
         ``published``, the same of the paper's numbers.
     """
+    published = _between(paper.published(column).set_index(CELL)["value"], column)
     keys = pd.MultiIndex.from_product(
         [architectures(trials), paper.SETTINGS], names=["architecture", "setting"]
     )
-    ours = paired(trials, column)
+    frame, found = _means(keys, paired(trials, column), published)
+    return frame.assign(verdict=[_verdict(one, column) for one in found])
+
+
+def _means(
+    keys: pd.MultiIndex, ours: dict[Any, pd.Series], published: dict[Any, pd.Series]
+) -> tuple[pd.DataFrame, list[spread.Interval]]:
+    """Return the mean of our pairs by key, beside the published one, and as intervals."""
     found = [spread.of_mean(ours.get(key, pd.Series(dtype=float))) for key in keys]
-    published = _between(paper.published(column).set_index(CELL)["value"], column)
-    return pd.DataFrame(map(vars, found), keys).assign(
-        verdict=[_verdict(one, column) for one in found],
-        published=[published[key].iloc[0] for key in keys],
-    )
+    theirs = [published[key].iloc[0] for key in keys]
+    return pd.DataFrame(map(vars, found), keys).assign(published=theirs), found
 
 
 def paired(trials: pd.DataFrame, column: str) -> dict[Any, pd.Series]:
@@ -266,15 +277,12 @@ def adam_over_sgd(trials: pd.DataFrame) -> pd.DataFrame:
         of Adam's seconds over SGD's; ``low`` and ``high``, its 95 % interval; ``n``, the pairs
         that count; and ``published``, the same of the paper's Table 2.
     """
+    ours = _adam_over_sgd(counting(trials, "seconds_per_epoch"))
+    published = _adam_over_sgd(paper.published("seconds_per_epoch").set_index(CELL)["value"])
     keys = pd.MultiIndex.from_product(
         [architectures(trials), paper.ENGINES], names=["architecture", "engine"]
     )
-    ours = _adam_over_sgd(counting(trials, "seconds_per_epoch"))
-    published = _adam_over_sgd(paper.published("seconds_per_epoch").set_index(CELL)["value"])
-    found = [spread.of_mean(ours.get(key, pd.Series(dtype=float))) for key in keys]
-    return pd.DataFrame(map(vars, found), keys).assign(
-        published=[published[key].iloc[0] for key in keys]
-    )
+    return _means(keys, ours, published)[0]
 
 
 def _adam_over_sgd(seconds: pd.Series) -> dict[Any, pd.Series]:

@@ -1,11 +1,12 @@
 """The page on the cost model in words: computed sentences, and what they are computed from."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from dsstudy import cost, paper
+from dsstudy.provenance import span
 
 SETTING = paper.SETTINGS[0]
 """The setting of Table 2 that is shown in full."""
@@ -41,20 +42,22 @@ def line_in_words(pairs: pd.DataFrame) -> str:
     )
     slopes = [cost.fit(one, cost.LINE, relative=False)["factor"] for one in some]
     return (
-        f"The line explains {_span([100 * cost.explained(one, cost.LINE) for one in some], '.1f')} "
+        f"The line explains {span([100 * cost.explained(one, cost.LINE) for one in some], '.1f')} "
         "% of the variance and predicts badly all the same: a network that it was not fitted to "
-        f"is wrong by {_span(100 * missed(e) for e in lines)} % on average (the worst: "
-        f"{worst(lines)}), with one factor by {_span(100 * missed(e) for e in factors)} % "
+        f"is wrong by {span((100 * missed(e) for e in lines), '.0f')} % on average (the worst: "
+        f"{worst(lines)}), with one factor by {span((100 * missed(e) for e in factors), '.0f')} % "
         f"({worst(factors)}). Six points do not carry three coefficients. Nor do these mean what "
         f"they should: two GPUs in half precision would leave some {cost.SHARE:.2f} of the time, "
-        f"and the factor is {_span(slopes, '.2f')}."
+        f"and the factor is {span(slopes, '.2f')}."
     )
 
 
 def outlier_in_words(pairs: pd.DataFrame) -> str:
     """Say how far off the ViT falls with each form, and how exact the paper's seconds are."""
     far = {
-        name: _span(100 * cost.held_out(some, terms)["vit"] for _, _, some in cost.groups(pairs))
+        name: span(
+            (100 * cost.held_out(some, terms)["vit"] for _, _, some in cost.groups(pairs)), ".0f"
+        )
         for name, terms in cost.FORMS.items()
     }
     listed = "; ".join(f"{span} % with “{name}”" for name, span in far.items())
@@ -107,19 +110,19 @@ def studies_in_words(found: Studies) -> str:
 
 def _study_in_words(pairs: pd.DataFrame) -> str:
     known = [some for _, _, some in cost.groups(pairs)]
-    means = pd.Series(
-        {
-            name: np.mean([missed(cost.held_out(some, terms)) for some in known])
-            for name, terms in cost.FORMS.items()
-        }
+    left_out = {
+        name: [cost.held_out(some, terms) for some in known] for name, terms in cost.FORMS.items()
+    }
+    errors = ", ".join(
+        f"{percent(float(np.mean([missed(some) for some in found])))} with “{name}”"
+        for name, found in left_out.items()
     )
-    errors = ", ".join(f"{percent(error)} with “{name}”" for name, error in means.items())
     saved = sum(cost.fit(some, cost.FULL)["saved"] > 0 for some in known)
     negative = "".join(
         f"With “{name}” {count} of {sum(map(len, known))} predictions are negative, which no time "
         "can be. "
-        for name, terms in cost.FORMS.items()
-        if (count := sum((cost.held_out(some, terms) <= -1).sum() for some in known))
+        for name, found in left_out.items()
+        if (count := sum((some <= -1).sum() for some in found))
     )
     return (
         f"a network left out is missed, on average over {len(known)} fits, by {errors}. "
@@ -188,8 +191,3 @@ def percent(number: float, form: str = "") -> str:
 def rounded(batch: float) -> str:
     """Write a batch size to two figures: a fit to seven points gives no more."""
     return "never" if np.isinf(batch) else f"{max(1.0, float(f'{batch:.2g}')):,.0f}"
-
-
-def _span(numbers: Iterable[float], digits: str = ".0f") -> str:
-    given = sorted(numbers)
-    return " to ".join(dict.fromkeys(f"{number:{digits}}" for number in (given[0], given[-1])))

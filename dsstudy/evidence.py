@@ -65,7 +65,7 @@ class Evidence:
         pandas.DataFrame
             By label: ``value``, the mean over the seeds that both cells have; its ``spread``, half
             the width of its 95 % interval over these, or with one seed of the test images'
-            sampling; and both as ``text``.
+            sampling, infinite where both are near chance; and both as ``text``.
 
         Raises
         ------
@@ -152,9 +152,8 @@ class Evidence:
 
 def _text(kind: str, value: float, spread: float) -> str:
     digits = "+.2f" if kind == "accuracy" else ".2f"
-    deviation = f" ± {spread:.2f}" if spread else ""
-    if spread == float("inf"):
-        deviation = " (both near chance)"
+    near = spread == float("inf")
+    deviation = " (both near chance)" if near else f" ± {spread:.2f}" if spread else ""
     return f"{value:{digits}}{deviation}".replace("-", "−")
 
 

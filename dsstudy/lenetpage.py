@@ -236,18 +236,18 @@ def _distance(one: pd.Series) -> str:
     return f"({one['published']:.2f}; {ours})"
 
 
+def _points(gap: float) -> str:
+    return f"{abs(gap):.2f} points {'below' if gap < 0 else 'above'}"
+
+
 def _gaps_in_words(trials: pd.DataFrame) -> list[str]:
     sentences = []
     for setting, one in gaps(trials).iterrows():
-        theirs = (
-            f"{setting}: in the paper DeepSpeed is {abs(one['published']):.2f} points "
-            f"{'below' if one['published'] < 0 else 'above'} normal training"
-        )
+        theirs = f"{setting}: in the paper DeepSpeed is {_points(one['published'])} normal training"
         if not one["n"]:
             sentences.append(f"{theirs}; here no pair of runs is complete yet.")
             continue
-        side = "below" if one["value"] < 0 else "above"
-        ours = f"here {abs(one['value']):.2f} points {side}"
+        ours = f"here {_points(one['value'])}"
         limits = f" (95 %: {interval(one, signed)})" if one["n"] > 1 else ""
         pair = f"over {one['n']} pair{'s' * (one['n'] > 1)}"
         seen = {INSIDE: "The paper's gap lies within the 95 % interval of one more pair of ours.",

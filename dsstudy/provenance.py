@@ -9,7 +9,7 @@ import pandas as pd
 
 from dsstudy import paper
 from dsstudy.analysis import load_results, strangers
-from dsstudy.cells import CELL, load_trials, of_rounds
+from dsstudy.cells import CELL, load_trials, of_rounds, timed_alone
 from dsstudy.reading import read_lines
 from dsstudy.study import about, name_of
 from dsstudy.trial import project_root
@@ -54,6 +54,7 @@ def facts(path: str | Path) -> dict[str, str]:
     """
     path, results = Path(path), load_results(path)
     known, found = about(path), places(results)
+    by_engine = results.sort_values("engine").to_dict("records")
     return {
         "study": f"{known.get('study', path.name)} ({known.get('file', 'no study file noted')})",
         "records": records(path),
@@ -67,8 +68,8 @@ def facts(path: str | Path) -> dict[str, str]:
             f"{seed} ({count} trials)"
             for seed, count in results["seed"].value_counts().sort_index().items()
         ),
-        "settings": _each(map(_settings, results.sort_values("engine").to_dict("records"))),
-        "engines": _each(map(_engine, results.sort_values("engine").to_dict("records"))),
+        "settings": _each(map(_settings, by_engine)),
+        "engines": _each(map(_engine, by_engine)),
         "stand-ins": _each(f"{m} for {paper.NAMES.get(a, a)}" for a, m in stand_ins(results)),
         "times": _times(results),
         "profiles": _profiles(path),
@@ -143,9 +144,7 @@ def places(results: pd.DataFrame) -> list[dict[str, Any]]:
 def clocks(results: pd.DataFrame) -> set[str]:
     """Return the machines, as their hardware in text, that measured the times that count."""
     if "timing" in results:
-        alone = results.get("timed_rounds", pd.Series(None, results.index)).notna()
-        alone |= results["timing"] == "exclusive"
-        results = of_rounds(results[alone & (results["status"] == "completed")])
+        results = of_rounds(results[timed_alone(results) & (results["status"] == "completed")])
     environments = results.get("environment", pd.Series(None, results.index, dtype=object))
     machines = environments.map(lambda place: place["hardware"], na_action="ignore")
     if "timed_on" in results:  # alone, and perhaps not where it was trained
@@ -193,10 +192,10 @@ def _engine(trial: dict[str, Any]) -> str:
     return f"{trial['engine']}: {count} process{'es' * (count > 1)}, {trial['precision']}"
 
 
-def span(numbers: pd.Series) -> str:
-    """Write whole numbers as their least and their greatest, or as the one that all are."""
-    low, high = int(numbers.min()), int(numbers.max())
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+def span(numbers: Iterable[float], digits: str = ",.0f") -> str:
+    """Write numbers as their least and their greatest, or as the one that all are."""
+    given = sorted(numbers)
+    return " to ".join(dict.fromkeys(f"{number:{digits}}" for number in (given[0], given[-1])))
 
 
 def _settings(trial: dict[str, Any]) -> str:

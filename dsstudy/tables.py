@@ -118,7 +118,7 @@ def table2(trials: pd.DataFrame) -> Styler:
     for engine in paper.ENGINES:
         side = times.xs(engine, level="engine").loc[ratios.index]
         texts[f"{paper.NAMES[engine]} (s)"] = [_seconds(row) for row in side.itertuples()]
-    texts["DeepSpeed / normal"] = [_ratio(row) for row in ratios.itertuples()]
+    texts["DeepSpeed / normal"] = [_told_ratio(row) for row in ratios.itertuples()]
     texts["in the paper"] = ratios["published"].map("{:.2f}".format)
     single = ratios["n"] == 1
     faster = pd.DataFrame(False, texts.index, texts.columns)
@@ -147,7 +147,7 @@ def adam(trials: pd.DataFrame) -> Styler:
     for engine in paper.ENGINES:
         side = frame.xs(engine, level="engine")
         title = f"{paper.NAMES[engine]} training"
-        texts[title, "here"] = [_times(row) for row in side.itertuples()]
+        texts[title, "here"] = [ratio(row) for row in side.itertuples()]
         texts[title, "in the paper"] = side["published"].map("{:.2f}".format).tolist()
     names = [paper.NAMES[name] for name in cells.architectures(trials)]
     caption = (
@@ -197,11 +197,12 @@ def _seconds(row: Any) -> str:
     return _value(row, ".2f" if row.value >= 1 else ".4f")
 
 
-def _ratio(row: Any) -> str:
-    return _times(row) + (small(row.verdict.partition(":")[0]) if row.n > 1 else "")
+def _told_ratio(row: Any) -> str:
+    return ratio(row) + (small(row.verdict.partition(":")[0]) if row.n > 1 else "")
 
 
-def _times(row: Any) -> str:
+def ratio(row: Any) -> str:
+    """Write a ratio, and below it its interval where it has one; a dash where there is none."""
     if not row.n:
         return "–"
     return f"{row.value:.2f}" + (small(interval(row, "{:.2f}".format)) if row.n > 1 else "")

@@ -7,6 +7,7 @@ import pandas as pd
 from dsstudy import cells, paper
 from dsstudy.analysis import load_results
 from dsstudy.departures import departures
+from dsstudy.provenance import span
 from dsstudy.reading import read_lines
 from dsstudy.study import about
 from dsstudy.tables import signed
@@ -17,8 +18,8 @@ def state(path: str | Path) -> str:
     """Say how much of a study is there: n of its N trials, what came of the rest, profiles."""
     trials = cells.load_trials(path)
     planned = about(Path(path)).get("trials", trials["name"])
-    lines = read_lines(Path(path) / "profiles.jsonl")
-    profiled = sum(line["name"] in set(planned) for line in lines)
+    names, lines = set(planned), read_lines(Path(path) / "profiles.jsonl")
+    profiled = sum(line["name"] in names for line in lines)
     states = trials["status"].value_counts()
     rest = [f"{n} {name}" for name, n in states.items() if name != "completed"]
     done = f"{states.get('completed', 0)} of {len(planned)} trials are complete"
@@ -81,8 +82,8 @@ def adam(trials: pd.DataFrame) -> str:
         return "No engine has times with both optimizers that were measured alone."
     sides = [
         f"With a scheduler, an epoch of {paper.NAMES[engine]} training takes "
-        f"{_span(side['value'])} times as long with Adam as with SGD (in the paper, for the same "
-        f"architectures, {_span(side['published'])}), {_intervals(side[side['n'] > 1])}."
+        f"{span(side['value'], '.2f')} times as long with Adam as with SGD (in the paper, for the "
+        f"same architectures, {span(side['published'], '.2f')}), {_intervals(side[side['n'] > 1])}."
         for engine, side in both.groupby("engine")
     ]
     return " ".join(sides)
@@ -93,11 +94,6 @@ def _intervals(side: pd.DataFrame) -> str:
         return "by one measurement each, without an interval"
     longer, shorter = (side["low"] > 1).sum(), (side["high"] < 1).sum()
     return f"by its 95 % interval longer for {longer} of {len(side)}, shorter for {shorter}"
-
-
-def _span(numbers: pd.Series) -> str:
-    ends = f"{numbers.min():.2f}", f"{numbers.max():.2f}"
-    return " to ".join(dict.fromkeys(ends))
 
 
 def figure1(epochs: pd.DataFrame) -> str:

@@ -4,11 +4,9 @@ import json
 
 import pytest
 from studies import trial_of, write_record
-from test_analysis import bold_cells, texts
+from test_analysis import LENET, bold_cells, texts
 
 from dsstudy import analysis, cells, lenetpage, paper, provenance, tables, words
-
-LENET = ("lenet", "normal", "SGD")
 
 
 def seeds(root, normal, deepspeed, setting="SGD", **result):

@@ -18,7 +18,7 @@ from bs4 import BeautifulSoup
 from site_checks import check_page, serve
 
 from dsstudy import analysis, cells, claims, lenetpage, paper, provenance, tables
-from dsstudy.book import CHAPTERS, OWN_PAGES, build_book, study_folders
+from dsstudy.book import CHAPTERS, OWN_PAGES, TOLD, build_book, study_folders
 from dsstudy.trial import ARCHITECTURES, project_root
 
 DEMO = Path(__file__).parent / "records" / "demo"
@@ -105,7 +105,7 @@ class Records:
         return {row["seed"]: row["best_accuracy"] for row in self.of(*cell)}
 
     def seconds(self, *cell: str) -> dict:
-        """Return exclusive times, by seed and round."""
+        """Return exclusive times, by seed, whether of rounds, and round."""
         times = {}
         rows = self.of(*cell)
         # A cell that was timed in rounds is told by these alone.
@@ -212,8 +212,8 @@ def test_table2_is_of_exclusive_times_of_the_records_lines(book, results):
 def test_what_adam_adds_is_of_exclusive_times_of_the_records_lines(book, results):
     for target, _, records in studies(results, "table2"):
         rows = body(book / target / "table2.html", "adam")
-        for architecture, (*cells_of_row,) in zip(records.architectures(), rows, strict=True):
-            for engine, text in zip(paper.ENGINES, cells_of_row[::2], strict=True):
+        for architecture, row in zip(records.architectures(), rows, strict=True):
+            for engine, text in zip(paper.ENGINES, row[::2], strict=True):
                 sgd, adam = (
                     records.seconds(architecture, engine, setting) for setting in paper.SETTINGS[1:]
                 )
@@ -434,7 +434,7 @@ def test_the_first_page_gives_the_answers(book, results):
     first = " ".join(BeautifulSoup((book / "intro.html").read_text(), "html.parser").text.split())
     synthetic = any(row["dataset"] == "synthetic" for _, _, r in studies(results) for row in r.rows)
     pages = [book / "cost_model.html"]
-    ending = ("table1", "table2", *CHAPTERS)
+    ending = (*TOLD, *CHAPTERS)
     pages += [book / t / f"{page}.html" for page in ending for t, *_ in studies(results, page)]
     for page in pages:
         html = BeautifulSoup(page.read_text(), "html.parser")
