@@ -25,6 +25,9 @@ DONE = (*FINISHED, "published")
 STATES = (*DONE, "running", "failed", "unfinished", "left")
 """What a trial of a study can be; ``unfinished`` was begun and is not running now."""
 
+PATIENCE = 600
+"""Seconds for a kernel to load its libraries; of one that has died, papermill knows at once."""
+
 
 class Place(Protocol):
     """Where a study's trials are run: on this machine, or on others."""
@@ -222,6 +225,7 @@ def run_notebook(trial: Trial) -> str:
             progress_bar=False,
             request_save_on_cell_execute=False,
             kernel_manager_class=WarmKernelManager,
+            start_timeout=PATIENCE,
             shutdown_kernel="immediate",  # the record is written: no waiting for torch's way out
         )
     except Exception as error:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import uuid
 import warnings
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
@@ -23,13 +24,31 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from tqdm import tqdm
+from traitlets import default
 
 LIBRARIES = ("ipykernel.kernelapp", "torch._dynamo", "torchinfo", "dsstudy.figures", "dsstudy.run")
 """What is loaded beforehand, with all that it imports. None of it may touch a GPU."""
 
 
 class WarmKernelManager(AsyncKernelManager):
-    """Manages a kernel that `WarmProvisioner` provides, whatever the kernel's specification."""
+    """Manages a kernel that `WarmProvisioner` provides, whatever the kernel's specification.
+
+    The two speak over sockets that have names of their own: a port is chosen here and opened by
+    the kernel, some ten seconds later where libraries are loaded first, and is taken meanwhile
+    where the machine is busy. The names, in Linux's abstract namespace, are no files.
+
+    References
+    ----------
+    https://zeromq.org/socket-api/#ipc, https://man7.org/linux/man-pages/man7/unix.7.html
+    """
+
+    @default("transport")
+    def _transport_default(self) -> str:
+        return "ipc"
+
+    @default("ip")
+    def _ip_default(self) -> str:
+        return f"@dsstudy-{uuid.uuid4().hex}"
 
     @property
     def kernel_spec(self) -> KernelSpec | None:

@@ -236,6 +236,8 @@ def test_a_killed_kernel_is_told_of_and_the_study_goes_on(tiny):
     with running(tiny) as runner:
         kernel = psutil.Process(holder(record.folder)["pid"])
         assert kernel.pid != runner.pid
+        # No ports, which another program could take before the kernel does.
+        assert len({s.laddr for s in kernel.net_connections("unix") if "dsstudy-" in s.laddr}) == 5
         kernel.kill()
         said, _ = runner.communicate(timeout=60)
     assert runner.returncode == 1
