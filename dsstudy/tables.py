@@ -11,6 +11,9 @@ from pandas.io.formats.style import Styler
 from dsstudy import cells, paper, provenance
 from dsstudy.trial import ARCHITECTURES
 
+TITLES = {"deepspeed": "DeepSpeed training", "normal": "Normal training"}
+"""An engine at the head of its columns, as the paper's tables have it."""
+
 _MARKS = {"holds": "✓", "does not hold": "✗", "cannot be told": "?"}
 
 
@@ -146,9 +149,8 @@ def adam(trials: pd.DataFrame) -> Styler:
     texts = {}
     for engine in paper.ENGINES:
         side = frame.xs(engine, level="engine")
-        title = f"{paper.NAMES[engine]} training"
-        texts[title, "here"] = [ratio(row) for row in side.itertuples()]
-        texts[title, "in the paper"] = side["published"].map("{:.2f}".format).tolist()
+        texts[TITLES[engine], "here"] = [ratio(row) for row in side.itertuples()]
+        texts[TITLES[engine], "in the paper"] = side["published"].map("{:.2f}".format).tolist()
     names = [paper.NAMES[name] for name in cells.architectures(trials)]
     caption = (
         "Seconds of an epoch with Adam divided by those with SGD, both with a scheduler: the mean "
@@ -256,8 +258,7 @@ def grid(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     rows = [name for name in ARCHITECTURES if name in wide.index]
     wide = wide.loc[rows, [(e, s) for e in paper.ENGINES for s in paper.SETTINGS]]
     wide = wide.rename_axis(index=None, columns=[None, None])
-    titles = {"deepspeed": "DeepSpeed training", "normal": "Normal training"}
-    return wide.rename(index=paper.NAMES, columns=titles)
+    return wide.rename(index=paper.NAMES, columns=TITLES)
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:

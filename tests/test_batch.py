@@ -4,10 +4,10 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 import dsstudy
 from dsstudy import analysis, batch
@@ -45,15 +45,11 @@ def test_a_study_is_killed_resumed_and_read(study):
     command = dsstudy_command("run", str(study.file))
     first, second, third = (Record(trial.folder) for trial in study.trials)
     runner = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 90
-    while not second.progress() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(second.progress)
     runner.send_signal(signal.SIGKILL)
     runner.wait()
     trained = (first.folder / "result.json").read_bytes()
-    deadline = time.monotonic() + 10
-    while holder(second.folder) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: not holder(second.folder))
 
     states = batch.study_states(study.folder)
     assert [states[t.name] for t in study.trials] == ["completed", "unfinished", "left"]

@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 from interrupted import assert_same, outcome
+from waiting import PATIENCE, wait_until
 
 from dsstudy import launch
 from dsstudy.cluster import RayCluster
@@ -58,14 +58,6 @@ def test_ranks_share_the_threads_that_the_trial_may_have(monkeypatch):
         assert rank_environment(trial, machine)["OMP_NUM_THREADS"] == threads
 
 
-def wait_until(what, seconds: float = 120):
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
-
-
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
@@ -107,10 +99,10 @@ def test_a_lost_nodes_trial_goes_on_elsewhere_from_its_checkpoint(planned, tmp_p
 
         record = wait_until(on_node_two)
         nodes.lose("two")
-        wait_until(lambda: not nodes.left("two"), 30)  # nothing goes on training there
+        wait_until(lambda: not nodes.left("two"))  # nothing goes on training there
         recorded = record.epochs()
         assert len(recorded) < 12
-        output, _ = running.communicate(timeout=300)
+        output, _ = running.communicate(timeout=2 * PATIENCE)
         assert running.returncode == 0, output
         assert "4 completed" in output
     assert record.epochs()[: len(recorded)] == recorded
@@ -128,7 +120,7 @@ def test_records_come_back_from_a_node_with_storage_of_its_own(planned, tmp_path
     with ray_nodes() as nodes:
         nodes.add("apart", 1, "unshare", "--mount", "sh", "-c", script, "sh")
         running = start(planned, nodes.address, "--only", "engine=normal")
-        output, _ = running.communicate(timeout=300)
+        output, _ = running.communicate(timeout=2 * PATIENCE)
         assert "2 completed" in output, output
     for trial in (trial for trial in planned.trials if trial.engine == "normal"):
         record, here = Record(trial.folder), alone(trial, tmp_path)
@@ -144,10 +136,10 @@ def test_what_fits_no_node_is_refused_and_so_is_an_address_without_a_cluster(pla
 
     with ray_nodes() as nodes:
         nodes.add("one", slots=1)
-        output, _ = (running := start(planned, nodes.address)).communicate(timeout=120)
+        output, _ = (running := start(planned, nodes.address)).communicate(timeout=PATIENCE)
         assert running.returncode == 1
         assert "processes=2 is more than the 1 CPU slots of any node of the cluster" in output
         assert not planned.folder.exists()
-    output, _ = (running := start(planned, nodes.address)).communicate(timeout=120)
+    output, _ = (running := start(planned, nodes.address)).communicate(timeout=PATIENCE)
     assert running.returncode == 1
     assert output.strip().splitlines()[-1].startswith(f"Error: --ray {nodes.address}: no cluster")

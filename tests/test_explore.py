@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +15,10 @@ import numpy as np
 import psutil
 import pytest
 from playwright.sync_api import Page, expect
+from waiting import PATIENCE, wait_until
 
 from dsstudy import paper
-from dsstudy.background import PATIENCE, Queue, Training
+from dsstudy.background import Queue, Training
 from dsstudy.batch import state
 from dsstudy.choices import Choices
 from dsstudy.engines import ENGINES
@@ -151,14 +151,6 @@ def test_the_figure_holds_each_run_once_and_the_papers_numbers(short):
 # Trainings beside the kernel
 
 
-def wait_for(condition, seconds: float = 300):
-    """Wait for something that a training does; how long it takes is not judged."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def processes_of(folder: Path) -> list[psutil.Process]:
     """Return the ranks and launchers that work in a folder."""
     return [p for p in psutil.process_iter(["cmdline"]) if str(folder) in (p.info["cmdline"] or ())]
@@ -177,10 +169,10 @@ def test_a_stopped_training_leaves_no_process_and_goes_on(short, engine):
     queue = Queue()
     queue.add([trial, short("other")])
     assert queue.step() is None
-    wait_for(has_begun_epoch(trial, 2))
+    wait_until(has_begun_epoch(trial, 2))
     stopped, recorded = queue.training, Record(trial.folder).epochs()
     queue.stop()
-    stopped.process.wait(PATIENCE + 5)
+    stopped.process.wait(PATIENCE)
     assert queue.step() is stopped
     assert not queue.busy  # what waited is forgotten
     assert not stopped.error()
@@ -188,9 +180,9 @@ def test_a_stopped_training_leaves_no_process_and_goes_on(short, engine):
     assert holder(trial.folder) is None
     assert state(Record(trial.folder)) == "unfinished"
     again = Training(trial)
-    wait_for(has_begun_epoch(trial, len(recorded) + 2))
+    wait_until(has_begun_epoch(trial, len(recorded) + 2))
     again.stop()
-    again.process.wait(PATIENCE + 5)
+    again.process.wait(PATIENCE)
     assert Record(trial.folder).epochs()[: len(recorded)] == recorded
 
 
@@ -204,11 +196,12 @@ def test_a_training_ends_with_the_kernel(short):
     command = [sys.executable, "-c", code, trial.model_dump_json()]
     kernel = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     training = psutil.Process(int(kernel.stdout.readline()))
-    wait_for(has_begun_epoch(trial, 1))
+    wait_until(has_begun_epoch(trial, 1))
     kernel.send_signal(signal.SIGKILL)
     kernel.wait()
-    training.wait(PATIENCE + 5)
-    wait_for(lambda: not processes_of(trial.folder))
+    training.wait(PATIENCE)
+    wait_until(lambda: not processes_of(trial.folder))
+    assert len(Record(trial.folder).epochs()) < trial.epochs
 
 
 def test_a_refused_training_says_why(short):
@@ -252,7 +245,7 @@ def address(tmp_path_factory, runs):
         stderr=subprocess.STDOUT,
     )
     address = f"http://127.0.0.1:{port}"
-    wait_for(lambda: server.poll() is not None or _answers(address))
+    wait_until(lambda: server.poll() is not None or _answers(address))
     yield address
     server.terminate()  # and with it its kernels
     server.wait()

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import psutil
 import pytest
 from interrupted import SMALL, assert_same
 from test_failures import processes_of, wait_for_training
+from waiting import PATIENCE, wait_until
 
 import dsstudy
 from dsstudy import batch, launch, session
@@ -142,7 +142,7 @@ def test_a_rank_whose_parent_is_gone_does_not_wait_for_another_attempts_rank(sho
             start_new_session=True,
         )
         try:
-            assert left.wait(timeout=100) == -signal.SIGKILL
+            assert left.wait(PATIENCE) == -signal.SIGKILL
         finally:
             left.kill()
 
@@ -239,17 +239,14 @@ def test_a_killed_kernel_is_told_of_and_the_study_goes_on(tiny):
         # No ports, which another program could take before the kernel does.
         assert len({s.laddr for s in kernel.net_connections("unix") if "dsstudy-" in s.laddr}) == 5
         kernel.kill()
-        said, _ = runner.communicate(timeout=60)
+        said, _ = runner.communicate(timeout=PATIENCE)
     assert runner.returncode == 1
     assert "the notebook's kernel was killed; run the study again to go on" in said
     assert batch.study_states(tiny.folder) == {record.folder.name: "unfinished"}
     recorded = record.epochs()
     with running(tiny):
-        deadline = time.monotonic() + 30
-        while len(record.epochs()) == len(recorded) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(lambda: len(record.epochs()) > len(recorded))
     assert record.epochs()[: len(recorded)] == recorded
-    assert len(record.epochs()) > len(recorded)
 
 
 def test_a_kernel_killed_before_it_first_answers_leaves_its_trial_unfinished(tiny, monkeypatch):
@@ -300,11 +297,13 @@ def memory_group() -> Path | None:
 
 def remove_group(group: Path) -> None:
     """Remove a control group once the last of its processes is gone."""
-    deadline = time.monotonic() + 20
-    while group.exists() and time.monotonic() < deadline:
+
+    def gone() -> bool:
         with contextlib.suppress(OSError):
             group.rmdir()
-        time.sleep(0.1)
+        return not group.exists()
+
+    wait_until(gone)
 
 
 def test_a_rank_killed_for_want_of_memory_is_reported_as_such(short):

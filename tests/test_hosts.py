@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 from interrupted import SMALL, assert_same
 from machines import ADDRESSES, two_machines, why_not
+from waiting import PATIENCE, wait_until
 
 import dsstudy
 from dsstudy.hosts import check_hosts, read_hosts
@@ -92,13 +92,6 @@ def ranks_of(parameters: dict) -> list[psutil.Process]:
     ]
 
 
-def wait_until(what, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.mark.slow
 @needs_machines
 @pytest.mark.parametrize("engine", ENGINES)
@@ -122,10 +115,10 @@ def test_a_rank_killed_on_the_other_machine_is_made_good(machines, tmp_path, eng
     wait_until(lambda: len(record.epochs()) >= 1)
     (other,) = [rank for rank in ranks_of(parameters) if rank.environ()["RANK"] == "1"]
     other.kill()
-    _, stderr = running.communicate(timeout=120)
+    _, stderr = running.communicate(timeout=PATIENCE)
     assert running.returncode != 0 and "ended from outside" in stderr, stderr
     assert record.result()["interrupted"]
-    wait_until(lambda: not ranks_of(parameters), 10)
+    wait_until(lambda: not ranks_of(parameters))
     recorded = record.epochs()
     assert train(machines, parameters).returncode == 0
     assert record.epochs()[: len(recorded)] == recorded
@@ -143,7 +136,7 @@ def test_ranks_on_other_machines_end_with_the_process_that_wanted_them(machines,
     wait_until(lambda: len(record.epochs()) >= 1)
     (trainer,) = psutil.Process(running.pid).children()  # of nsenter
     trainer.kill()
-    wait_until(lambda: not ranks_of(parameters), 10)
+    wait_until(lambda: not ranks_of(parameters))
 
 
 @pytest.mark.slow
