@@ -445,3 +445,14 @@ def test_the_first_page_gives_the_answers(book, results):
         facts = provenance.facts(folder)
         for fact in ("hardware", "images", "epochs", "seeds", "times", "profiles"):
             assert facts[fact] == "none" or facts[fact] in first or synthetic
+
+
+def test_what_the_readme_quotes_stands_on_the_first_page(book):
+    page = BeautifulSoup((book / "intro.html").read_text(), "html.parser").text
+    first = " ".join(page.replace("’", "'").split())
+    readme = (project_root() / "README.md").read_text()
+    (section,) = re.findall(r"## What it has found so far\n(.*?)\n## ", readme, re.DOTALL)
+    quotes = re.findall(r'"(.+?)"', " ".join(section.split()))
+    assert len(quotes) >= 5
+    for quote in quotes:
+        assert quote in first
