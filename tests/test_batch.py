@@ -49,7 +49,7 @@ def test_a_study_is_killed_resumed_and_read(study):
     runner.send_signal(signal.SIGKILL)
     runner.wait()
     trained = (first.folder / "result.json").read_bytes()
-    wait_until(lambda: not holder(second.folder))
+    wait_until(lambda: not holder(second.folder), 10)
 
     states = batch.study_states(study.folder)
     assert [states[t.name] for t in study.trials] == ["completed", "unfinished", "left"]

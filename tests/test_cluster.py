@@ -99,7 +99,7 @@ def test_a_lost_nodes_trial_goes_on_elsewhere_from_its_checkpoint(planned, tmp_p
 
         record = wait_until(on_node_two)
         nodes.lose("two")
-        wait_until(lambda: not nodes.left("two"))  # nothing goes on training there
+        wait_until(lambda: not nodes.left("two"), 30)  # nothing goes on training there
         recorded = record.epochs()
         assert len(recorded) < 12
         output, _ = running.communicate(timeout=2 * PATIENCE)

@@ -15,10 +15,10 @@ import numpy as np
 import psutil
 import pytest
 from playwright.sync_api import Page, expect
-from waiting import PATIENCE, wait_until
+from waiting import wait_until
 
 from dsstudy import paper
-from dsstudy.background import Queue, Training
+from dsstudy.background import PATIENCE, Queue, Training
 from dsstudy.batch import state
 from dsstudy.choices import Choices
 from dsstudy.engines import ENGINES
@@ -172,7 +172,7 @@ def test_a_stopped_training_leaves_no_process_and_goes_on(short, engine):
     wait_until(has_begun_epoch(trial, 2))
     stopped, recorded = queue.training, Record(trial.folder).epochs()
     queue.stop()
-    stopped.process.wait(PATIENCE)
+    stopped.process.wait(PATIENCE + 5)
     assert queue.step() is stopped
     assert not queue.busy  # what waited is forgotten
     assert not stopped.error()
@@ -182,7 +182,7 @@ def test_a_stopped_training_leaves_no_process_and_goes_on(short, engine):
     again = Training(trial)
     wait_until(has_begun_epoch(trial, len(recorded) + 2))
     again.stop()
-    again.process.wait(PATIENCE)
+    again.process.wait(PATIENCE + 5)
     assert Record(trial.folder).epochs()[: len(recorded)] == recorded
 
 
@@ -199,7 +199,7 @@ def test_a_training_ends_with_the_kernel(short):
     wait_until(has_begun_epoch(trial, 1))
     kernel.send_signal(signal.SIGKILL)
     kernel.wait()
-    training.wait(PATIENCE)
+    training.wait(PATIENCE + 5)
     wait_until(lambda: not processes_of(trial.folder))
     assert len(Record(trial.folder).epochs()) < trial.epochs
 

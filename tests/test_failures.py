@@ -4,11 +4,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 
 import psutil
 import pytest
-from waiting import PATIENCE, wait_until
+from waiting import wait_until
 
 import dsstudy
 from dsstudy.engines import LAUNCHED
@@ -104,18 +105,19 @@ def test_a_failing_ranks_own_error_reaches_the_user(short, engine):
 @pytest.mark.parametrize(
     ("engine", "victim"), [("deepspeed", "1"), ("ddp", "1"), ("ddp", "launcher")]
 )
-def test_a_killed_rank_or_launcher_ends_the_trial_before_its_watchdog(short, engine, victim):
+def test_a_killed_rank_or_launcher_ends_the_trial_within_seconds(short, engine, victim):
     trial = short(engine=engine, processes=2, epochs=1000)
+    killed_at = []
 
     def kill() -> None:
         wait_for_training(trial)
         processes_of(trial)[victim].kill()
+        killed_at.append(time.monotonic())
 
     threading.Thread(target=kill).start()
-    with pytest.raises(TrialError, match="ended from outside") as error:
+    with pytest.raises(TrialError, match="ended from outside"):
         run_trial(trial)
-    assert "no rank got any further" not in str(error.value)
-    assert len(dsstudy.Record(trial.folder).epochs()) < trial.epochs
+    assert time.monotonic() - killed_at[0] < 10
     assert not processes_of(trial)
 
 
@@ -136,9 +138,8 @@ def test_no_process_is_left_behind(short, engine, sign):
     ranks = wait_for_training(trial)
     assert len(ranks) == 2
     parent.send_signal(sign)
-    assert parent.wait(PATIENCE) != 0
-    wait_until(lambda: not processes_of(trial))
-    assert len(dsstudy.Record(trial.folder).epochs()) < trial.epochs
+    assert parent.wait(timeout=15) != 0
+    wait_until(lambda: not processes_of(trial), 5)
 
 
 def processes_of(trial: Trial) -> dict[str, psutil.Process]:

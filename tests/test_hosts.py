@@ -118,7 +118,7 @@ def test_a_rank_killed_on_the_other_machine_is_made_good(machines, tmp_path, eng
     _, stderr = running.communicate(timeout=PATIENCE)
     assert running.returncode != 0 and "ended from outside" in stderr, stderr
     assert record.result()["interrupted"]
-    wait_until(lambda: not ranks_of(parameters))
+    wait_until(lambda: not ranks_of(parameters), 10)
     recorded = record.epochs()
     assert train(machines, parameters).returncode == 0
     assert record.epochs()[: len(recorded)] == recorded
@@ -136,7 +136,7 @@ def test_ranks_on_other_machines_end_with_the_process_that_wanted_them(machines,
     wait_until(lambda: len(record.epochs()) >= 1)
     (trainer,) = psutil.Process(running.pid).children()  # of nsenter
     trainer.kill()
-    wait_until(lambda: not ranks_of(parameters))
+    wait_until(lambda: not ranks_of(parameters), 10)
 
 
 @pytest.mark.slow

@@ -430,8 +430,12 @@ def test_the_first_page_says_how_much_there_is(book, results):
         assert (profiled in text) == bool(records.profiles)
 
 
+def first_page(book: Path) -> str:
+    return " ".join(BeautifulSoup((book / "intro.html").read_text(), "html.parser").text.split())
+
+
 def test_the_first_page_gives_the_answers(book, results):
-    first = " ".join(BeautifulSoup((book / "intro.html").read_text(), "html.parser").text.split())
+    first = first_page(book)
     synthetic = any(row["dataset"] == "synthetic" for _, _, r in studies(results) for row in r.rows)
     pages = [book / "cost_model.html"]
     ending = (*TOLD, *CHAPTERS)
@@ -448,8 +452,7 @@ def test_the_first_page_gives_the_answers(book, results):
 
 
 def test_what_the_readme_quotes_stands_on_the_first_page(book):
-    page = BeautifulSoup((book / "intro.html").read_text(), "html.parser").text
-    first = " ".join(page.replace("’", "'").split())
+    first = first_page(book).replace("’", "'")
     readme = (project_root() / "README.md").read_text()
     (section,) = re.findall(r"## What it has found so far\n(.*?)\n## ", readme, re.DOTALL)
     quotes = re.findall(r'"(.+?)"', " ".join(section.split()))
