@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dsstudy.machine import Machine, environment
+from dsstudy.launching.machine import Machine, environment
 
 RESULTS = Path(__file__).parent / "results"
 

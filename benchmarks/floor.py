@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from common import ratio_table, save
 
-from dsstudy.data import epoch_order, load_data, rank_batches
-from dsstudy.engines.normal import train
-from dsstudy.models import build_model
-from dsstudy.optim import build_optimizer
-from dsstudy.record import Record
-from dsstudy.session import Session
-from dsstudy.trial import Trial
+from dsstudy.images.data import epoch_order, load_data, rank_batches
+from dsstudy.records.record import Record
+from dsstudy.spec.trial import Trial
+from dsstudy.training.loops.normal import train
+from dsstudy.training.models import build_model
+from dsstudy.training.optimizers import build_optimizer
+from dsstudy.training.session import Session
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from common import save
 from machines import ADDRESSES, two_machines
 
-from dsstudy.record import Record
+from dsstudy.records.record import Record
 
 TRAIN = "import dsstudy, json, sys; dsstudy.run_trial(dsstudy.Trial(**json.loads(sys.argv[1])))"
 TRIAL = {"processes": 2, "train_images": 3200, "test_images": 100, "keep_checkpoint": False}

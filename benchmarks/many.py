@@ -23,9 +23,9 @@ from typing import Any
 
 from common import save
 
-from dsstudy.batch import write_study
-from dsstudy.machine import Machine, environment
-from dsstudy.study import load_study
+from dsstudy.launching.machine import Machine, environment
+from dsstudy.spec.study import load_study
+from dsstudy.studies.batch import write_study
 
 STUDY = """\
 defaults: {{epochs: {epochs}, dataset: cifar10, learning_rate: 1e-3}}
@@ -100,9 +100,9 @@ def measured(folder: str, name: str, rounds: int) -> dict[str, list[float]]:
 
 def process(folder: str, call: str) -> list[float]:
     """Run a call in a process of its own and return the `COLUMNS`."""
-    imports = "import dsstudy.batch; from dsstudy.cli import main"
+    imports = "import dsstudy.studies.batch; from dsstudy.cli import main"
     if call.startswith("load"):
-        imports = "from dsstudy.analysis import load_epochs, load_results"
+        imports = "from dsstudy.analysis.load import load_epochs, load_results"
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", CHILD.format(call=call, imports=imports)],
@@ -135,7 +135,7 @@ def write_records(folder: Path, count: int) -> None:
 
 
 def epoch(number: int) -> dict[str, Any]:
-    """Return an epoch as `dsstudy.session` writes it, with numbers as long as real ones."""
+    """Return an epoch as `dsstudy.training.session` writes it, with numbers as long as real ones."""
     seconds = random.uniform(3, 4)
     return {
         "epoch": number,
@@ -153,7 +153,7 @@ def epoch(number: int) -> dict[str, Any]:
 
 
 def finished(epochs: list[dict[str, Any]], here: dict[str, Any], failed: bool) -> dict[str, Any]:
-    """Return a result as `dsstudy.run` writes it."""
+    """Return a result as `dsstudy.launching.run` writes it."""
     return {
         "status": "failed" if failed else "completed",
         "best_accuracy": max(each["test_accuracy"] for each in epochs),

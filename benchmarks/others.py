@@ -19,8 +19,8 @@ from pathlib import Path
 from common import ratio_table, save
 from standin import TEST_IMAGES, TRAIN_IMAGES
 
-from dsstudy.machine import Machine, rank_environment
-from dsstudy.trial import Trial
+from dsstudy.launching.machine import Machine, rank_environment
+from dsstudy.spec.trial import Trial
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent

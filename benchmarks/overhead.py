@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 from common import save
 
-from dsstudy.record import Record
+from dsstudy.records.record import Record
 
 PARTS = {
     "load_data": "imports of torch and seaborn, images, sample figure",

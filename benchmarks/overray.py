@@ -20,10 +20,10 @@ import psutil
 from common import save
 from raynodes import NODE, RayNodes, ray_nodes
 
-from dsstudy.batch import study_states, summary
-from dsstudy.lock import holder
-from dsstudy.record import Record
-from dsstudy.study import load_study
+from dsstudy.records.folder_lock import holder
+from dsstudy.records.record import Record
+from dsstudy.spec.study import load_study
+from dsstudy.studies.batch import study_states, summary
 
 
 def main() -> None:

@@ -24,10 +24,10 @@ from typing import Any
 from common import save
 from slurmnodes import HELD_BACK, SILENCE, SlurmNodes, slurm_nodes, wait_until
 
-from dsstudy.batch import study_states, summary
-from dsstudy.lock import holder
-from dsstudy.record import Record
-from dsstudy.study import load_study
+from dsstudy.records.folder_lock import holder
+from dsstudy.records.record import Record
+from dsstudy.spec.study import load_study
+from dsstudy.studies.batch import study_states, summary
 
 MEASURED = ("train_loss", "test_loss", "test_accuracy")
 HOUR = 3600.0

@@ -15,8 +15,8 @@ from pathlib import Path
 import torchvision
 from PIL import Image
 
-from dsstudy.data import load_data
-from dsstudy.trial import Trial
+from dsstudy.images.data import load_data
+from dsstudy.spec.trial import Trial
 
 TRAIN_IMAGES, TEST_IMAGES = 10_000, 1_000
 

@@ -11,8 +11,8 @@ import time
 
 from common import ratio_table, save
 
-from dsstudy.run import run_trial
-from dsstudy.trial import Trial
+from dsstudy.launching.run import run_trial
+from dsstudy.spec.trial import Trial
 
 
 def main() -> None:

@@ -5,18 +5,18 @@ from typing import Any
 
 # Names are loaded when they are first used: `import dsstudy` brings in neither torch nor pandas.
 _HOME = {
-    "Trial": "trial",
-    "InputError": "trial",
-    "Record": "record",
-    "Machine": "machine",
-    "load_data": "data",
-    "build_model": "models",
-    "model_summary": "models",
-    "run_trial": "run",
-    "TrialError": "run",
-    "load_results": "analysis",
-    "load_epochs": "analysis",
-    "figures": "figures",
+    "Trial": "spec.trial",
+    "InputError": "spec.trial",
+    "Record": "records.record",
+    "Machine": "launching.machine",
+    "load_data": "images.data",
+    "build_model": "training.models",
+    "model_summary": "training.models",
+    "run_trial": "launching.run",
+    "TrialError": "launching.run",
+    "load_results": "analysis.load",
+    "load_epochs": "analysis.load",
+    "figures": "pages.trial",
 }
 __all__ = list(_HOME)  # noqa: PLE0604
 
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'dsstudy' has no attribute '{name}'")
     module = import_module(f"dsstudy.{_HOME[name]}")
-    return module if name == _HOME[name] else getattr(module, name)
+    return module if name == "figures" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -15,12 +15,13 @@ import nbformat
 import papermill
 import yaml
 
-from dsstudy import provenance, words
-from dsstudy.analysis import study_folder
-from dsstudy.provenance import any_synthetic, study_title
-from dsstudy.study import name_of, results_folder
-from dsstudy.trial import InputError, project_root
-from dsstudy.warm import WarmKernelManager
+from dsstudy.analysis.load import study_folder
+from dsstudy.launching.warm_kernels import WarmKernelManager
+from dsstudy.pages import words
+from dsstudy.report import origin
+from dsstudy.report.origin import any_synthetic, study_title
+from dsstudy.spec.study import name_of, results_folder
+from dsstudy.spec.trial import InputError, project_root
 
 PART = "The study"
 """The part of ``_toc.yml`` whose pages every study has."""
@@ -176,7 +177,7 @@ def _answer(source: Path, page: str) -> str:
 
 def _measured(folder: Path) -> str:
     """Say where and on what a study was measured."""
-    facts = provenance.facts(folder)
+    facts = origin.facts(folder)
     named = [name for name in ("epochs", "seeds", "times", "profiles") if facts[name] != "none"]
     return "; ".join([facts["hardware"], facts["images"], *(f"{n}: {facts[n]}" for n in named)])
 

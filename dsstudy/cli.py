@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dsstudy.trial import InputError, Trial
+from dsstudy.spec.trial import InputError, Trial
 
 
 class _Commands(click.Group):
@@ -33,17 +33,17 @@ def main() -> None:
 @click.option("--compile-ops", is_flag=True, help="Compile DeepSpeed's C++ ops first, if needed.")
 def doctor(compile_ops: bool) -> None:
     """Say what this machine can run, and what to do about what it cannot."""
-    from dsstudy import machine as machines
+    from dsstudy.launching import machine
 
     if compile_ops:
         click.echo("Compiling DeepSpeed's C++ ops (once; about two minutes) ...")
-        machines.compile_ops()
-    machine = machines.Machine.here()
+        machine.compile_ops()
+    machine = machine.Machine.here()
     for name, value in _facts(machine).items():
         click.echo(f"{name:<18} {value}")
     ready = True
     for name, parameters in _questions().items():
-        found = machines.problems(Trial(**parameters), machine)
+        found = machine.problems(Trial(**parameters), machine)
         ready = ready and not (found and name.endswith("fp32"))
         mark = click.style("no ", fg="yellow") if found else click.style("yes", fg="green")
         click.echo(f"{mark}  {name}" + "".join(f"\n       {sentence}" for sentence in found))
@@ -57,6 +57,7 @@ _OVERRIDES = click.option(
     metavar="NAME=VALUE",
     help="Replace a parameter everywhere.",
 )
+
 _ONLY = click.option(
     "--only", default="", metavar="NAME=VALUE,...", help="Take only the trials that match."
 )
@@ -72,7 +73,7 @@ _ONLY = click.option(
 def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun: str,
         address: str | None) -> None:  # fmt: skip
     """Run what is left of a study; the same command resumes it."""
-    from dsstudy import batch
+    from dsstudy.studies import batch
 
     study, trials = _chosen(file, overrides, only)
     if dry_run:
@@ -89,16 +90,16 @@ def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun:
 
 
 def _cluster(address: str) -> Any:
-    from dsstudy.cluster import RayCluster
+    from dsstudy.studies.ray_cluster import RayCluster
 
     return RayCluster(address)
 
 
 def _report(folder: Path, states: dict[str, str]) -> None:
     """Print how a study stands; exit with 1 unless all of it is done."""
-    from dsstudy.batch import DONE, strangers, summary
     from dsstudy.errors import one_line
-    from dsstudy.record import Record
+    from dsstudy.records.record import Record
+    from dsstudy.studies.batch import DONE, strangers, summary
 
     click.echo(f"{folder}: {summary(states)}.")
     for name in (name for name, state in states.items() if state in ("failed", "unfinished")):
@@ -125,8 +126,8 @@ def trials(file: Path, overrides: tuple[str, ...], only: str, commands: bool) ->
     Whoever asks for the commands is going to run them: so the study is noted in its folder, as
     run does, for status and publish.
     """
-    from dsstudy.batch import shell_line, write_study
-    from dsstudy.study import expand, load_study, selected
+    from dsstudy.spec.study import expand, load_study, selected
+    from dsstudy.studies.batch import shell_line, write_study
 
     chosen = list(selected(expand(file, _pairs(overrides, "--set")), _conditions(only)))
     if commands:
@@ -139,7 +140,7 @@ def trials(file: Path, overrides: tuple[str, ...], only: str, commands: bool) ->
 @click.argument("folder", type=click.Path(path_type=Path))
 def status(folder: Path) -> None:
     """Say what of a study is done, running, failed, left."""
-    from dsstudy.batch import study_states
+    from dsstudy.studies.batch import study_states
 
     states = study_states(folder)
     click.echo("\n".join(f"{state:<10} {name}" for name, state in states.items()))
@@ -150,7 +151,7 @@ def status(folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def publish(folder: Path) -> None:
     """Write a study's finished trials to book/results/, to be committed."""
-    from dsstudy import batch
+    from dsstudy.studies import batch
 
     click.echo(f"published in {batch.publish(folder)}")
 
@@ -163,7 +164,7 @@ def publish(folder: Path) -> None:
 @click.option("--rounds", default=3, show_default=True, help="Measurements of each trial.")
 def time(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: int) -> None:
     """Measure a study's times alone: a few steps a trial, trials interleaved and repeated."""
-    from dsstudy.timing import time_study
+    from dsstudy.studies.timing import time_study
 
     study, trials = _chosen(file, overrides, only)
     click.echo(f"times in {time_study(study, trials, steps, rounds)}")
@@ -177,7 +178,7 @@ def time(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: 
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Of a trial.")
 def profile(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: int) -> None:
     """Measure where a step's time goes: forward, backward, communication, optimizer, data."""
-    from dsstudy.profiling import profile_study
+    from dsstudy.studies.profiling import profile_study
 
     study, trials = _chosen(file, overrides, only)
     click.echo(f"profiles in {profile_study(study, trials, steps, rounds)}")
@@ -211,16 +212,18 @@ def compare(others: tuple[str, ...], steps: int, rounds: int, bandwidth: float, 
 
     Every engine that this machine can run trains a few hundred steps, with the same settings.
     """
-    from dsstudy import advicepage, compare, comparison
+    from dsstudy.analysis import comparison
+    from dsstudy.pages import compare
+    from dsstudy.studies import compare_engines
 
     given = {name: value for name, value in parameters.items() if value is not None}
     with contextlib.redirect_stdout(sys.stderr):  # the page alone goes to standard output
-        study = compare.compare(_pairs(others, "--set") | given, steps, rounds)
+        study = compare_engines.compare(_pairs(others, "--set") | given, steps, rounds)
     found, speed = comparison.load_comparison(study.folder), bandwidth * 1e9
     if as_json:
-        click.echo(json.dumps(advicepage.as_json(found, speed), indent=1, allow_nan=False))
+        click.echo(json.dumps(compare.as_json(found, speed), indent=1, allow_nan=False))
     else:
-        click.echo(f"{advicepage.page(found, speed)}\n\nMeasured numbers: {study.folder}")
+        click.echo(f"{compare.page(found, speed)}\n\nMeasured numbers: {study.folder}")
 
 
 @main.command()
@@ -240,7 +243,7 @@ def book(study: Path, output: Path) -> None:
 
 def _chosen(file: Path, overrides: tuple[str, ...], only: str) -> tuple[Any, list[Trial]]:
     """Return the study of a file, and those of its trials that ``--only`` selects."""
-    from dsstudy.study import load_study, select
+    from dsstudy.spec.study import load_study, select
 
     study = load_study(file, _pairs(overrides, "--set"))
     return study, select(study.trials, _conditions(only))
@@ -262,7 +265,7 @@ def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
 
 
 def _facts(machine: Any) -> dict[str, str]:
-    from dsstudy.machine import ops_folder
+    from dsstudy.launching.machine import ops_folder
 
     gpus = ", ".join(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in machine.gpus)
     disk = shutil.disk_usage(Path.cwd()).free / 2**30

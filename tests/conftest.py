@@ -8,10 +8,10 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from site_checks import CHROMIUM, watch
 
-from dsstudy.batch import write_study
-from dsstudy.data import load_data
-from dsstudy.study import Study, load_study
-from dsstudy.trial import Trial
+from dsstudy.images.data import load_data
+from dsstudy.spec.study import Study, load_study
+from dsstudy.spec.trial import Trial
+from dsstudy.studies.batch import write_study
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from dsstudy.checkpoint import newest_first
-from dsstudy.record import Record
-from dsstudy.trial import Trial
+from dsstudy.records.record import Record
+from dsstudy.spec.trial import Trial
+from dsstudy.training.checkpoint import newest_first
 
 TIMES = (
     "train_seconds",
@@ -101,7 +101,7 @@ def train_until(parameters: dict[str, Any], operation: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(die_at)
-    from dsstudy.run import run_trial
+    from dsstudy.launching.run import run_trial
 
     sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     run_trial(trial)

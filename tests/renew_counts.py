@@ -1,8 +1,8 @@
-"""Count anew what every model of the study files asks for, into dsstudy/counts.csv."""
+"""Count anew what every model of the study files asks for, into dsstudy/spec/model_counts.csv."""
 
-from dsstudy.models import count
-from dsstudy.study import expand
-from dsstudy.trial import ARCHITECTURES, Trial, project_root
+from dsstudy.spec.study import expand
+from dsstudy.spec.trial import ARCHITECTURES, Trial, project_root
+from dsstudy.training.models import count
 
 
 def counted() -> dict[tuple[str, int], Trial]:
@@ -18,4 +18,4 @@ if __name__ == "__main__":
     for (model, size), trial in sorted(counted().items()):
         counts = count(trial)
         lines.append(f"{model},{size},{counts.parameters},{counts.flops}")
-    (project_root() / "dsstudy" / "counts.csv").write_text("\n".join(lines) + "\n")
+    (project_root() / "dsstudy" / "spec" / "model_counts.csv").write_text("\n".join(lines) + "\n")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dsstudy import batch
-from dsstudy.trial import project_root
+from dsstudy.spec.trial import project_root
+from dsstudy.studies import batch
 
 batch.published_folder = lambda study: Path(__file__).parent / "records" / study
 print(batch.publish(project_root() / "runs" / "demo"))

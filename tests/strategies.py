@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from dsstudy.trial import ARCHITECTURES, Trial
+from dsstudy.spec.trial import ARCHITECTURES, Trial
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()

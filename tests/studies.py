@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from dsstudy import paper
-from dsstudy.phases import PHASES
-from dsstudy.record import Record
-from dsstudy.trial import Trial
+from dsstudy.paper import printed
+from dsstudy.records.record import Record
+from dsstudy.spec.trial import Trial
+from dsstudy.studies.trace import PHASES
 
 Cell = tuple[str, str, str]
 ACCURACY, SECONDS = (
-    {tuple(row[:3]): row[3] for row in paper.published(column).itertuples(index=False)}
+    {tuple(row[:3]): row[3] for row in printed.published(column).itertuples(index=False)}
     for column in ("best_accuracy", "seconds_per_epoch")
 )
 
@@ -70,7 +70,7 @@ def write_record(
 
 def write_study(root: Path, leave_out: tuple[Cell, ...] = (), **parameters: Any) -> Path:
     """Write the paper's 42 trials, with some parameters set otherwise, and some left out."""
-    for cell in paper.CELLS:
+    for cell in printed.CELLS:
         if cell not in leave_out:
             write_record(root, trial_of(cell, **parameters))
     return root

@@ -10,10 +10,11 @@ import pytest
 from waiting import wait_until
 
 import dsstudy
-from dsstudy import analysis, batch
-from dsstudy.lock import holder
-from dsstudy.record import Record
-from dsstudy.study import load_study
+from dsstudy.analysis import load
+from dsstudy.records.folder_lock import holder
+from dsstudy.records.record import Record
+from dsstudy.spec.study import load_study
+from dsstudy.studies import batch
 
 TINY = """\
 defaults: {train_images: 320, test_images: 100, epochs: 1}
@@ -28,7 +29,7 @@ overrides:
 def study(tmp_path, monkeypatch):
     """A study of three trials, of which the second takes long, in folders of its own."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
-    for module in (batch, analysis):
+    for module in (batch, load):
         monkeypatch.setattr(
             module, "published_folder", lambda study: tmp_path / "published" / study
         )

@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Page
 from site_checks import check_page, serve, watch
 
-from dsstudy.analysis import study_folder
+from dsstudy.analysis.load import study_folder
 from dsstudy.book import _stage, binder, build_book, study_folders
-from dsstudy.reading import read_lines
-from dsstudy.trial import InputError, project_root
+from dsstudy.records.reading import read_lines
+from dsstudy.spec.trial import InputError, project_root
 
 RECORDS = Path(__file__).parent / "records" / "demo"
 NAME = itemgetter("name")
@@ -147,7 +147,7 @@ def test_one_study_is_the_book_and_several_are_its_parts(tmp_path, monkeypatch):
     assert study_folders(tmp_path) == {"a": tmp_path / "a", "b": tmp_path / "b"}
     assert study_folders(tmp_path / "a") == {"": tmp_path / "a"}
     monkeypatch.setattr("dsstudy.book.project_root", lambda: tmp_path / "new")
-    monkeypatch.setattr("dsstudy.study.project_root", lambda: tmp_path / "new")
+    monkeypatch.setattr("dsstudy.spec.study.project_root", lambda: tmp_path / "new")
     with pytest.raises(InputError, match="holds no published study yet"):
         study_folders("book/results/")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from studies import write_record
 
-from dsstudy import bridge
 from dsstudy.errors import InputError
-from dsstudy.study import load_study
-from dsstudy.trial import project_root
+from dsstudy.pages import bridge
+from dsstudy.spec.study import load_study
+from dsstudy.spec.trial import project_root
 
 STUDY = """
 defaults: {epochs: 25}

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 from studies import write_record
 
-from dsstudy import capacity, capacityfigures, capacitypage, provenance
-from dsstudy.counts import model_counts
-from dsstudy.machine import Machine, environment
-from dsstudy.study import Study, load_study
-from dsstudy.trial import project_root
+from dsstudy.analysis import capacity
+from dsstudy.launching.machine import Machine, environment
+from dsstudy.pages import capacity, capacity_figures
+from dsstudy.report import origin
+from dsstudy.spec.model_counts import model_counts
+from dsstudy.spec.study import Study, load_study
+from dsstudy.spec.trial import project_root
 
 STUDY = """
 defaults: {image_size: 64, optimizer: adam, epochs: 2}
@@ -103,7 +105,7 @@ def test_times_are_compared_round_by_round(study):
             row = ratios.loc[line, model]
             assert (row["n"], row["state"]) == (3, "completed")
             assert (row["low"], row["high"]) == pytest.approx((ratio, ratio))
-    answer = capacitypage.answer(capacity.load(study.folder))
+    answer = capacity.answer(capacity.load(study.folder))
     assert (
         "goes from 1.00 (95 %: 1.00 to 1.00) times normal training's time (ZeRO 1, small" in answer
     )
@@ -123,9 +125,9 @@ def test_a_time_that_was_not_measured_alone_is_never_a_ratio(study, timing):
     assert set(ratios["state"]) == {"not timed alone"}
     assert ratios["value"].isna().all()
     assert (ratios["rough"] == 1).all()
-    assert "cannot be told yet" in capacitypage.answer(trials)
-    assert "not timed alone" in capacitypage.times(trials).to_html()
-    crosses = [line for line in capacityfigures.times(trials).axes[0].lines
+    assert "cannot be told yet" in capacity.answer(trials)
+    assert "not timed alone" in capacity.times(trials).to_html()
+    crosses = [line for line in capacity_figures.times(trials).axes[0].lines
                if line.get_marker() == "x"]  # fmt: skip
     assert sum(np.isfinite(line.get_ydata()).sum() for line in crosses) == len(ratios)
 
@@ -138,11 +140,11 @@ def test_what_is_missing_is_said_and_left_out(study):
     assert list(capacity.sizes(trials).index) == [TINY]
     assert capacity.growth(trials)["bytes"].isna().all()
     assert capacity.ratios(trials).loc[("ZeRO 1", TINY), "state"] == "missing"
-    assert "missing" in capacitypage.peaks(trials).to_html()
-    assert "cannot be told yet: a line needs two sizes" in capacitypage.answer(trials)
-    capacityfigures.by_stage(trials)
-    capacityfigures.peaks(trials)
-    capacityfigures.times(trials)
+    assert "missing" in capacity.peaks(trials).to_html()
+    assert "cannot be told yet: a line needs two sizes" in capacity.answer(trials)
+    capacity_figures.by_stage(trials)
+    capacity_figures.peaks(trials)
+    capacity_figures.times(trials)
 
 
 def test_the_study_has_a_trial_of_every_line_and_size_and_the_models_are_counted():
@@ -154,9 +156,9 @@ def test_the_study_has_a_trial_of_every_line_and_size_and_the_models_are_counted
 
 
 def test_a_record_states_how_the_allocator_was_set(study, monkeypatch):
-    assert provenance.facts(study.folder)["allocator"] == "none"
+    assert origin.facts(study.folder)["allocator"] == "none"
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
     found = environment(Machine.here())
     write_record(study.folder, study.trials[0].model_copy(update={"overwrite": True}),
                  environment=found | {"device": "cpu", "dataset": DATASET})  # fmt: skip
-    assert provenance.facts(study.folder)["allocator"] == "MALLOC_MMAP_THRESHOLD_=65536"
+    assert origin.facts(study.folder)["allocator"] == "MALLOC_MMAP_THRESHOLD_=65536"

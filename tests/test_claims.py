@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from studies import ACCURACY, trial_of, write_record, write_study
 
-from dsstudy.claims import CLAIMS, judge, judge_study
-from dsstudy.evidence import paper_evidence, study_evidence
-from dsstudy.verdicts import FAILS, HOLDS, OPEN, vote
+from dsstudy.analysis.claims.claims import CLAIMS, judge, judge_study
+from dsstudy.analysis.claims.evidence import paper_evidence, study_evidence
+from dsstudy.analysis.claims.verdicts import FAILS, HOLDS, OPEN, vote
 
 # A word or two of each claim, in the paper's order; the verdict read off the printed tables.
 BY_HAND = [
@@ -164,9 +164,11 @@ def test_curves_decide_what_tables_cannot(tmp_path):
 
 
 def test_judging_imports_no_torch():
-    code = "import sys, dsstudy.claims, dsstudy.tables; sys.exit('torch' in sys.modules)"
+    code = "import sys, dsstudy.analysis.claims.claims, dsstudy.report.table_style; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    light = "import sys, dsstudy.paper; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
+    light = (
+        "import sys, dsstudy.paper.printed; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", light]).returncode == 0
 
 

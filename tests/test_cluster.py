@@ -12,13 +12,13 @@ import pytest
 from interrupted import assert_same, outcome
 from waiting import PATIENCE, wait_until
 
-from dsstudy import launch
-from dsstudy.cluster import RayCluster
-from dsstudy.lock import holder
-from dsstudy.machine import Machine, rank_environment
-from dsstudy.record import Record
-from dsstudy.study import load_study
-from dsstudy.trial import InputError, Trial
+from dsstudy.launching import launcher
+from dsstudy.launching.machine import Machine, rank_environment
+from dsstudy.records.folder_lock import holder
+from dsstudy.records.record import Record
+from dsstudy.spec.study import load_study
+from dsstudy.spec.trial import InputError, Trial
+from dsstudy.studies.ray_cluster import RayCluster
 
 BIN = Path(sys.executable).parent
 STUDY = """
@@ -47,7 +47,7 @@ def test_without_ray_one_sentence_says_how_to_get_it(monkeypatch):
 def test_deepspeed_is_told_which_gpus_are_the_trials(visible, device, option):
     environment = {"CUDA_VISIBLE_DEVICES": visible, "DSSTUDY_DEVICE": device}
     trial = Trial(engine="deepspeed", processes=2)
-    assert option in launch._command(trial, environment, ["module"])
+    assert option in launcher._command(trial, environment, ["module"])
 
 
 def test_ranks_share_the_threads_that_the_trial_may_have(monkeypatch):

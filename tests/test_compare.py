@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner
 from studies import profile_row
 
-from dsstudy import advicepage
-from dsstudy.advice import advise
+from dsstudy.analysis.advice import advise
+from dsstudy.analysis.comparison import break_even, efficiency, load_comparison, predict
 from dsstudy.cli import main
-from dsstudy.compare import compare, plan
-from dsstudy.comparison import break_even, efficiency, load_comparison, predict
 from dsstudy.errors import InputError
-from dsstudy.machine import Gpu, Machine
-from dsstudy.reading import read_lines
+from dsstudy.launching.machine import Gpu, Machine
+from dsstudy.pages import compare
+from dsstudy.records.reading import read_lines
+from dsstudy.studies.compare_engines import compare, plan
 
 NET = """\
 from torch import nn
@@ -72,7 +72,7 @@ def test_a_model_of_ones_own_is_measured_under_every_engine(own):
     assert result["recommendation"]["engine"] in result["phase_seconds"]
 
     (folder,) = (own / "runs" / "comparisons").iterdir()
-    shown = advicepage.page(load_comparison(folder))
+    shown = compare.page(load_comparison(folder))
     assert result["recommendation"]["sentence"] in shown
     batches = {row["name"]: row["steps_per_epoch"] for row in read_lines(folder / "times.jsonl")}
     assert len(batches) == 8
@@ -239,8 +239,8 @@ def test_one_round_tells_nothing(tmp_path):
     assert "one round has no spread" in advice.sentence
     # A page and JSON can be had of it, too.
     found = load_comparison(tmp_path)
-    assert "one round" in advicepage.page(found)
-    first = json.loads(json.dumps(advicepage.as_json(found), allow_nan=False))["timed"][0]
+    assert "one round" in compare.page(found)
+    first = json.loads(json.dumps(compare.as_json(found), allow_nan=False))["timed"][0]
     assert first["seconds_per_epoch"]["low"] is None
 
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from dsstudy.data import balanced_subset, epoch_order, load_data, rank_batches
-from dsstudy.imagefolder import cache_folder
-from dsstudy.trial import InputError, Trial
+from dsstudy.images.data import balanced_subset, epoch_order, load_data, rank_batches
+from dsstudy.images.image_folder import cache_folder
+from dsstudy.spec.trial import InputError, Trial
 
 
 def folder_trial(root, **parameters) -> Trial:

@@ -9,12 +9,12 @@ import torch
 from interrupted import weights as weights_of
 
 import dsstudy
-from dsstudy.checkpoint import newest_first
-from dsstudy.data import Split
-from dsstudy.machine import Machine
-from dsstudy.models import count
-from dsstudy.run import run_trial
-from dsstudy.session import evaluate
+from dsstudy.images.data import Split
+from dsstudy.launching.machine import Machine
+from dsstudy.launching.run import run_trial
+from dsstudy.training.checkpoint import newest_first
+from dsstudy.training.models import count
+from dsstudy.training.session import evaluate
 
 SMALL_VIT = {"model": "timm/vit_tiny_patch16_224", "image_size": 16}
 """A model whose gradients have norms of 5 and more: what clips them is noticed."""
@@ -91,7 +91,7 @@ def test_all_ranks_of_ddp_skip_the_same_steps(short, monkeypatch):
 
 
 def test_without_a_scheduler_or_clipping_deepspeed_has_none_either():
-    from dsstudy.engines.deepspeed import config
+    from dsstudy.training.loops.deepspeed import config
 
     settings = config(dsstudy.Trial(engine="deepspeed"))
     assert settings["gradient_clipping"] == 0.0  # left out, DeepSpeed clips at 1.0

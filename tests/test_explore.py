@@ -17,17 +17,17 @@ import pytest
 from playwright.sync_api import Page, expect
 from waiting import wait_until
 
-from dsstudy import paper
-from dsstudy.background import PATIENCE, Queue, Training
-from dsstudy.batch import state
-from dsstudy.choices import Choices
-from dsstudy.engines import ENGINES
-from dsstudy.lock import holder
-from dsstudy.machine import Machine, problems
-from dsstudy.overlay import POINTS, Course, Overlay, published
-from dsstudy.record import Record
-from dsstudy.run import run_trial
-from dsstudy.trial import Trial
+from dsstudy.explorer.choices import Choices
+from dsstudy.explorer.overlay import POINTS, Course, Overlay, published
+from dsstudy.explorer.queue import PATIENCE, Queue, Training
+from dsstudy.launching.machine import Machine, problems
+from dsstudy.launching.run import run_trial
+from dsstudy.paper import printed
+from dsstudy.records.folder_lock import holder
+from dsstudy.records.record import Record
+from dsstudy.spec.trial import Trial
+from dsstudy.studies.batch import state
+from dsstudy.training.loops import ENGINES
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "explore.ipynb"
 
@@ -80,12 +80,12 @@ def test_image_folders_are_offered_by_name(machine, image_folder, monkeypatch):
 
 def test_every_number_of_the_paper_has_its_combination():
     found = {}
-    for architecture, engine, setting in paper.CELLS:
+    for architecture, engine, setting in printed.CELLS:
         optimizer, _, scheduled = setting.lower().partition("+")
-        scheduler = paper.SCHEDULERS[engine] if scheduled else "none"
+        scheduler = printed.SCHEDULERS[engine] if scheduled else "none"
         trial = Trial(model=architecture, engine=engine, optimizer=optimizer, scheduler=scheduler)
         found[architecture, engine, setting] = published(trial)
-    table = paper.published("best_accuracy")
+    table = printed.published("best_accuracy")
     assert list(found.values()) == table["value"].tolist()
     assert published(Trial(optimizer="adam")) is None
     assert published(Trial(scheduler="warmup")) is None  # the paper's normal training had CyclicLR
@@ -189,7 +189,7 @@ def test_a_stopped_training_leaves_no_process_and_goes_on(short, engine):
 def test_a_training_ends_with_the_kernel(short):
     trial = short(**LONG, engine="deepspeed", processes=2)
     code = (
-        "import sys, time; from dsstudy import Trial; from dsstudy.background import Training;"
+        "import sys, time; from dsstudy import Trial; from dsstudy.explorer.queue import Training;"
         "print(Training(Trial.model_validate_json(sys.argv[1])).process.pid, flush=True);"
         "time.sleep(600)"
     )

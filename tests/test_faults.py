@@ -24,15 +24,17 @@ from test_failures import processes_of, wait_for_training
 from waiting import PATIENCE, wait_until
 
 import dsstudy
-from dsstudy import batch, launch, session
-from dsstudy.engines import LAUNCHED
-from dsstudy.lock import held, holder
-from dsstudy.rank import rank_lock
-from dsstudy.record import Record
-from dsstudy.run import TrialError, run_trial
-from dsstudy.study import load_study
-from dsstudy.trial import Trial
-from dsstudy.warm import WarmProvisioner
+from dsstudy.launching import launcher
+from dsstudy.launching.run import TrialError, run_trial
+from dsstudy.launching.warm_kernels import WarmProvisioner
+from dsstudy.records.folder_lock import held, holder
+from dsstudy.records.record import Record
+from dsstudy.spec.study import load_study
+from dsstudy.spec.trial import Trial
+from dsstudy.studies import batch
+from dsstudy.training import session
+from dsstudy.training.loops import LAUNCHED
+from dsstudy.training.rank import rank_lock
 
 BIN = Path(sys.executable).parent
 TRAIN = "import dsstudy, json, sys; dsstudy.run_trial(dsstudy.Trial(**json.loads(sys.argv[1])))"
@@ -117,7 +119,7 @@ def test_a_hanging_rank_is_ended_by_the_watchdog(short, engine):
     assert "no rank got any further for 10 s, at epoch" in str(error.value)
     assert not processes_of(trial)
     # Rank 0, which waited, has said where.
-    assert f"dsstudy/engines/{engine}.py" in (trial.folder / "launch.log").read_text()
+    assert f"dsstudy/training/loops/{engine}.py" in (trial.folder / "launch.log").read_text()
     assert Record(trial.folder).result()["interrupted"] is False
 
 
@@ -137,7 +139,7 @@ def test_a_rank_whose_parent_is_gone_does_not_wait_for_another_attempts_rank(sho
     own = {"RANK": "0", "DSSTUDY_PARENT_HOST": socket.gethostname()} | parent
     with rank_lock(record, 0):
         left = subprocess.Popen(
-            [sys.executable, "-m", "dsstudy.rank", str(record.folder)],
+            [sys.executable, "-m", "dsstudy.training.rank", str(record.folder)],
             env=os.environ | own,
             start_new_session=True,
         )
@@ -150,7 +152,7 @@ def test_a_rank_whose_parent_is_gone_does_not_wait_for_another_attempts_rank(sho
 def test_no_engine_takes_a_folder_that_a_rank_may_still_write(short, monkeypatch):
     record = Record(short().folder)
     record.start(short(**TWO))
-    monkeypatch.setattr(launch, "PATIENCE", 0.1)
+    monkeypatch.setattr(launcher, "PATIENCE", 0.1)
     with rank_lock(record, 1):
         with pytest.raises(dsstudy.InputError, match="a rank of an earlier attempt still runs in"):
             run_trial(short(overwrite=True))
@@ -160,7 +162,7 @@ def test_no_engine_takes_a_folder_that_a_rank_may_still_write(short, monkeypatch
 
 @needs_mounts
 def test_an_error_that_finds_no_space_leaves_nothing_half_said(tmp_path):
-    code = "import sys; from pathlib import Path; from dsstudy.rank import _leave_error\n"
+    code = "import sys; from pathlib import Path; from dsstudy.training.rank import _leave_error\n"
     code += "_leave_error(Path(sys.argv[1]) / 'rank0.json', 0, ValueError('why'))"
     done = in_a_namespace(
         'mount -t tmpfs -o size=4k none "$DISK"; head -c 4096 /dev/zero > "$DISK/full"\n'
@@ -172,7 +174,7 @@ def test_an_error_that_finds_no_space_leaves_nothing_half_said(tmp_path):
 
 
 def test_a_port_in_use_is_given_up_for_another(short, monkeypatch, capsys):
-    free_port, asked = launch._free_port, []
+    free_port, asked = launcher._free_port, []
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -181,7 +183,7 @@ def test_a_port_in_use_is_given_up_for_another(short, monkeypatch, capsys):
             asked.append(1)
             return taken.getsockname()[1] if len(asked) == 1 else free_port()
 
-        monkeypatch.setattr(launch, "_free_port", port)
+        monkeypatch.setattr(launcher, "_free_port", port)
         assert run_trial(short(**TWO)).finished
     assert len(asked) == 2
     assert "trying another" in capsys.readouterr().out
@@ -348,7 +350,9 @@ def test_a_folder_is_held_whatever_its_note_says(tmp_path, note):
 
 
 def test_a_held_folder_is_let_go_however_its_holder_ends(tmp_path):
-    code = "import sys, time; from pathlib import Path; from dsstudy.lock import held\n"
+    code = (
+        "import sys, time; from pathlib import Path; from dsstudy.records.folder_lock import held\n"
+    )
     code += "with held(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
     command = [sys.executable, "-c", code, str(tmp_path / "folder")]
     other = subprocess.Popen(command, stdout=subprocess.PIPE)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dsstudy import analysis, batch
+from dsstudy.analysis import load
 from dsstudy.errors import InputError
-from dsstudy.record import Record
-from dsstudy.study import expand
+from dsstudy.records.record import Record
+from dsstudy.spec.study import expand
+from dsstudy.studies import batch
 
 MANY = """\
 defaults: {epochs: 3, data_dir: /home/somebody/images}
@@ -23,7 +24,7 @@ matrix: {model: [vit, lenet], engine: [deepspeed, normal], seed: SEEDS}
 def runs(tmp_path, monkeypatch) -> Path:
     """Return the folder of a study with 400 records, among them all that a record can lack."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
-    for module in (batch, analysis):
+    for module in (batch, load):
         monkeypatch.setattr(module, "published_folder", lambda study: tmp_path / "published")
     file = tmp_path / "many.yaml"
     file.write_text(MANY.replace("SEEDS", str(list(range(100)))))
@@ -84,7 +85,7 @@ def test_a_folder_named_after_another_trial_is_not_published_under_its_name(runs
 
 def test_published_and_run_folders_load_alike(runs):
     target = batch.publish(runs)
-    for load in (analysis.load_results, analysis.load_epochs):
+    for load in (load.load_results, load.load_epochs):
         both = load(runs)  # where most trials are in both, and count once
         assert len(both) == len(both.drop_duplicates([c for c in ("name", "epoch") if c in both]))
         finished = both[both["name"].isin(load(target)["name"])].reset_index(drop=True)
@@ -142,6 +143,6 @@ def test_a_trial_that_is_run_again_takes_the_place_of_its_published_row(runs):
     record = next(r for r in map(Record, sorted(runs.glob("*/"))) if r.finished)
     record.finish(record.result() | {"best_accuracy": 99.0})
     batch.publish(runs)
-    results = analysis.load_results(target).set_index("name")
+    results = load.load_results(target).set_index("name")
     assert results.loc[record.trial().name, "best_accuracy"] == 99.0
     assert (results["best_accuracy"] == 99.0).sum() == 1

@@ -2,9 +2,9 @@ import pytest
 import torch
 from renew_counts import counted
 
-from dsstudy.counts import model_counts
-from dsstudy.models import build_model, check_model, count, model_summary, parameter_count
-from dsstudy.trial import ARCHITECTURES, InputError, Trial
+from dsstudy.spec.model_counts import model_counts
+from dsstudy.spec.trial import ARCHITECTURES, InputError, Trial
+from dsstudy.training.models import build_model, check_model, count, model_summary, parameter_count
 
 # With 1000 classes, as published: torchvision's and timm's documentation. LeNet with 10: 62,006,
 # from the layers of the DeepSpeed example.

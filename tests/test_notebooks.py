@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from dsstudy.cli import main
-from dsstudy.record import Record
-from dsstudy.study import load_study
-from dsstudy.trial import Trial
+from dsstudy.records.record import Record
+from dsstudy.spec.study import load_study
+from dsstudy.spec.trial import Trial
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "trial.ipynb"
 

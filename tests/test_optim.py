@@ -2,8 +2,8 @@ import pytest
 import torch
 from deepspeed.runtime.lr_schedules import WarmupLR
 
-from dsstudy.optim import build_optimizer, build_scheduler
-from dsstudy.trial import Trial
+from dsstudy.spec.trial import Trial
+from dsstudy.training.optimizers import build_optimizer, build_scheduler
 
 
 def course(trial: Trial, steps: int) -> tuple[list[float], list[float]]:

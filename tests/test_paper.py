@@ -1,18 +1,18 @@
 """The paper's numbers and names, against its text."""
 
-from dsstudy import paper
+from dsstudy.paper import printed
 
 
 def value(column: str, *cell: str) -> float:
-    table = paper.published(column).set_index(["architecture", "engine", "setting"])
+    table = printed.published(column).set_index(["architecture", "engine", "setting"])
     return table.loc[cell, "value"]
 
 
 def test_the_tables_hold_the_42_cells():
     for column in ("best_accuracy", "seconds_per_epoch"):
-        table = paper.published(column)
+        table = printed.published(column)
         cells = [tuple(row[:3]) for row in table.itertuples(index=False)]
-        assert tuple(cells) == paper.CELLS
+        assert tuple(cells) == printed.CELLS
         assert len(set(cells)) == 42
         assert table["value"].notna().all()
 
@@ -30,5 +30,5 @@ def test_the_tables_agree_with_the_papers_text():
 
 
 def test_panel_a_is_the_unequal_comparison():
-    unequal = [panel for panel, sides in paper.PANELS.items() if len(set(sides.values())) > 1]
+    unequal = [panel for panel, sides in printed.PANELS.items() if len(set(sides.values())) > 1]
     assert unequal == ["a"]

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from dsstudy.phases import PHASES, read_trace, timeline
+from dsstudy.studies.trace import PHASES, read_trace, timeline
 
 MAIN, WORKER, STREAM, NCCL = 1, 2, 7, 20
 

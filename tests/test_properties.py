@@ -31,12 +31,13 @@ from strategies import (
 )
 from studies import profile_row, trial_of, write_record
 
-import dsstudy.study
-from dsstudy import analysis, batch, steptime
+import dsstudy
+from dsstudy.analysis import load, step_phases
 from dsstudy.cli import main
-from dsstudy.record import Record
-from dsstudy.study import about, load_study, published_folder
-from dsstudy.trial import PLACES, SWITCHES, InputError, Trial
+from dsstudy.records.record import Record
+from dsstudy.spec.study import about, load_study, published_folder
+from dsstudy.spec.trial import PLACES, SWITCHES, InputError, Trial
+from dsstudy.studies import batch
 
 slow = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
 settings.register_profile(
@@ -51,7 +52,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 def places(tmp_path, monkeypatch) -> Path:
     """A folder with runs/ and book/results/ in it, both of which are the library's for now."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(dsstudy.study, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(dsstudy.spec.study, "project_root", lambda: tmp_path)
     (tmp_path / "runs").mkdir()
     return tmp_path
 
@@ -251,7 +252,7 @@ def written(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("written")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DSSTUDY_RUNS", str(root / "runs"))
-        patch.setattr(dsstudy.study, "project_root", lambda: root)
+        patch.setattr(dsstudy.spec.study, "project_root", lambda: root)
         (root / "x.yaml").write_text("matrix: {dataset: [cifar10]}")
         study = load_study(root / "x.yaml")
         batch.write_study(study)
@@ -305,8 +306,8 @@ def read_everything(study: Path, trial: Path, damaged: Path) -> None:
     for read in (record.trial, record.epochs, record.result, record.steps, record.predictions,
                  record.progress, record.__repr__, lambda: record.finished):  # fmt: skip
         result_of(read, naming=str(damaged))
-    for load in (analysis.load_results, analysis.load_epochs, analysis.strangers,
-                 steptime.load_profiles):  # fmt: skip
+    for load in (load.load_results, load.load_epochs, load.strangers,
+                 step_phases.load_profiles):  # fmt: skip
         try:
             load(study)
         except InputError as error:

@@ -17,9 +17,13 @@ import pytest
 from bs4 import BeautifulSoup
 from site_checks import check_page, serve
 
-from dsstudy import analysis, cells, claims, lenetpage, paper, provenance, tables
+from dsstudy.analysis import cells, load
+from dsstudy.analysis.claims import claims
 from dsstudy.book import CHAPTERS, OWN_PAGES, TOLD, build_book, study_folders
-from dsstudy.trial import ARCHITECTURES, project_root
+from dsstudy.pages import lenet_full
+from dsstudy.paper import printed
+from dsstudy.report import origin, table_style
+from dsstudy.spec.trial import ARCHITECTURES, project_root
 
 DEMO = Path(__file__).parent / "records" / "demo"
 RESULTS = project_root() / "book" / "results"
@@ -152,7 +156,7 @@ def test_table1_is_the_mean_of_the_records_lines(book, results):
         rows = body(book / target / "table1.html", "table1")
         assert len(rows) == len(records.architectures())
         for architecture, row in zip(records.architectures(), rows, strict=True):
-            sides = [(e, s) for e in paper.ENGINES for s in paper.SETTINGS]
+            sides = [(e, s) for e in printed.ENGINES for s in printed.SETTINGS]
             for (engine, setting), text in zip(sides, row, strict=True):
                 values = list(records.accuracies(architecture, engine, setting).values())
                 if values:
@@ -169,10 +173,10 @@ def test_differences_are_of_pairs_of_the_records_lines(book, results):
     for target, _, records in studies(results, "table1"):
         rows = iter(body(book / target / "table1.html", "differences"))
         for architecture in records.architectures():
-            for setting in paper.SETTINGS:
+            for setting in printed.SETTINGS:
                 shown_gap, _, n, verdict = next(rows)
                 deepspeed, normal = (
-                    records.accuracies(architecture, engine, setting) for engine in paper.ENGINES
+                    records.accuracies(architecture, engine, setting) for engine in printed.ENGINES
                 )
                 gaps = [deepspeed[seed] - normal[seed] for seed in deepspeed if seed in normal]
                 assert int(n) == len(gaps)
@@ -191,9 +195,9 @@ def test_table2_is_of_exclusive_times_of_the_records_lines(book, results):
     for target, _, records in studies(results, "table2"):
         rows = iter(body(book / target / "table2.html", "table2"))
         for architecture in records.architectures():
-            for setting in paper.SETTINGS:
+            for setting in printed.SETTINGS:
                 *times, ratio, _ = next(rows)
-                sides = [records.seconds(architecture, e, setting) for e in paper.ENGINES]
+                sides = [records.seconds(architecture, e, setting) for e in printed.ENGINES]
                 for text, side in zip(times, sides, strict=True):
                     if side:
                         expected = mean_and_deviation(list(side.values()))
@@ -213,9 +217,10 @@ def test_what_adam_adds_is_of_exclusive_times_of_the_records_lines(book, results
     for target, _, records in studies(results, "table2"):
         rows = body(book / target / "table2.html", "adam")
         for architecture, row in zip(records.architectures(), rows, strict=True):
-            for engine, text in zip(paper.ENGINES, row[::2], strict=True):
+            for engine, text in zip(printed.ENGINES, row[::2], strict=True):
                 sgd, adam = (
-                    records.seconds(architecture, engine, setting) for setting in paper.SETTINGS[1:]
+                    records.seconds(architecture, engine, setting)
+                    for setting in printed.SETTINGS[1:]
                 )
                 ratios = [adam[key] / sgd[key] for key in adam if key in sgd]
                 expected = [statistics.mean(ratios)] if ratios else []
@@ -309,7 +314,7 @@ def test_the_tables_on_capacity_are_of_the_records_lines(book, results):
 
 def parameters_of(records: Records) -> dict[str, int]:
     """Return the parameters of a study's models, growing, as counts.csv has them."""
-    text = (project_root() / "dsstudy" / "counts.csv").read_text()
+    text = (project_root() / "dsstudy" / "spec" / "model_counts.csv").read_text()
     counts = {(row["model"], int(row["image_size"])): int(row["parameters"])
               for row in csv.DictReader(text.splitlines())}  # fmt: skip
     sizes = {row["model"]: counts[row["model"], row["image_size"]] for row in records.rows}
@@ -356,18 +361,21 @@ def check_ratios(page: Path, records: Records) -> None:
 def test_every_other_table_is_what_the_records_give(book, results):
     for target, folder, _ in studies(results):
         trials, place = cells.load_trials(folder), book / target
-        epochs = analysis.load_epochs(folder)
+        epochs = load.load_epochs(folder)
         expected = {
-            ("study", "unfinished"): tables.unfinished(folder),
-            **{(page, "provenance"): tables.provenance_box(folder) for page in pages_of(folder)},
+            ("study", "unfinished"): table_style.unfinished(folder),
+            **{
+                (page, "provenance"): table_style.provenance_box(folder)
+                for page in pages_of(folder)
+            },
         }
         if "claims" in pages_of(folder):
-            expected["claims", "claims"] = tables.claims(claims.judge_study(folder))
+            expected["claims", "claims"] = table_style.claims(claims.judge_study(folder))
         if "lenet_full" in pages_of(folder):
             expected |= {
-                ("lenet_full", "lenet"): lenetpage.accuracies(trials),
-                ("lenet_full", "gaps"): lenetpage.gap_table(trials),
-                ("lenet_full", "last"): lenetpage.last_and_best(epochs, trials),
+                ("lenet_full", "lenet"): lenet_full.accuracies(trials),
+                ("lenet_full", "gaps"): lenet_full.gap_table(trials),
+                ("lenet_full", "last"): lenet_full.last_and_best(epochs, trials),
             }
         for (page, table), styler in expected.items():
             if styler is None:
@@ -383,7 +391,7 @@ def test_the_box_names_the_records_and_links_to_them(book, results):
         for page in pages_of(folder):
             html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
             (link,) = html.select("table#T_provenance a")
-            assert link.text == provenance.records(folder)
+            assert link.text == origin.records(folder)
             if folder.is_relative_to(project_root()):
                 assert (project_root() / link.text).samefile(folder / "trials.jsonl")
             copy = (book / target / link["href"]).read_bytes()
@@ -397,11 +405,11 @@ def test_synthetic_numbers_stand_only_under_their_banner(book, results):
         for page in pages_of(folder):
             html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
             banners = [note.text for note in html.select("main [role=note]")]
-            assert (provenance.SYNTHETIC in banners) == synthetic, (name, page)
+            assert (origin.SYNTHETIC in banners) == synthetic, (name, page)
         first = BeautifulSoup((book / "intro.html").read_text(), "html.parser").select_one("main")
         assert (f"{name} (synthetic images)" in first.text) == synthetic
     engines = BeautifulSoup((book / "engines.html").read_text(), "html.parser")
-    assert provenance.SYNTHETIC in [note.text for note in engines.select("main [role=note]")]
+    assert origin.SYNTHETIC in [note.text for note in engines.select("main [role=note]")]
 
 
 def test_pages_of_figures_hold_them(book, results):
@@ -446,7 +454,7 @@ def test_the_first_page_gives_the_answers(book, results):
         assert len(answer) > 80
         assert (answer in first) != synthetic
     for _, folder, _ in studies(results):
-        facts = provenance.facts(folder)
+        facts = origin.facts(folder)
         for fact in ("hardware", "images", "epochs", "seeds", "times", "profiles"):
             assert facts[fact] == "none" or facts[fact] in first or synthetic
 

@@ -18,10 +18,10 @@ import psutil
 import pytest
 from interrupted import assert_same
 
-from dsstudy import batch
-from dsstudy.machine import Machine, environment
-from dsstudy.record import Record
-from dsstudy.study import Study, load_study
+from dsstudy.launching.machine import Machine, environment
+from dsstudy.records.record import Record
+from dsstudy.spec.study import Study, load_study
+from dsstudy.studies import batch
 
 KILLS = int(os.environ.get("DSSTUDY_KILLS", "200"))
 SHORT = "train_images: 640, test_images: 200, checkpoint_steps: 13"
@@ -60,7 +60,7 @@ def processes() -> dict[str, psutil.Process]:
                 found["kernel"] = process
             elif "deepspeed.launcher.launch" in command:
                 found["launch"] = process
-            elif "dsstudy.rank" in command and rank:
+            elif "dsstudy.training.rank" in command and rank:
                 found[f"rank {rank}"] = process
             elif "bin/deepspeed" in command or "bin/torchrun" in command:
                 found["launcher"] = process

@@ -13,12 +13,13 @@ import pytest
 from interrupted import SMALL, assert_same, train_until
 
 import dsstudy
-from dsstudy import batch, run
-from dsstudy.checkpoint import name_of, newest_first, remove
-from dsstudy.machine import Machine
-from dsstudy.record import Record
-from dsstudy.run import run_trial
-from dsstudy.trial import Trial
+from dsstudy.launching import run
+from dsstudy.launching.machine import Machine
+from dsstudy.launching.run import run_trial
+from dsstudy.records.record import Record
+from dsstudy.spec.trial import Trial
+from dsstudy.studies import batch
+from dsstudy.training.checkpoint import name_of, newest_first, remove
 
 DROPOUT = {"model": "squeezenet1_0", "image_size": 21, "epochs": 2}
 """A model whose training draws random numbers."""
@@ -93,7 +94,7 @@ def whole(tmp_path_factory) -> Record:
 def train_in_a_process(trial: Trial, operation: int) -> bool:
     """Train in a process that dies at an operation; return whether it lived to the end."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "dsstudy.run"])
+    context.set_forkserver_preload(["torch._dynamo", "dsstudy.launching.run"])
     process = context.Process(target=train_until, args=(trial.model_dump(), operation))
     process.start()
     process.join()

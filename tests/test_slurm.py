@@ -10,10 +10,10 @@ import pytest
 from interrupted import assert_same
 from slurmnodes import left, slurm_nodes, wait_until, why_not
 
-from dsstudy.lock import holder
-from dsstudy.record import Record, whole
-from dsstudy.study import load_study
-from dsstudy.trial import project_root
+from dsstudy.records.folder_lock import holder
+from dsstudy.records.record import Record, whole
+from dsstudy.spec.study import load_study
+from dsstudy.spec.trial import project_root
 
 BIN = Path(sys.executable).parent
 STUDY = """

@@ -6,8 +6,8 @@ import yaml
 from click.testing import CliRunner
 
 from dsstudy.cli import main
-from dsstudy.study import load_study, select
-from dsstudy.trial import ARCHITECTURES, InputError
+from dsstudy.spec.study import load_study, select
+from dsstudy.spec.trial import ARCHITECTURES, InputError
 
 PARAMETERS = Path(__file__).parents[1] / "parameters"
 QUICK = ("lenet", "squeezenet1_0")  # with more seeds in the study small

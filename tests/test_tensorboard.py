@@ -8,9 +8,9 @@ from interrupted import SMALL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_resume import forget_the_end
 
-from dsstudy.record import EVENTS, Record
-from dsstudy.run import run_trial
-from dsstudy.trial import Trial
+from dsstudy.launching.run import run_trial
+from dsstudy.records.record import EVENTS, Record
+from dsstudy.spec.trial import Trial
 
 
 def logged(folder: Path) -> dict[str, dict[int, float]]:

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from dsstudy import analysis, cells
-from dsstudy.batch import write_study
-from dsstudy.run import run_trial
-from dsstudy.study import load_study
-from dsstudy.timing import time_study
+from dsstudy.analysis import cells, load
+from dsstudy.launching.run import run_trial
+from dsstudy.spec.study import load_study
+from dsstudy.studies.batch import write_study
+from dsstudy.studies.timing import time_study
 
 OTHERS = {
     "name": "another",
@@ -41,11 +41,11 @@ def test_times_alone_are_repeated_and_win_over_a_trials_own(tmp_path, monkeypatc
     run_trial(study.trials[0])
     write_study(study)
     times.write_text(json.dumps(row | {"timing": "exclusive"}) + "\n")
-    results = analysis.load_results(study.folder)
+    results = load.load_results(study.folder)
     assert results["timed_seconds_per_epoch"].tolist() == [row["seconds_per_epoch_estimate"]]
     counted = cells.with_states(results, "seconds_per_epoch")
     assert counted["value"].tolist() == [20 * seconds for seconds in row["seconds_per_step"]]
     assert (counted["state"] == "completed").all()
 
     times.write_text(json.dumps(row | {"timing": "shared"}) + "\n")
-    assert "timed_seconds_per_epoch" not in analysis.load_results(study.folder)
+    assert "timed_seconds_per_epoch" not in load.load_results(study.folder)

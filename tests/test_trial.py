@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dsstudy.trial import InputError, Trial
+from dsstudy.spec.trial import InputError, Trial
 
 
 @pytest.mark.parametrize(

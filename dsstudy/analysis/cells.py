@@ -1,0 +1,315 @@
+"""The paper's 42 cells: a study's trials in them, over seeds, and DeepSpeed against normal."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dsstudy.analysis import intervals
+from dsstudy.analysis.load import load_results
+from dsstudy.paper import printed
+from dsstudy.spec.study import about
+from dsstudy.spec.trial import ARCHITECTURES, PLACES, InputError, Trial
+
+CELL = ["architecture", "engine", "setting"]
+"""What our trials and the paper's numbers are joined on."""
+
+VERDICTS = {
+    "best_accuracy": ("DeepSpeed higher", "normal higher", "zero", "one seed"),
+    "seconds_per_epoch": ("normal faster", "DeepSpeed faster", "one", "one measurement"),
+}
+"""By column: what a comparison above and below its middle means, the middle, what n = 1 is."""
+
+
+def load_trials(path: str | Path) -> pd.DataFrame:
+    """Load a study's trials, those included that it plans and has no record of.
+
+    Parameters
+    ----------
+    path
+        As for `dsstudy.load_results`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        What `dsstudy.load_results` gives, and rows of ``name``, ``architecture``, ``engine``,
+        ``setting``, ``seed`` and the status ``missing``, as far as ``study.json`` names them.
+    """
+    results = load_results(path)
+    planned = pd.DataFrame(about(Path(path)).get("cells", []), columns=["name", *CELL, "seed"])
+    missing = planned[~planned["name"].isin(results["name"])].assign(status="missing")
+    return pd.concat([results, missing], ignore_index=True) if len(missing) else results
+
+
+def architectures(trials: pd.DataFrame) -> list[str]:
+    """Return the paper's architectures that a study has trials for, in the paper's order."""
+    return [name for name in ARCHITECTURES if name in set(trials["architecture"])]
+
+
+def load_labelled(path: str | Path) -> pd.DataFrame:
+    """Load the trials of a study whose matrix has labels.
+
+    Returns
+    -------
+    pandas.DataFrame
+        What `load_trials` gives of the trials that have a label, in the study's order, with
+        ``axis`` and ``label``: a row for each of a trial's labels.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    labels = about(Path(path)).get("labels")
+    if not labels:
+        raise InputError(
+            f"study={path} has no labels: set study to one whose matrix has axes of labels, each "
+            "with parameters, as parameters/bridge.yaml has"
+        )
+    rows = [(name, *one) for name, some in labels.items() for one in some.items()]
+    known = pd.DataFrame(rows, columns=["name", "axis", "label"])
+    return known.merge(load_trials(path), on="name", how="left")
+
+
+def with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return what was measured in the paper's cells, and which of it counts.
+
+    Parameters
+    ----------
+    trials
+        As `load_trials` or `dsstudy.load_results` returns them.
+    column
+        ``best_accuracy`` or ``seconds_per_epoch``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a trial; of seconds a row a round of a trial timed alone, whose cell's other
+        completed trials are then left out: ``architecture``, ``engine``, ``setting``, ``seed``,
+        ``round`` (0: the training itself; from 1: rounds), ``value`` and ``state``:
+        ``completed`` where the value counts, ``shared`` for a time that something else on the
+        machine may have stretched, or the word for why there is none.
+
+    Raises
+    ------
+    InputError
+        Two trials of one cell differ in more than their seed, so that no mean makes sense.
+    """
+    inside = trials[pd.MultiIndex.from_frame(trials[CELL]).isin(printed.CELLS)]
+    for cell, some in inside[inside["status"] != "missing"].groupby(CELL):
+        _check_alike(cell, some)
+    return measured(inside, column)
+
+
+def measured(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return what some trials measured, and which of it counts: as `with_states`, of any trials."""
+    frame = trials.reindex(columns=[*CELL, "seed", column, "status", "timing", "timed_rounds"])
+    frame = frame.rename(columns={column: "value", "status": "state"}).assign(round=0)
+    if column == "seconds_per_epoch":
+        frame = frame.loc[of_rounds(trials).index]
+        alone = frame["timed_rounds"].notna()
+        shared = (frame["state"] == "completed") & ~timed_alone(frame)
+        frame["state"] = frame["state"].mask(shared, "shared")
+        frame["value"] = frame["timed_rounds"].where(alone, frame["value"])
+        frame["round"] = alone.astype(int)  # no pair for a training's own time
+        frame = frame.explode("value")
+    frame["round"] += frame.groupby(level=0).cumcount()
+    return frame[[*CELL, "seed", "round", "value", "state"]].astype({"value": float})
+
+
+def timed_alone(trials: pd.DataFrame) -> pd.Series:
+    """Say which trials' seconds were measured with nothing else on the machine."""
+    exclusive = trials["timing"] == "exclusive"
+    return exclusive | trials["timed_rounds"].notna() if "timed_rounds" in trials else exclusive
+
+
+def of_rounds(trials: pd.DataFrame) -> pd.DataFrame:
+    """Leave out completed trials that were not timed in rounds, where others of their cell were.
+
+    Rounds alternate the engines on one machine; a training by itself may have had another.
+    """
+    if "timed_rounds" not in trials:
+        return trials
+    completed = trials["status"] == "completed"
+    alone = trials["timed_rounds"].notna() & completed
+    timed = alone.groupby([trials[name] for name in CELL], dropna=False).transform("any")
+    return trials[alone | ~timed | ~completed]
+
+
+def _check_alike(cell: Any, trials: pd.DataFrame) -> None:
+    identity = [name for name in Trial.model_fields if name not in (*PLACES, "seed")]
+    differing = [name for name in identity if trials[name].astype(str).nunique() > 1]
+    if differing:
+        raise InputError(
+            f"the study holds several trials for {printed.label(*cell)}, which differ in "
+            f"{', '.join(differing)} and not in the seed alone: give a study in which each of the "
+            "paper's 42 trials is one set of parameters"
+        )
+
+
+def cells(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return the paper's cells with our value and the published one.
+
+    Parameters
+    ----------
+    trials
+        As `load_trials` or `dsstudy.load_results` returns them.
+    column
+        ``best_accuracy`` or ``seconds_per_epoch``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Six rows for each architecture of the study: ``architecture``, ``engine``, ``setting``,
+        ``published``; ``value`` and ``deviation``, mean and standard deviation over the ``n``
+        values that count; ``state`` (``completed``, ``shared``, or why there is no value:
+        ``missing``, ``failed``, ``unfinished``, ``diverged``) and ``note`` on trials that do not
+        count.
+    """
+    published = printed.published(column).rename(columns={"value": "published"})
+    published = published[published["architecture"].isin(architectures(trials))]
+    measured = dict(list(with_states(trials, column).groupby(CELL)))
+    ours = [
+        _cell(measured.get(cell)) for cell in published[CELL].itertuples(index=False, name=None)
+    ]
+    return pd.concat([published.reset_index(drop=True), pd.DataFrame(ours)], axis=1)
+
+
+def _cell(measured: pd.DataFrame | None) -> dict[str, Any]:
+    if measured is None:
+        return _cell(pd.DataFrame(columns=["round", "value", "state"]))
+    states = measured.loc[measured["round"] < 2, "state"].value_counts()  # once a trial
+    counting = next((state for state in ("completed", "shared") if state in states), None)
+    values = measured.loc[measured["state"] == counting, "value"].astype(float)
+    rest = [f"{n} of {states.sum()} {state}" for state, n in states.items() if state != counting]
+    return {
+        "value": values.mean(),
+        "deviation": values.std(),
+        "n": len(values),
+        "state": counting or ", ".join(states.index) or "missing",
+        "note": ", ".join(rest) if counting else "",
+    }
+
+
+def best(trials: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return each architecture's most accurate cell, where that can be told from the others.
+
+    Where cells have one seed each, the higher number is the best, as in the paper's table. Where
+    one has several, the 95 % interval of the paired difference must exclude zero.
+    """
+    found = []
+    for _, some in counting(trials, "best_accuracy").groupby(level="architecture"):
+        seeds = {cell: values.droplevel(CELL) for cell, values in some.groupby(level=CELL)}
+        top = max(values.mean() for values in seeds.values())
+        leaders = [cell for cell, values in seeds.items() if values.mean() == top]
+        behind = [values for cell, values in seeds.items() if cell not in leaders]
+        found += [cell for cell in leaders if all(_told(seeds[cell], one) for one in behind)]
+    return found
+
+
+def _told(first: pd.Series, second: pd.Series) -> bool:
+    single = len(first) == len(second) == 1
+    return single or intervals.of_mean((first - second).dropna()).excludes(0)
+
+
+def compare(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Compare DeepSpeed with normal training in the same setting, seed by seed.
+
+    The same seed gives both engines the same initial weights and the same order of images, so
+    differences are paired; times are paired by the round in which they were measured.
+
+    Parameters
+    ----------
+    trials
+        As `load_trials` or `dsstudy.load_results` returns them.
+    column
+        ``best_accuracy``: DeepSpeed minus normal, in points. ``seconds_per_epoch``: DeepSpeed
+        over normal.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``architecture`` and ``setting``: ``value``, the mean over the pairs; ``low`` and
+        ``high``, its 95 % interval; ``n``, the pairs that count; ``verdict`` in words; and
+        ``published``, the same of the paper's numbers.
+    """
+    published = _between(printed.published(column).set_index(CELL)["value"], column)
+    keys = pd.MultiIndex.from_product(
+        [architectures(trials), printed.SETTINGS], names=["architecture", "setting"]
+    )
+    frame, found = _means(keys, paired(trials, column), published)
+    return frame.assign(verdict=[_verdict(one, column) for one in found])
+
+
+def _means(
+    keys: pd.MultiIndex, ours: dict[Any, pd.Series], published: dict[Any, pd.Series]
+) -> tuple[pd.DataFrame, list[intervals.Interval]]:
+    """Return the mean of our pairs by key, beside the published one, and as intervals."""
+    found = [intervals.of_mean(ours.get(key, pd.Series(dtype=float))) for key in keys]
+    theirs = [published[key].iloc[0] for key in keys]
+    return pd.DataFrame(map(vars, found), keys).assign(published=theirs), found
+
+
+def paired(trials: pd.DataFrame, column: str) -> dict[Any, pd.Series]:
+    """Return by (architecture, setting) what `compare` takes the mean of: a value a pair."""
+    return _between(counting(trials, column), column)
+
+
+def _between(values: pd.Series, column: str) -> dict[Any, pd.Series]:
+    sides = values.unstack("engine").reindex(columns=list(printed.ENGINES)).dropna()
+    deepspeed, normal = (sides[engine] for engine in printed.ENGINES)
+    apart = deepspeed - normal if column == "best_accuracy" else deepspeed / normal
+    return dict(list(apart.groupby(level=["architecture", "setting"])))
+
+
+def adam_over_sgd(trials: pd.DataFrame) -> pd.DataFrame:
+    """Compare an epoch's seconds with Adam and with SGD, both with a scheduler, in each engine.
+
+    Parameters
+    ----------
+    trials
+        As `load_trials` or `dsstudy.load_results` returns them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``architecture`` and ``engine``: ``value``, the mean over pairs of equal seed and round
+        of Adam's seconds over SGD's; ``low`` and ``high``, its 95 % interval; ``n``, the pairs
+        that count; and ``published``, the same of the paper's Table 2.
+    """
+    ours = _adam_over_sgd(counting(trials, "seconds_per_epoch"))
+    published = _adam_over_sgd(printed.published("seconds_per_epoch").set_index(CELL)["value"])
+    keys = pd.MultiIndex.from_product(
+        [architectures(trials), printed.ENGINES], names=["architecture", "engine"]
+    )
+    return _means(keys, ours, published)[0]
+
+
+def _adam_over_sgd(seconds: pd.Series) -> dict[Any, pd.Series]:
+    sides = seconds.unstack("setting").reindex(columns=["SGD+S", "Adam+S"]).dropna()
+    ratios = sides["Adam+S"] / sides["SGD+S"]
+    return dict(list(ratios.groupby(level=["architecture", "engine"])))
+
+
+def counting(trials: pd.DataFrame, column: str) -> pd.Series:
+    """Return the values that count, by architecture, engine, setting, seed and round."""
+    frame = with_states(trials, column)
+    return frame[frame["state"] == "completed"].set_index([*CELL, "seed", "round"])["value"]
+
+
+def _verdict(found: intervals.Interval, column: str) -> str:
+    above, below, middle, single = VERDICTS[column]
+    if found.n == 0:
+        return "no pair"
+    if found.n == 1:
+        return f"{single}: no interval"
+    if not found.excludes(0 if column == "best_accuracy" else 1):
+        return f"cannot be told: the interval includes {middle}"
+    return above if found.value > (0 if column == "best_accuracy" else 1) else below
+
+
+def count_verdicts(verdicts: Iterable[str]) -> str:
+    """Count verdicts in words, the most frequent first."""
+    counts = pd.Series(list(verdicts), dtype=str).value_counts()
+    return ", ".join(f"“{verdict}” {n}" for verdict, n in counts.items())

@@ -1,0 +1,396 @@
+"""Every claim that the paper makes in sections 3.2, 3.3 and 4, judged by computation.
+
+The paper's words are read by one rule. Plain plurals ("models improve") are meant of all; "almost
+all" allows one exception; "normally", "usually", "in general", "most" and "often" mean more than
+half; "almost" or "up to" a number means within a tenth of it. Of accuracies, "significantly" means
+by 5 points or more and "dramatically" by 10; of times, "significantly" means by a fifth. Models of
+small or large capacity are those that the paper calls so. A difference counts only if its
+95 % interval excludes the claimed limit: over the seeds, paired; with one seed, of an accuracy's
+sampling of test images.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from dsstudy.analysis.claims.evidence import (
+    CannotTellError,
+    Evidence,
+    paper_evidence,
+    study_evidence,
+)
+from dsstudy.analysis.claims.verdicts import (
+    CNNS,
+    DRAMATIC,
+    FAILS,
+    HOLDS,
+    LARGE,
+    LONGER,
+    OPEN,
+    SIGNIFICANT,
+    SMALL,
+    Verdict,
+    at_least_one,
+    best_against_best,
+    between_engines,
+    between_settings,
+    beyond_scale,
+    both,
+    both_better,
+    gains_of_panel_a,
+    lead_shrinks,
+    most,
+    none,
+    panel,
+    small_are_small,
+    small_average,
+    speedups,
+    trend,
+    unchanged,
+    vit_gains_ranks,
+    vit_is,
+    vote,
+)
+from dsstudy.paper.printed import SETTINGS
+from dsstudy.spec.trial import ARCHITECTURES
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One of the paper's claims: where it stands, its words, and how it is tested."""
+
+    section: str
+    quote: str
+    test: str
+    judge: Callable[[Evidence], Verdict]
+
+
+def judge(evidence: Evidence) -> pd.DataFrame:
+    """Judge every claim.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a claim: ``section``, ``quote``, ``test``, ``verdict``, ``reason``.
+    """
+    rows = []
+    for claim in CLAIMS:
+        try:
+            verdict = claim.judge(evidence)
+        except CannotTellError as cause:
+            verdict = Verdict(OPEN, str(cause))
+        rows.append((claim.section, claim.quote, claim.test, verdict.verdict, verdict.reason))
+    return pd.DataFrame(rows, columns=["section", "quote", "test", "verdict", "reason"])
+
+
+def judge_study(path: str | Path) -> pd.DataFrame:
+    """Judge every claim twice: on the paper's own tables, and on a study's records.
+
+    Parameters
+    ----------
+    path
+        As for `dsstudy.load_results`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a claim: ``section``, ``quote``, ``test``, ``paper``, ``paper_reason``, ``study``,
+        ``study_reason``.
+    """
+    judged = judge(paper_evidence())
+    judged = judged.rename(columns={"verdict": "paper", "reason": "paper_reason"})
+    study = judge(study_evidence(path))
+    return judged.assign(study=study["verdict"], study_reason=study["reason"])
+
+
+def in_words(judged: pd.DataFrame) -> str:
+    """Say how many claims hold, on the paper's own tables and on the study."""
+
+    def count(whose: str) -> str:
+        hold, fail, unclear = ((judged[whose] == v).sum() for v in (HOLDS, FAILS, OPEN))
+        return f"{hold} hold, {fail} do not and {unclear} cannot be told"
+
+    told = judged[(judged[["paper", "study"]] != OPEN).all(axis=1)]
+    agree = (told["paper"] == told["study"]).sum()
+    return (
+        f"Of {len(judged)} claims, {count('paper')} on the paper's own tables; {count('study')} "
+        f"on this study. Of the {len(told)} that both can tell, {agree} have the same verdict."
+    )
+
+
+CLAIMS = [
+    Claim(
+        "3.2.1",
+        "the best performance of different architectures is often coming from normal training",
+        "For most architectures, the best normal accuracy is above the best DeepSpeed accuracy.",
+        lambda study: most(best_against_best(study), above=0),
+    ),
+    Claim(
+        "3.2.1",
+        "DeepSpeed training models normally perform better when the training epoch is small, such "
+        "as 1 or 2, except the VGG model",
+        "Figure 1a, mean of epochs 1 and 2: DeepSpeed is ahead for most architectures other than "
+        "VGG11_BN, and behind for VGG11_BN.",
+        lambda study: both(
+            "Others",
+            most(
+                study.during(1, 2).gain(panel("a", (a for a in ARCHITECTURES if a != "vgg11_bn"))),
+                above=0,
+            ),
+            "VGG11_BN",
+            vote(study.during(1, 2).gain(panel("a", ["vgg11_bn"])), below=0),
+        ),
+    ),
+    Claim(
+        "3.2.1",
+        "when the training epoch increases, the difference between normal and DeepSpeed training "
+        "reduces",
+        "Figure 1a: for most architectures the difference is smaller in the last two epochs than "
+        "in the first two.",
+        lead_shrinks,
+    ),
+    Claim(
+        "3.2.1",
+        "The normal training models might have a significant performance improvement than the "
+        "corresponding counterpart over time, especially when the model compacity is small, such "
+        "as LeNet and AlexNet",
+        "Figure 1a's settings: for LeNet and AlexNet, DeepSpeed is at least 5 points below.",
+        lambda study: vote(study.gain(panel("a", SMALL)), below=-SIGNIFICANT),
+    ),
+    Claim(
+        "3.2.1",
+        "for models with larger compacity, such as ResNet and DenseNet, the performance of "
+        "DeepSpeed training models are consistently better",
+        "Figure 1a's settings: for both, DeepSpeed's best accuracy is above normal training's.",
+        lambda study: vote(study.gain(panel("a", LARGE)), above=0),
+    ),
+    Claim(
+        "3.2.1",
+        "the model compacity is small, such as LeNet and AlexNet ... larger compacity, such as "
+        "ResNet and DenseNet",
+        "LeNet and AlexNet have fewer parameters than ResNet-18 and DenseNet-121.",
+        small_are_small,
+    ),
+    Claim(
+        "3.2.1",
+        "It seems the experiment suggests DeepSpeed may be beneficial when the model capacity is "
+        "larger",
+        "Figure 1a's settings: DeepSpeed's gain in accuracy rises with the number of parameters "
+        "(rank correlation of at least 0.5).",
+        lambda study: trend(study.capacity(), gains_of_panel_a(study), "points gained"),
+    ),
+    Claim(
+        "3.2.1",
+        "Adam optimizer is known for achieving a better performance in a shorter time frame",
+        "Normal training, mean of epochs 1 and 2: Adam+S is above SGD+S for most architectures.",
+        lambda study: most(
+            study.during(1, 2).gain(between_settings("normal", "Adam+S", "SGD+S")), above=0
+        ),
+    ),
+    Claim(
+        "3.2.1",
+        "all normal training models perform better than the corresponding DeepSpeed models",
+        "SGD without scheduler (Figure 1c): DeepSpeed is below normal training for every "
+        "architecture.",
+        lambda study: vote(study.gain(panel("c")), below=0),
+    ),
+    Claim(
+        "3.2.1",
+        "the performance difference between the two training methods ... could be as large as more "
+        "than 20% for a particular architecture",
+        "SGD without scheduler: DeepSpeed is more than 20 points below for some architecture.",
+        lambda study: at_least_one(study.gain(panel("c")), below=-20),
+    ),
+    Claim(
+        "3.2.1",
+        "The result is very close to Figure 1c, which uses SGD optimizer only",
+        "With the scheduler, no accuracy changes by 5 points or more, under either engine.",
+        unchanged,
+    ),
+    Claim(
+        "3.2.1",
+        "The WarmupLR scheduler does improve the performance of DeepSpeed models",
+        "DeepSpeed: SGD+S is above SGD for every architecture.",
+        lambda study: vote(study.gain(between_settings("deepspeed", "SGD+S", "SGD")), above=0),
+    ),
+    Claim(
+        "3.2.1",
+        "However, the improvement is marginal, with an average of less than 1%",
+        "DeepSpeed: SGD+S differs from SGD by less than 1 point on average.",
+        lambda study: small_average(study.gain(between_settings("deepspeed", "SGD+S", "SGD"))),
+    ),
+    Claim(
+        "3.2.1",
+        "In general, DeepSpeed models still have significantly worse performance than normal "
+        "training models",
+        "SGD with scheduler (Figure 1d): DeepSpeed is at least 5 points below for most "
+        "architectures.",
+        lambda study: most(study.gain(panel("d")), below=-SIGNIFICANT),
+    ),
+    Claim(
+        "3.2.1",
+        "the DeepSpeed models' performance improved dramatically when using Adam optimizer",
+        "DeepSpeed: Adam+S is at least 10 points above SGD+S for every architecture.",
+        lambda study: vote(
+            study.gain(between_settings("deepspeed", "Adam+S", "SGD+S")), above=DRAMATIC
+        ),
+    ),
+    Claim(
+        "3.2.1",
+        "the performance of DeepSpeed trained ResNet is improved from about 57% accuracy to close "
+        "to 80%",
+        "DeepSpeed: ResNet-18 with Adam+S is at least 10 points above SGD+S.",
+        lambda study: vote(
+            study.gain(between_settings("deepspeed", "Adam+S", "SGD+S", ["resnet18"])),
+            above=DRAMATIC,
+        ),
+    ),
+    Claim(
+        "3.2.1",
+        "this performance improvement is not limited to DeepSpeed models. The normal training "
+        "ResNet model is also improved",
+        "Normal training: ResNet-18 with Adam+S is at least 10 points above SGD+S.",
+        lambda study: vote(
+            study.gain(between_settings("normal", "Adam+S", "SGD+S", ["resnet18"])),
+            above=DRAMATIC,
+        ),
+    ),
+    Claim(
+        "3.2.1",
+        "Similarly, with SGD settings, the normal training models have better performance than the "
+        "DeepSpeed training models",
+        "Adam with scheduler (Figure 1b): DeepSpeed is below normal training for every "
+        "architecture.",
+        lambda study: vote(study.gain(panel("b")), below=0),
+    ),
+    Claim(
+        "3.2.2",
+        "normal training is faster for almost all of the convolutional neural network models",
+        "Normal training is faster in all but at most one of the 18 CNN pairs.",
+        lambda study: vote(study.ratio(between_engines(CNNS)), above=1, exceptions=1),
+    ),
+    Claim(
+        "3.2.2",
+        "except DenseNet-121 with Adam optimizer",
+        "DeepSpeed trains DenseNet-121 with Adam+S faster than normal training does.",
+        lambda study: vote(study.ratio(between_engines(["densenet121"], ["Adam+S"])), below=1),
+    ),
+    Claim(
+        "3.2.2",
+        "for almost all the convolutional neural network models, DeepSpeed training may take a "
+        "significantly longer time",
+        "DeepSpeed takes at least a fifth longer in all but at most one of the 18 CNN pairs.",
+        lambda study: vote(study.ratio(between_engines(CNNS)), above=LONGER, exceptions=1),
+    ),
+    Claim(
+        "3.2.2",
+        "especially for AlexNet, the training time event got almost tripled",
+        "DeepSpeed takes at least 2.7 times as long (3 less a tenth) for AlexNet in every setting.",
+        lambda study: vote(study.ratio(between_engines(["alexnet"])), above=3 * 0.9),
+    ),
+    Claim(
+        "3.2.2",
+        "when evaluating the training time of ViT models, DeepSpeed shows a clear advantage",
+        "DeepSpeed trains the ViT faster in every setting.",
+        lambda study: vote(study.ratio(between_engines(["vit"])), below=1),
+    ),
+    Claim(
+        "3.2.2",
+        "which usually takes only 2/3 of the training time compared with normal training",
+        "DeepSpeed takes at most 0.73 of the time (2/3 and a tenth of it) for the ViT in most "
+        "settings.",
+        lambda study: most(study.ratio(between_engines(["vit"])), below=2 / 3 * 1.1),
+    ),
+    Claim(
+        "3.3",
+        "the DeepSpeed library does not be very helpful for CNNs",
+        "In most of the 18 CNN pairs DeepSpeed is the less accurate, and in most the slower.",
+        lambda study: both(
+            "Less accurate",
+            most(study.gain(between_engines(CNNS)), below=0),
+            "Slower",
+            most(study.ratio(between_engines(CNNS)), above=1),
+        ),
+    ),
+    Claim(
+        "3.3",
+        "but it works well for ViT",
+        "In every setting DeepSpeed trains the ViT faster, and not less accurately.",
+        lambda study: both(
+            "Faster",
+            vote(study.ratio(between_engines(["vit"])), below=1),
+            "Less accurate",
+            none(study.gain(between_engines(["vit"])), below=0),
+        ),
+    ),
+    Claim(
+        "3.3",
+        "DeepSpeed reduces the training time of ViT models by up to 40%",
+        "In some setting DeepSpeed saves at least 36 % of the ViT's time (40 % less a tenth): a "
+        "ratio of at most 0.64.",
+        lambda study: at_least_one(study.ratio(between_engines(["vit"])), below=1 - 0.4 * 0.9),
+    ),
+    Claim(
+        "3.3",
+        "However, it does not help for most CNN models",
+        "Normal training is the faster in most of the 18 CNN pairs.",
+        lambda study: most(study.ratio(between_engines(CNNS)), above=1),
+    ),
+    Claim(
+        "3.3",
+        "models with larger capacity may be benefited more from using DeepSpeed",
+        "Normal training's time over DeepSpeed's, the mean of the settings, rises with the number "
+        "of parameters (rank correlation of at least 0.5).",
+        lambda study: trend(study.capacity(), speedups(study), "speed-up"),
+    ),
+    Claim(
+        "3.3",
+        "if we compare the ViT classification performance against all other neural network "
+        "architectures ... a bigger performance improvement is observed when using DeepSpeed",
+        "In every setting the ViT's rank in accuracy is better with DeepSpeed than without.",
+        vit_gains_ranks,
+    ),
+    Claim(
+        "3.3",
+        "without using DeepSpeed, ViT has the worst performance regardless of the optimizer and "
+        "scheduler",
+        "In every setting of normal training the ViT's rank in accuracy is 7 of 7.",
+        lambda study: vit_is(7, study, "normal", SETTINGS),
+    ),
+    Claim(
+        "3.3",
+        "with using DeepSpeed, ViT performed the 3rd best amount of all the tested architectures "
+        "when using SGD as the optimizer",
+        "With DeepSpeed and SGD, with and without scheduler, the ViT's rank in accuracy is 3 of 7.",
+        lambda study: vit_is(3, study, "deepspeed", ["SGD", "SGD+S"]),
+    ),
+    Claim(
+        "3.3",
+        "the DeepSpeed library is designed only for neural networks beyond the normal training "
+        "scale",
+        "A hypothesis: it would take networks that one GPU cannot train.",
+        beyond_scale,
+    ),
+    Claim(
+        "4",
+        "DeepSpeed may improve model performance while reducing training time in cases where the "
+        "model capacity is large",
+        "For an architecture other than LeNet and AlexNet, in at least one setting, DeepSpeed is "
+        "both more accurate and faster.",
+        both_better,
+    ),
+    Claim(
+        "4",
+        "it has no or negative impact on those models with smaller capacity",
+        "For LeNet and AlexNet, in no setting is DeepSpeed more accurate, and in none faster.",
+        lambda study: both(
+            "More accurate",
+            none(study.gain(between_engines(SMALL)), above=0),
+            "Faster",
+            none(study.ratio(between_engines(SMALL)), below=1),
+        ),
+    ),
+]
+"""In the paper's order."""

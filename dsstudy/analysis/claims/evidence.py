@@ -1,0 +1,218 @@
+"""What claims are judged on: the paper's tables, or a study's records and its limits."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dsstudy.analysis import intervals
+from dsstudy.analysis.cells import CELL, with_states
+from dsstudy.analysis.load import load_epochs, load_results
+from dsstudy.paper import printed
+from dsstudy.report import origin
+from dsstudy.report.departures import CHANCE
+from dsstudy.spec.trial import ARCHITECTURES
+
+FEWEST_EPOCHS = 5
+"""With fewer, the best accuracy says how a training begins, not how it ends."""
+
+Cell = tuple[str, str, str]
+
+Pair = tuple[str, Cell, Cell]  # label, first, second
+
+
+class CannotTellError(Exception):
+    """The evidence does not reach as far as the claim; the message says why."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a study measured, as far as claims need it.
+
+    Attributes
+    ----------
+    values : mapping
+        By kind, ``accuracy`` (percent) and ``seconds`` (per epoch): a frame of ``architecture``,
+        ``engine``, ``setting``, ``seed``, ``round``, ``value`` and ``state``, as
+        `cells.with_states` returns it.
+    curves : pandas.DataFrame
+        The same columns and ``epoch``: test accuracy after each epoch.
+    doubts : mapping
+        By kind, and for ``curves`` and ``capacity of <architecture>``: why nothing can be told
+        from it, if so.
+    test_images : int or None
+        How many images an accuracy was measured on; None takes accuracies at face value.
+    chance : float or None
+        The accuracy of guessing: of two that are near it, the difference tells nothing.
+    """
+
+    values: Mapping[str, pd.DataFrame]
+    curves: pd.DataFrame
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    test_images: int | None = None
+    chance: float | None = None
+
+    def gain(self, pairs: Sequence[Pair]) -> pd.DataFrame:
+        """Compare accuracies: first minus second, in points.
+
+        Parameters
+        ----------
+        pairs
+            Of each a label, and the two cells (architecture, engine, setting).
+
+        Returns
+        -------
+        pandas.DataFrame
+            By label: ``value``, the mean over the seeds that both cells have; its ``spread``, half
+            the width of its 95 % interval over these, or with one seed of the test images'
+            sampling, infinite where both are near chance; and both as ``text``.
+
+        Raises
+        ------
+        CannotTellError
+            The accuracies are in doubt, or a cell has none.
+        """
+        return self._compare_all("accuracy", pairs)
+
+    def ratio(self, pairs: Sequence[Pair]) -> pd.DataFrame:
+        """Compare seconds per epoch: first over second; otherwise as `gain`."""
+        return self._compare_all("seconds", pairs)
+
+    def _compare_all(self, kind: str, pairs: Sequence[Pair]) -> pd.DataFrame:
+        if kind in self.doubts:
+            raise CannotTellError(self.doubts[kind])
+        seeds = {cell: self._seeds(kind, cell) for _, *both in pairs for cell in both}
+        gaps = [f"{printed.label(*cell)} ({found})" for cell, found in seeds.items()
+                if isinstance(found, str)]  # fmt: skip
+        if gaps:
+            more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
+            raise CannotTellError(f"No value for {'; '.join(gaps[:3])}{more}.")
+        rows = {name: self._compare(kind, seeds[a], seeds[b]) for name, a, b in pairs}
+        frame = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "spread"])
+        frame["text"] = [_text(kind, *row) for row in frame.itertuples(index=False)]
+        return frame
+
+    def accuracy(self, cell: Cell) -> float:
+        """Return a cell's mean accuracy over its seeds; NaN where it has none."""
+        seeds = self._seeds("accuracy", cell)
+        return float("nan") if isinstance(seeds, str) else seeds.mean()
+
+    def _seeds(self, kind: str, cell: Cell) -> pd.Series | str:
+        """Return a cell's values by seed, or the word for why there are none."""
+        trials = self._trials[kind].get(cell)
+        if trials is None:
+            return "missing"
+        # A training that diverged has an accuracy all the same: its best before, or chance.
+        counts = ["completed", "diverged"] if kind == "accuracy" else ["completed"]
+        counting = (
+            trials[trials["state"].isin(counts)].set_index(["seed", "round"])["value"].dropna()
+        )
+        return ", ".join(trials["state"].unique()) if counting.empty else counting
+
+    @cached_property
+    def _trials(self) -> dict[str, dict[Any, pd.DataFrame]]:
+        return {kind: dict(list(frame.groupby(CELL))) for kind, frame in self.values.items()}
+
+    def _compare(self, kind: str, first: pd.Series, second: pd.Series) -> tuple[float, float]:
+        both = (first - second if kind == "accuracy" else first / second).dropna()
+        if both.empty:
+            raise CannotTellError("Two trials to be compared have no seed in common.")
+        found = intervals.of_mean(both)
+        if kind == "accuracy" and self._near_chance(first) and self._near_chance(second):
+            return found.value, float("inf")
+        if found.n > 1:
+            return found.value, found.half
+        if kind != "accuracy" or not self.test_images:
+            return found.value, 0.0
+        shares = [side[both.index].mean() / 100 for side in (first, second)]
+        sampled = 100 * (sum(p * (1 - p) for p in shares) / self.test_images) ** 0.5
+        return found.value, intervals.NORMAL * sampled
+
+    def _near_chance(self, accuracies: pd.Series) -> bool:
+        return self.chance is not None and accuracies.mean() <= CHANCE * self.chance
+
+    def during(self, *epochs: int) -> "Evidence":
+        """Return the evidence with the mean accuracy over some epochs; -1 is a trial's last."""
+        if "curves" in self.doubts:
+            raise CannotTellError(self.doubts["curves"])
+        trial, curves = [*CELL, "seed", "round"], self.curves
+        from_end = curves["epoch"] - curves.groupby(trial)["epoch"].transform("max") - 1
+        chosen = curves[curves["epoch"].isin(epochs) | from_end.isin(epochs)]
+        means = chosen.groupby(trial, as_index=False).agg({"value": "mean", "state": "first"})
+        return replace(self, values={**self.values, "accuracy": means})
+
+    def capacity(self, architectures: Iterable[str] = ARCHITECTURES) -> pd.Series:
+        """Return the parameters of some architectures."""
+        asked = list(architectures)
+        for name in asked:
+            if f"capacity of {name}" in self.doubts:
+                raise CannotTellError(self.doubts[f"capacity of {name}"])
+        return pd.Series(printed.CAPACITY)[asked]
+
+
+def _text(kind: str, value: float, spread: float) -> str:
+    digits = "+.2f" if kind == "accuracy" else ".2f"
+    near = spread == float("inf")
+    deviation = " (both near chance)" if near else f" ± {spread:.2f}" if spread else ""
+    return f"{value:{digits}}{deviation}".replace("-", "−")
+
+
+def paper_evidence() -> Evidence:
+    """Return what the paper printed: its two tables, at face value, and no curves as numbers."""
+    values = {
+        "accuracy": printed.published("best_accuracy"),
+        "seconds": printed.published("seconds_per_epoch"),
+    }
+    values = {
+        kind: table.assign(seed=0, round=0, state="completed") for kind, table in values.items()
+    }
+    curves = values["accuracy"].head(0).assign(epoch=0)
+    reason = "The paper prints its curves as a picture, not as numbers."
+    return Evidence(values, curves, {"curves": reason})
+
+
+def study_evidence(path: str | Path) -> Evidence:
+    """Return what a study measured, with every reason to doubt that it reaches far enough."""
+    results, epochs = load_results(path), load_epochs(path)
+    accuracy = with_states(results, "best_accuracy")
+    curves = epochs[[*CELL, "seed", "epoch"]].assign(value=epochs["test_accuracy"].astype(float))
+    curves = curves.merge(accuracy.drop(columns="value"), on=[*CELL, "seed"])
+    values = {"accuracy": accuracy, "seconds": with_states(results, "seconds_per_epoch")}
+    images = [p["dataset"]["test_images"] for p in origin.places(results)]
+    doubts, chance = _doubts(results, accuracy), 100 / _classes(results)
+    return Evidence(values, curves, doubts, min(images, default=None), chance)
+
+
+def _classes(results: pd.DataFrame) -> int:
+    return max((place["dataset"]["classes"] for place in origin.places(results)), default=10)
+
+
+def _doubts(results: pd.DataFrame, accuracy: pd.DataFrame) -> dict[str, str]:
+    doubts = {}
+    if reason := _learning_doubt(results, accuracy):
+        doubts["accuracy"] = doubts["curves"] = reason
+    for row, model in origin.stand_ins(results):
+        doubts[f"capacity of {row}"] = (
+            f"A stand-in has another capacity: {model} stands for {printed.NAMES.get(row, row)}."
+        )
+    machines = origin.clocks(results)
+    if len(machines) > 1:
+        doubts["seconds"] = f"The times come from {len(machines)} different machines."
+    if origin.is_synthetic(results):
+        doubts |= dict.fromkeys(("accuracy", "curves", "seconds"), "The images are synthetic.")
+    return doubts
+
+
+def _learning_doubt(results: pd.DataFrame, accuracy: pd.DataFrame) -> str | None:
+    """Say why accuracies are too close to a training's beginning to be told, if they are."""
+    shortest = results["epochs"].min()
+    if shortest < FEWEST_EPOCHS:
+        return f"Some trials have only {shortest} epochs, fewer than {FEWEST_EPOCHS}."
+    counting = accuracy.loc[accuracy["state"].isin(["completed", "diverged"]), "value"]
+    above = (counting > CHANCE * 100 / _classes(results)).sum()
+    if above <= len(counting) / 2:
+        return f"Only {above} of {len(counting)} finished trials are clearly above chance."
+    return None

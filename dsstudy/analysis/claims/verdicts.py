@@ -1,0 +1,268 @@
+"""How claims are tested: which cells are compared, and how the comparisons come to a verdict."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dsstudy.analysis.claims.evidence import CannotTellError, Evidence, Pair
+from dsstudy.paper.printed import ENGINES, NAMES, PANELS, SETTINGS
+from dsstudy.spec.trial import ARCHITECTURES
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
+
+SIGNIFICANT, DRAMATIC = 5, 10  # points of accuracy
+
+LONGER = 1.2  # of times
+
+CNNS = tuple(name for name in ARCHITECTURES if name != "vit")
+
+SMALL, LARGE = ("lenet", "alexnet"), ("resnet18", "densenet121")  # in the paper's words
+
+NOT_SMALL = tuple(name for name in ARCHITECTURES if name not in SMALL)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a claim came to: `HOLDS`, `FAILS` or `OPEN`, and a sentence with the numbers."""
+
+    verdict: str
+    reason: str
+
+
+# What is compared: DeepSpeed with normal training, or two settings of one engine
+
+
+def between_engines(
+    architectures: Iterable[str] = ARCHITECTURES,
+    settings: Iterable[str] = SETTINGS,
+    normal: str | None = None,
+) -> list[Pair]:
+    """Pair the engines in the same setting, or DeepSpeed's with another one for `normal`."""
+    settings = tuple(settings)
+    pairs = [(name, setting) for name in architectures for setting in settings]
+    return [
+        (
+            NAMES[name] if len(settings) == 1 else f"{NAMES[name]} {setting}",
+            (name, "deepspeed", setting),
+            (name, "normal", normal or setting),
+        )
+        for name, setting in pairs
+    ]
+
+
+def panel(letter: str, architectures: Iterable[str] = ARCHITECTURES) -> list[Pair]:
+    """Pair the engines as a panel of Figure 1 does."""
+    return between_engines(architectures, [PANELS[letter]["deepspeed"]], PANELS[letter]["normal"])
+
+
+def between_settings(
+    engine: str, first: str, second: str, architectures: Iterable[str] = ARCHITECTURES
+) -> list[Pair]:
+    """Pair two settings of one engine."""
+    return [(NAMES[a], (a, engine, first), (a, engine, second)) for a in architectures]
+
+
+# How it is judged
+
+
+def vote(
+    compared: pd.DataFrame,
+    above: float | None = None,
+    below: float | None = None,
+    exceptions: int = 0,
+) -> Verdict:
+    """Count the values that lie on the claimed side of a limit by more than their spread."""
+    assert (above is None) != (below is None)
+    margin = compared["value"] - above if below is None else below - compared["value"]
+    yes, no = margin > compared["spread"], margin <= -compared["spread"]
+    needed = len(margin) - exceptions
+    verdict = HOLDS if yes.sum() >= needed else FAILS if no.sum() > exceptions else OPEN
+    unclear = (~yes & ~no).sum()
+    within = f", {unclear} within the spread" if unclear else ""
+    return Verdict(verdict, f"{yes.sum()} of {len(margin)}{within}: {_listed(compared, yes)}.")
+
+
+def _listed(compared: pd.DataFrame, yes: pd.Series) -> str:
+    """List a few values each, and of many the range and the exceptions."""
+    few = len(compared) <= len(ARCHITECTURES)
+    named = compared if few else compared[~yes]
+    text = ", ".join(f"{name} {value}" for name, value in named["text"].items())
+    if few:
+        return text
+    low, high = (
+        compared.loc[compared["value"].agg(which), "text"] for which in ("idxmin", "idxmax")
+    )
+    return f"from {low} to {high}" + (f"; not {text}" if text else "")
+
+
+def most(compared: pd.DataFrame, above: float | None = None, below: float | None = None) -> Verdict:
+    """Vote for more than half of the values."""
+    return vote(compared, above, below, exceptions=(len(compared) - 1) // 2)
+
+
+def at_least_one(
+    compared: pd.DataFrame, above: float | None = None, below: float | None = None
+) -> Verdict:
+    """Vote for at least one of the values."""
+    return vote(compared, above, below, exceptions=len(compared) - 1)
+
+
+def none(compared: pd.DataFrame, above: float | None = None, below: float | None = None) -> Verdict:
+    """Hold unless a value lies beyond the limit by more than its spread."""
+    found = at_least_one(compared, above, below)
+    return Verdict(FAILS if found.verdict == HOLDS else HOLDS, found.reason)
+
+
+def both(what: str, first: Verdict, and_what: str, second: Verdict) -> Verdict:
+    """Hold if both hold; fail if either fails."""
+    verdicts = {first.verdict, second.verdict}
+    verdict = FAILS if FAILS in verdicts else OPEN if OPEN in verdicts else HOLDS
+    return Verdict(verdict, f"{what}, {first.reason} {and_what}, {second.reason}")
+
+
+def trend(capacity: pd.Series, benefit: pd.Series, what: str) -> Verdict:
+    """Hold if the benefit rises with capacity: a rank correlation of at least a half."""
+    correlation = f"{capacity.rank().corr(benefit.rank()):+.2f}"
+    listed = ", ".join(f"{NAMES[a]} {benefit[a]:.2f}" for a in capacity.sort_values().index)
+    return Verdict(
+        HOLDS if float(correlation) >= 0.5 else FAILS,
+        f"Rank correlation {correlation}; {what}, from the smallest: {listed}.".replace(" -", " −"),
+    )
+
+
+# What single claims need beside
+
+
+def both_better(study: Evidence) -> Verdict:
+    """Find a model, not a small one, that DeepSpeed trains both more accurately and faster."""
+    pairs = between_engines(NOT_SMALL)
+    gain, ratio = study.gain(pairs), study.ratio(pairs)
+    better, faster = gain["value"] > gain["spread"], ratio["value"] < 1 - ratio["spread"]
+    found = better & faster
+    perhaps = (gain["value"] > -gain["spread"]) & (ratio["value"] < 1 + ratio["spread"])
+    return Verdict(
+        HOLDS if found.any() else OPEN if perhaps.any() else FAILS,
+        f"Of {len(found)} pairs DeepSpeed is more accurate in {better.sum()}, faster in "
+        f"{faster.sum()}, both in {found.sum()}.",
+    )
+
+
+def best_against_best(study: Evidence) -> pd.DataFrame:
+    """Compare each architecture's best normal cell with its best DeepSpeed cell."""
+    study.gain(between_engines())  # says what is missing
+    pairs = []
+    for name in ARCHITECTURES:
+        deepspeed, normal = (
+            max(((name, engine, s) for s in SETTINGS), key=lambda c: study.accuracy(c))
+            for engine in ENGINES
+        )
+        pairs.append((NAMES[name], normal, deepspeed))
+    return study.gain(pairs)
+
+
+def _vit_ranks(study: Evidence, engine: str, settings: Iterable[str]) -> list[tuple[int, int]]:
+    """Return the ViT's rank among the seven in each setting: at best and at worst, by spread."""
+    ranks = []
+    for setting in settings:
+        vit = ("vit", engine, setting)
+        others = study.gain([(NAMES[a], (a, engine, setting), vit) for a in CNNS])
+        ahead = (others["value"] > others["spread"]).sum()
+        perhaps = (others["value"] > -others["spread"]).sum()
+        ranks.append((1 + ahead, 1 + max(ahead, perhaps)))
+    return ranks
+
+
+def vit_is(rank: int, study: Evidence, engine: str, settings: Iterable[str]) -> Verdict:
+    """Hold if the ViT has this rank in accuracy in each of the settings."""
+    settings = tuple(settings)
+    ranks = _vit_ranks(study, engine, settings)
+    verdict = HOLDS if all(r == (rank, rank) for r in ranks) else OPEN
+    if any(not best <= rank <= worst for best, worst in ranks):
+        verdict = FAILS
+    return Verdict(verdict, f"The ViT's rank among the seven: {_rank_text(settings, ranks)}.")
+
+
+def vit_gains_ranks(study: Evidence) -> Verdict:
+    """Hold if the ViT ranks better with DeepSpeed than without, in every setting."""
+    with_it, without = (_vit_ranks(study, engine, SETTINGS) for engine in ENGINES)
+    pairs = list(zip(with_it, without, strict=True))
+    verdict = HOLDS if all(deep[1] < plain[0] for deep, plain in pairs) else OPEN
+    if any(deep[0] >= plain[1] for deep, plain in pairs):
+        verdict = FAILS
+    return Verdict(
+        verdict,
+        f"The ViT's rank among the seven: with DeepSpeed {_rank_text(SETTINGS, with_it)}; without "
+        f"{_rank_text(SETTINGS, without)}.",
+    )
+
+
+def _rank_text(settings: Iterable[str], ranks: list[tuple[int, int]]) -> str:
+    return ", ".join(
+        f"{setting} {best}" + (f" to {worst}" if worst > best else "")
+        for setting, (best, worst) in zip(settings, ranks, strict=True)
+    )
+
+
+def small_are_small(study: Evidence) -> Verdict:
+    """Hold if the models that the paper calls small have fewer parameters than its large ones."""
+    capacity = study.capacity((*SMALL, *LARGE))
+    largest_small, smallest_large = capacity[list(SMALL)].max(), capacity[list(LARGE)].min()
+    listed = ", ".join(f"{NAMES[a]} {capacity[a] / 1e6:.1f}" for a in (*SMALL, *LARGE))
+    verdict = HOLDS if largest_small < smallest_large else FAILS
+    return Verdict(verdict, f"Parameters in millions: {listed}.")
+
+
+def beyond_scale(study: Evidence) -> Verdict:
+    """Say why the hypothesis cannot be told from any of the seven."""
+    capacity = study.capacity()
+    raise CannotTellError(
+        f"The largest of the seven, {NAMES[capacity.idxmax()]}, has "
+        f"{capacity.max() / 1e6:.0f} million parameters and was trained on one GPU without "
+        "DeepSpeed: none lies beyond the normal scale."
+    )
+
+
+def lead_shrinks(study: Evidence) -> Verdict:
+    """Hold if Figure 1a's differences are mostly smaller at the end than at the beginning."""
+    early, late = (study.during(*e).gain(panel("a")) for e in ((1, 2), (-2, -1)))
+    shrunk = pd.DataFrame(
+        {
+            "value": early["value"].abs() - late["value"].abs(),
+            "spread": early["spread"].combine(late["spread"], max),
+            "text": early["text"] + " to " + late["text"],
+        }
+    )
+    return most(shrunk, above=0)
+
+
+def small_average(changes: pd.DataFrame) -> Verdict:
+    """Hold if the changes average to less than a point."""
+    mean, spread = changes["value"].mean(), (changes["spread"] ** 2).sum() ** 0.5 / len(changes)
+    verdict = HOLDS if abs(mean) + spread < 1 else FAILS if abs(mean) - spread >= 1 else OPEN
+    return Verdict(verdict, f"{mean:+.2f} points on average.".replace("-", "−"))
+
+
+def unchanged(study: Evidence) -> Verdict:
+    """Hold if the scheduler changes no accuracy under SGD significantly."""
+    pairs = [
+        (f"{NAMES[engine]} {name}", with_it, without)
+        for engine in ENGINES
+        for name, with_it, without in between_settings(engine, "SGD+S", "SGD")
+    ]
+    changes = study.gain(pairs)
+    sizes = changes["value"].abs()
+    changes = changes.assign(value=sizes, text=sizes.map("{:.2f}".format))
+    return vote(changes, below=SIGNIFICANT)
+
+
+def speedups(study: Evidence) -> pd.Series:
+    """Return normal training's time over DeepSpeed's, the mean of an architecture's settings."""
+    return pd.Series(
+        {name: (1 / study.ratio(between_engines([name]))["value"]).mean() for name in ARCHITECTURES}
+    )
+
+
+def gains_of_panel_a(study: Evidence) -> pd.Series:
+    """Return DeepSpeed's accuracy minus normal training's in Figure 1a, by architecture."""
+    return study.gain(panel("a"))["value"].set_axis(list(ARCHITECTURES))

@@ -1,0 +1,126 @@
+"""What the cost model is fitted to: steps on several ranks, each beside the same step on one."""
+
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dsstudy.analysis import cells
+from dsstudy.analysis.claims.evidence import CannotTellError
+from dsstudy.analysis.cost_model import model
+from dsstudy.paper import printed
+from dsstudy.records.reading import read_lines
+from dsstudy.report import origin
+from dsstudy.spec.model_counts import CLASSES, model_counts
+from dsstudy.spec.trial import ARCHITECTURES, InputError, Trial
+
+
+def paper_pairs() -> pd.DataFrame:
+    """Return the steps of the paper's Table 2, as `study_pairs` does a study's."""
+    table = printed.published("seconds_per_epoch")
+    steps = table["value"] / (printed.TRAIN_IMAGES // printed.BATCH_SIZE)
+    return _pairs(
+        table.assign(
+            seconds=steps,
+            model=table["architecture"],
+            image_size=[Trial(model=name).image_size for name in table["architecture"]],
+            images=printed.BATCH_SIZE,
+            processes=table["engine"].map(printed.PROCESSES),
+            precision=table["engine"].map(printed.PRECISION),
+        )
+    )
+
+
+def study_pairs(path: str | Path) -> pd.DataFrame:
+    """Return the steps of a study that were measured alone, each engine's beside normal training's.
+
+    Parameters
+    ----------
+    path
+        As for `dsstudy.load_results`. Of a study that was profiled, the plain steps are taken, of
+        every engine and batch size; of any other, the times of the trials in the paper's cells.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row an engine other than ``normal``, setting, architecture and batch size: ``engine``,
+        ``setting``, ``architecture``; ``seconds`` and ``normal``, of a step; of its whole batch
+        ``flops`` and ``images``; ``parameters``; ``sent``, the bytes that each rank sends a
+        parameter.
+
+    Raises
+    ------
+    CannotTellError
+        No engine and setting has enough of them for a fit (`cost.FEWEST`), or they were not
+        measured alike.
+    """
+    steps, source = _profiled(Path(path)), "profile"
+    if steps is None:
+        steps, source = _timed(Path(path)), "trial in a cell of the paper's tables"
+    if steps.empty:
+        raise CannotTellError(f"No {source} was measured alone.")
+    if len(origin.clocks(steps)) > 1:
+        raise CannotTellError("The times come from different machines.")
+    classes = [place["dataset"]["classes"] for place in origin.places(steps)]
+    steps = steps[[count == CLASSES for count in classes]]
+    pairs = _pairs(steps.rename(columns={"batch_size": "images"}))
+    fits = [some for _, some in pairs.groupby(["engine", "setting"])]
+    most = max(fits, key=model.left, default=pairs)
+    if model.left(most) < model.FEWEST:
+        raise CannotTellError(
+            "Both engines' times, measured alone, and the network's counts are known for "
+            f"{most['architecture'].nunique()} of the architectures in a setting; when one is left "
+            f"out, {model.left(most)} steps remain, and to fit {len(model.TERMS)} terms takes "
+            f"{model.FEWEST}."
+        )
+    return pairs
+
+
+def _profiled(path: Path) -> pd.DataFrame | None:
+    """Return the plain steps of a study's profiles, or None where it was not profiled."""
+    rows = list(read_lines(path / "profiles.jsonl"))
+    if not rows:
+        return None
+    alone = [row for row in rows if row["timing"] == "exclusive"]
+    columns = ["architecture", "model", "image_size", "engine", "setting", "processes"]
+    frame = pd.DataFrame(alone, columns=[*columns, "precision", "batch_size", "environment"])
+    return frame.assign(seconds=[statistics.median(row["plain_seconds"]) for row in alone])
+
+
+def _timed(path: Path) -> pd.DataFrame:
+    """Return the steps of a study's trials in the paper's cells, by their epochs' times."""
+    trials = cells.load_trials(path)
+    try:
+        seconds = cells.counting(trials, "seconds_per_epoch").groupby(cells.CELL).median()
+    except InputError:
+        raise CannotTellError(
+            "It has several trials in a cell of the paper's tables, which differ in more than "
+            "their seed, so there is no single time for that cell."
+        ) from None
+    facts = cells.of_rounds(trials[trials["status"] == "completed"]).drop_duplicates(cells.CELL)
+    facts = facts.set_index(cells.CELL).loc[seconds.index]
+    images = [place["dataset"]["train_images"] for place in origin.places(facts)]
+    facts["seconds"] = seconds / (np.array(images) // facts["batch_size"])
+    return facts.reset_index()
+
+
+def _pairs(steps: pd.DataFrame) -> pd.DataFrame:
+    """Lay each engine's steps beside normal training's, and the models' counts beside both."""
+    key = ["architecture", "setting", "images"]
+    normal = steps[steps["engine"] == "normal"].set_index(key)["seconds"].rename("normal")
+    frame = steps[steps["engine"] != "normal"].join(normal, key, how="inner")
+    models = zip(frame["model"], frame["image_size"], strict=True)
+    found = [model_counts().get(model, (np.nan, np.nan)) for model in models]
+    counts = pd.DataFrame(found, frame.index, ["parameters", "flops"], dtype=float)
+    ring = 2 * (frame["processes"] - 1) / frame["processes"]
+    frame = frame.assign(
+        parameters=counts["parameters"],
+        flops=counts["flops"] * frame["images"],
+        sent=frame["precision"].map(model.GRADIENT_BYTES) * ring,
+        order=frame["architecture"].map({name: n for n, name in enumerate(ARCHITECTURES)}),
+    )
+    columns = ["engine", "setting", "architecture", "seconds", "normal"]
+    columns += ["flops", "parameters", "images", "sent"]
+    ordered = frame.dropna(subset="flops").sort_values(["engine", "order"], kind="stable")
+    return ordered[columns].reset_index(drop=True)

@@ -1,0 +1,1 @@
+"""The explorer: choose trials, run them, watch their curves."""

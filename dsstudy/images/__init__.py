@@ -1,0 +1,1 @@
+"""Images: listed, decoded, drawn, made into batches."""

@@ -1,0 +1,244 @@
+"""Images: decoded once, kept as uint8 on the training device, made into batches there."""
+
+import hashlib
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from dsstudy.images.image_folder import SPLITS, Splits, list_images, load_image_folder
+from dsstudy.images.synthetic import SYNTHETIC_CLASSES, SYNTHETIC_IMAGES, draw
+from dsstudy.spec.trial import InputError, Trial
+
+SUBSET_SEED = 0
+"""A limited number of images is the same subset for every trial."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels of one split, on one device.
+
+    Attributes
+    ----------
+    images : torch.Tensor
+        uint8, shape (N, 3, height, width), values 0 to 255.
+    labels : torch.Tensor
+        int64, shape (N,), index into the data set's classes.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(
+        self, indices: torch.Tensor, image_size: int, dtype: torch.dtype = torch.float32
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images as a normalised batch of the model's input size, with their labels.
+
+        Parameters
+        ----------
+        indices
+            int64, shape (B,), on the split's device.
+        image_size
+            Side of the square images wanted, in pixels; scaled bilinearly, as torchvision's
+            ``Resize`` does.
+        dtype
+            Floating-point type of the result.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Images of shape (B, 3, image_size, image_size), mean 0.5 and deviation 0.5 taken out
+            (the DeepSpeed CIFAR-10 example's normalisation: values from -1 to 1), and int64 labels
+            of shape (B,).
+        """
+        images = self.images[indices].to(torch.float32)
+        if images.shape[-2:] != (image_size, image_size):
+            images = F.interpolate(
+                images, (image_size, image_size), mode="bilinear", antialias=True
+            )
+        images = images.mul_(1 / 127.5).sub_(1)
+        return images.to(dtype), self.labels[indices]
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set in memory: two splits, the names of its classes, and what it is.
+
+    Attributes
+    ----------
+    name : str
+        The data set's name, as results are labelled: ``cifar10``, or an image folder's own name.
+    fingerprint : str
+        Hash over the content of all images and labels, also those that a subset leaves out.
+    """
+
+    name: str
+    fingerprint: str
+    classes: list[str]
+    train: Split
+    test: Split
+
+
+def load_data(trial: Trial, device: torch.device | str = "cpu", fingerprint: str = "") -> ImageData:
+    """Load the images of a trial, subset drawn, onto a device.
+
+    Parameters
+    ----------
+    trial
+        Its `dataset`, `data_dir`, `train_images`, `test_images` and `image_size` count.
+    device
+        Where the images are to stay.
+    fingerprint
+        What an earlier `load_data` of the same folder found: spares reading every file again.
+
+    Raises
+    ------
+    InputError
+        The data set is absent, damaged, or smaller than the trial asks for.
+    """
+    if trial.dataset == "synthetic":
+        name, fingerprint, classes, splits = _synthetic(trial)
+    elif trial.dataset == "imagefolder":
+        name = trial.data_folder.name
+        fingerprint, classes, splits = load_image_folder(trial, fingerprint)
+    else:
+        name, fingerprint, classes, splits = _cifar(trial)
+    train, test = (
+        _on_device(*splits[split], _wanted(trial, split), split, device)
+        for split in ("train", "test")
+    )
+    if len(train) < trial.batch_size:
+        raise InputError(
+            f"batch_size={trial.batch_size} is more than the {len(train)} training images of "
+            f"{name}: set a smaller batch_size"
+        )
+    return ImageData(name, fingerprint, classes, train, test)
+
+
+def check_data(trial: Trial) -> None:
+    """See whether a trial's data set is there, without decoding it.
+
+    Raises
+    ------
+    InputError
+        It is absent, in one sentence.
+    """
+    if trial.dataset == "imagefolder":
+        list_images(trial.data_folder)
+    elif trial.dataset != "synthetic":
+        _open_cifar(trial)
+
+
+def epoch_order(images: int, seed: int, epoch: int) -> torch.Tensor:
+    """Return the order in which an epoch visits the images.
+
+    A function of seed and epoch alone, so that every engine, however many processes it has,
+    trains on the same global batches.
+
+    Returns
+    -------
+    torch.Tensor
+        int64, shape (images,): a permutation, on the CPU.
+    """
+    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(images))
+
+
+def rank_batches(
+    order: torch.Tensor, batch_size: int, rank: int = 0, processes: int = 1
+) -> torch.Tensor:
+    """Split an epoch's order into global batches and return one rank's share of each.
+
+    The images left over at the end, which do not fill a global batch, wait for the next epoch's
+    order: every step then averages over the same number of images on every rank.
+
+    Returns
+    -------
+    torch.Tensor
+        int64, shape (steps, batch_size / processes).
+    """
+    steps, share = len(order) // batch_size, batch_size // processes
+    batches = order[: steps * batch_size].view(steps, batch_size)
+    return batches[:, rank * share : (rank + 1) * share]
+
+
+def balanced_subset(labels: np.ndarray, images: int) -> np.ndarray:
+    """Draw a subset as balanced over the classes as these allow, the same one every time.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64, shape (images,): indices into `labels`, ascending.
+    """
+    shuffled = np.random.default_rng(SUBSET_SEED).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.bincount(labels)
+    # The k-th image of every class comes before the (k+1)-th of any: take from the front.
+    place = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(by_class[np.argsort(place, kind="stable")][:images])
+
+
+def _wanted(trial: Trial, split: str) -> int | str:
+    return trial.train_images if split == "train" else trial.test_images
+
+
+def _on_device(
+    images: np.ndarray,
+    labels: np.ndarray,
+    wanted: int | str,
+    split: str,
+    device: torch.device | str,
+) -> Split:
+    if isinstance(wanted, int) and wanted > len(labels):
+        raise InputError(
+            f"{split}_images={wanted} is more than the data set has: set it to all or at most "
+            f"{len(labels)}"
+        )
+    if isinstance(wanted, int) and wanted < len(labels):
+        chosen = balanced_subset(labels, wanted)
+        images, labels = images[chosen], labels[chosen]
+    # Copied: a memory-mapped array is read-only, which torch does not know.
+    return Split(torch.tensor(images, device=device), torch.tensor(labels, device=device))
+
+
+def _synthetic(trial: Trial) -> tuple[str, str, list[str], Splits]:
+    splits: Splits = {}
+    for split, size in SYNTHETIC_IMAGES.items():
+        wanted = _wanted(trial, split)
+        splits[split] = draw(split, size if isinstance(wanted, str) else wanted)
+    return "synthetic", _hash_arrays(splits), list(SYNTHETIC_CLASSES), splits
+
+
+def _cifar(trial: Trial) -> tuple[str, str, list[str], Splits]:
+    found = _open_cifar(trial)
+    splits = {
+        split: (data.data.transpose(0, 3, 1, 2), np.array(data.targets, dtype=np.int64))
+        for split, data in found.items()
+    }
+    return trial.dataset, _hash_arrays(splits), list(found["train"].classes), splits
+
+
+def _open_cifar(trial: Trial) -> dict[str, Any]:
+    from torchvision import datasets
+
+    source = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[trial.dataset]
+    try:
+        return {split: source(trial.data_folder, train=split == "train") for split in SPLITS}
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+        raise InputError(
+            f"dataset={trial.dataset} is not in {trial.data_folder}, or is damaged: download it "
+            f"with 'make {trial.dataset}', or set data_dir to the folder that holds it"
+        ) from None
+
+
+def _hash_arrays(splits: Splits) -> str:
+    digest = hashlib.sha256()
+    for images, labels in splits.values():
+        digest.update(np.ascontiguousarray(images).data)
+        digest.update(labels.data)
+    return digest.hexdigest()[:16]

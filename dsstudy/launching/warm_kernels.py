@@ -1,0 +1,154 @@
+"""Warm kernels: a study's notebooks start from one process that has the libraries loaded.
+
+Loading torch, pandas and seaborn takes longer than many a trial of a small study. A fork server
+(`multiprocessing`'s own) loads them once; each notebook's kernel is forked from it, and is a
+process of its own all the same.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import uuid
+import warnings
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
+from subprocess import Popen
+from types import ModuleType
+from typing import Any, cast
+from unittest.mock import patch
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
+from tqdm import tqdm
+from traitlets import default
+
+LIBRARIES = (
+    "ipykernel.kernelapp",
+    "torch._dynamo",
+    "torchinfo",
+    "dsstudy.pages.trial",
+    "dsstudy.launching.run",
+)
+"""What is loaded beforehand, with all that it imports. None of it may touch a GPU."""
+
+
+class WarmKernelManager(AsyncKernelManager):
+    """Manages a kernel that `WarmProvisioner` provides, whatever the kernel's specification.
+
+    The two speak over sockets that have names of their own: a port is chosen here and opened by
+    the kernel, some ten seconds later where libraries are loaded first, and is taken meanwhile
+    where the machine is busy. The names, in Linux's abstract namespace, are no files.
+
+    References
+    ----------
+    https://zeromq.org/socket-api/#ipc, https://man7.org/linux/man-pages/man7/unix.7.html
+    """
+
+    @default("transport")
+    def _transport_default(self) -> str:
+        return "ipc"
+
+    @default("ip")
+    def _ip_default(self) -> str:
+        return f"@dsstudy-{uuid.uuid4().hex}"
+
+    @property
+    def kernel_spec(self) -> KernelSpec | None:
+        """Return the notebook's kernel, to be provided warm."""
+        spec = super().kernel_spec
+        if spec is not None:
+            spec.metadata["kernel_provisioner"] = {"provisioner_name": "dsstudy-warm"}
+        return spec
+
+
+class WarmProvisioner(LocalProvisioner):
+    """Forks a kernel where `LocalProvisioner` starts a new interpreter.
+
+    References
+    ----------
+    https://jupyter-client.readthedocs.io/en/stable/provisioning.html
+    """
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Fork a kernel for the command's connection file."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(LIBRARIES))
+        arguments = cmd[cmd.index("-f") :]
+        process = context.Process(
+            target=_be_kernel, args=(arguments, dict(kwargs["env"]), kwargs.get("cwd"))
+        )
+        # Not the script that runs the study, which a new process would import otherwise.
+        with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
+            process.start()
+        self.process = cast(Popen, _Forked(process))
+        self.pid = self.pgid = process.pid  # the kernel leads a group of its own
+        return self.connection_info
+
+
+class _Forked:
+    """A forked process behind the methods of `subprocess.Popen` that a provisioner uses."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, process: ForkServerProcess):
+        self._process = process
+        self.pid = process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        self._process.join()
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        assert self.pid is not None
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str | None) -> None:
+    """Turn this forked process into a notebook's kernel that ends with the study's process."""
+    os.setsid()
+    environment.pop("JPY_PARENT_PID", None)  # which is not this process's parent
+    os.environ.clear()
+    os.environ.update(environment)
+    if folder:
+        os.chdir(folder)
+    _heed(environment)
+    # What is printed goes into the notebook; the terminal belongs to the study's own bar.
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    # A lock among threads will do, and leaves no semaphore behind when the kernel is ended.
+    tqdm.set_lock(threading.RLock())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.argv = ["ipykernel_launcher", *arguments]
+    from ipykernel.kernelapp import launch_new_instance
+
+    launch_new_instance()
+
+
+def _heed(environment: dict[str, str]) -> None:
+    """Set what libraries read from a kernel's environment as they load: they did so before it."""
+    import matplotlib
+
+    matplotlib.rcParams["backend"] = "module://matplotlib_inline.backend_inline"
+    if action := environment.get("PYTHONWARNINGS"):
+        warnings.simplefilter(action)  # type: ignore[arg-type]
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

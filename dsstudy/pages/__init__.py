@@ -1,0 +1,1 @@
+"""One module for each notebook, of the notebook's name."""

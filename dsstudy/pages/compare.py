@@ -1,0 +1,257 @@
+"""The page that ``dsstudy compare`` ends in: its tables, its figure, its words; and as JSON."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from dsstudy.analysis import intervals
+from dsstudy.analysis.advice import advise
+from dsstudy.analysis.comparison import (
+    BANDWIDTH,
+    DEVICES,
+    Comparison,
+    Timed,
+    break_even,
+    efficiency,
+    predict,
+)
+from dsstudy.analysis.intervals import Interval
+from dsstudy.analysis.step_phases import ENGINES
+from dsstudy.pages.trial import ENGINE_COLORS
+from dsstudy.paper import printed
+from dsstudy.report.table_style import style
+from dsstudy.studies.trace import PHASES
+
+TIMES = (
+    "Seconds of an epoch: mean over the rounds, ± half of its 95 % interval (Student's t). Memory: "
+    "the peak over all ranks, in MiB. Efficiency: how many times as fast as normal training on one "
+    "device, over the number of devices."
+)
+
+STEP = "Milliseconds of a profiled step, by phase (mean over the middle round's steps and ranks)."
+
+
+def subject(found: Comparison) -> str:
+    """Say what was compared, with what, and where."""
+    settings, hardware = found.about["settings"], found.environment["hardware"]
+    gpus = [gpu["name"] for gpu in hardware["gpus"]]
+    count = len(found.normal.steps)
+    rounds = "1 round" if count == 1 else f"{count} rounds"
+    where = f"{hardware['processor']}, {hardware['cores']} cores"
+    if not found.on_cpu:
+        where = f"{len(gpus)} × {gpus[0]}"
+    return (
+        f"{found.about['model']} ({found.about['parameters']:,} parameters) on "
+        f"{found.about['dataset']} at {settings['image_size']}x{settings['image_size']}; "
+        f"{settings['batch_size']} images a step over all devices, {settings['precision']}, "
+        f"{settings['optimizer']}; {where}; {rounds}."
+    )
+
+
+def times_table(found: Comparison) -> pd.DataFrame:
+    """Return the texts of the table of times, a row an engine and number of ranks."""
+    return pd.DataFrame(
+        {
+            _row_name(one): {
+                "devices": _devices(found, one),
+                "s / epoch": _plus_minus(one.epoch()),
+                "memory": f"{one.memory:,.0f}",
+                "efficiency": f"{100 * efficiency(one, found.normal):.0f} %",
+            }
+            for one in found.timed
+        }
+    ).T
+
+
+def phases_table(found: Comparison) -> pd.DataFrame:
+    """Return the texts of the table of a step's phases, a row an engine."""
+    rows = {printed.NAMES[key[-1]]: row for key, row in found.profiles.iterrows()}
+    return pd.DataFrame(
+        {name: {p: f"{1e3 * row[p]:.2f}" for p in PHASES} for name, row in rows.items()}
+    ).T
+
+
+def predictions_table(found: Comparison, bandwidth: float = BANDWIDTH) -> pd.DataFrame:
+    """Return the texts of the table of predictions, a row an engine, and where two devices pay."""
+    rows: dict[str, dict[str, str]] = {}
+    for engine, some in predict(found, bandwidth).groupby("engine", sort=False):
+        texts = {
+            f"{row.devices:.0f}": _plus_minus(Interval(row.seconds, row.low, row.high, 0))
+            + ("" if math.isnan(row.measured) else f" ({_number(row.measured)})")
+            for row in some.itertuples()
+        }
+        pays = "" if engine == "normal" else _images(break_even(found, engine, bandwidth))
+        rows[printed.NAMES[engine]] = {f"{n}": texts.get(f"{n}", "–") for n in DEVICES}
+        rows[printed.NAMES[engine]]["two pay from"] = pays or "–"
+    return pd.DataFrame(rows).T
+
+
+def assumptions(found: Comparison, bandwidth: float = BANDWIDTH) -> str:
+    """Say what the predictions rest on."""
+    device = "GPUs like this one"
+    if found.on_cpu:
+        device = "machines like this one, each with a CPU of its own"
+    several = any(one.devices > 1 for one in found.timed)
+    brackets = "; in brackets what was measured" if several else ""
+    large, small = found.normal.batch_size, found.small["normal"].batch_size
+    return (
+        f"Predicted seconds of an epoch on 1, 2, 4 and 8 {device}, the same {large} images a step "
+        f"over all of them{brackets}. Each engine's step was "
+        f"timed on one device with {large} and with {small} images: a line through both gives the "
+        "part that grows with the images, which the devices share, and the rest, which each has "
+        f"for itself. Gradients travel at {bandwidth / 1e9:.3g} GB/s in a ring, and nothing "
+        "overlaps, so that DDP, which sends while it computes, may do better. ± is the timing's "
+        "spread alone; how well the assumptions hold, it does not tell. It is a prediction: only "
+        "a measurement on such devices settles it. Last column: images a step from which two "
+        "devices outrun normal training on one (any: with every batch; never: with none)."
+    )
+
+
+def page(found: Comparison, bandwidth: float = BANDWIDTH) -> str:
+    """Return the whole page as plain text."""
+    advice = advise(found)
+    parts = [
+        subject(found),
+        f"VERDICT\n{advice.sentence}",
+        "Why\n" + _listed(advice.reasons),
+        "How sure\n" + _listed(advice.doubts),
+        f"{times_table(found).to_string()}\n{TIMES}",
+        f"{phases_table(found).to_string()}\n{STEP}",
+        f"{predictions_table(found, bandwidth).to_string()}\n{assumptions(found, bandwidth)}",
+    ]
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def in_words(found: Comparison) -> str:
+    """Return the verdict, its reasons and its doubts as Markdown."""
+    advice = advise(found)
+    return (
+        f"**{advice.sentence}**\n\nWhy:\n\n{_listed(advice.reasons)}\n\nHow sure:\n\n"
+        f"{_listed(advice.doubts)}"
+    )
+
+
+def styled(texts: pd.DataFrame, caption: str) -> Styler:
+    """Show one of the tables in a notebook."""
+    return style(texts, caption, "comparison", align="right")
+
+
+def as_json(found: Comparison, bandwidth: float = BANDWIDTH) -> dict[str, Any]:
+    """Return all that the page says, for machines; null where there is no number."""
+    advice = advise(found)
+    phases = {
+        key[-1]: {phase: float(row[phase]) for phase in PHASES}
+        for key, row in found.profiles.iterrows()
+    }
+    engines = [engine for engine in found.small if engine != "normal"]
+    return _finite(
+        {
+            **{name: value for name, value in found.about.items() if name != "timed"},
+            "recommendation": {
+                "engine": advice.choice.engine,
+                "processes": advice.choice.processes,
+                "told_apart": advice.told,
+                "sentence": advice.sentence,
+                "reasons": advice.reasons,
+                "doubts": advice.doubts,
+            },
+            "timed": [
+                {
+                    "engine": one.engine,
+                    "processes": one.processes,
+                    "devices": one.devices,
+                    "seconds_per_step": one.steps.tolist(),
+                    "seconds_per_epoch": vars(one.epoch()),
+                    "peak_memory_mb": one.memory,
+                    "efficiency": efficiency(one, found.normal),
+                    "timing": "exclusive" if one.exclusive else "shared",
+                }
+                for one in found.timed
+            ],
+            "phase_seconds": phases,
+            "predictions": predict(found, bandwidth).to_dict("records"),
+            "break_even_images": {e: break_even(found, e, bandwidth) for e in engines},
+            "bandwidth": bandwidth,
+            "level": intervals.LEVEL,
+            "environment": found.environment,
+        }
+    )
+
+
+def figure(found: Comparison, bandwidth: float = BANDWIDTH) -> Figure:
+    """Draw the seconds of an epoch with their intervals, and the predicted speed-up."""
+    drawn, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
+    for y, one in enumerate(found.timed):
+        epoch, color = one.epoch(), ENGINE_COLORS[one.engine]
+        left.plot(one.steps * one.steps_per_epoch, [y] * len(one.steps), "|", color=color)
+        left.plot([epoch.low, epoch.high], [y, y], color=color, linewidth=2)
+        left.plot(epoch.value, y, "o", color=color)
+    left.set_yticks(range(len(found.timed)), [_row_name(one) for one in found.timed])
+    left.set(xlabel="seconds of an epoch", xlim=(0, None), ylim=(len(found.timed) - 0.5, -0.5))
+    left.grid(axis="y", visible=False)
+    _draw_speedup(right, found, bandwidth)
+    return drawn
+
+
+def _draw_speedup(axes: Axes, found: Comparison, bandwidth: float) -> None:
+    frame = predict(found, bandwidth)
+    for engine, marker in zip(ENGINES, "osD", strict=True):
+        some = frame[frame["engine"] == engine]
+        color = ENGINE_COLORS[engine]
+        axes.plot(
+            some["devices"],
+            some["speedup"],
+            f"{marker}--",
+            color=color,
+            label=printed.NAMES[engine],
+        )
+    axes.plot(DEVICES, DEVICES, color="0.5", linewidth=1, linestyle=":", label="ideal")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.set_xticks(DEVICES, [str(n) for n in DEVICES])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="devices", ylabel="predicted speed / normal on one")
+    axes.legend()
+
+
+def _row_name(one: Timed) -> str:
+    ranks = "1 rank" if one.processes == 1 else f"{one.processes} ranks"
+    return printed.NAMES[one.engine] + ("" if one.engine == "normal" else f", {ranks}")
+
+
+def _devices(found: Comparison, one: Timed) -> str:
+    return "CPU" if found.on_cpu else f"{one.devices} GPU" + "s" * (one.devices > 1)
+
+
+def _plus_minus(interval: Interval) -> str:
+    half = "" if math.isnan(interval.half) else f" ± {_number(interval.half)}"
+    return _number(interval.value) + half
+
+
+def _number(seconds: float) -> str:
+    return f"{seconds:.3g}" if seconds < 100 else f"{seconds:,.0f}"
+
+
+def _images(number: float) -> str:
+    if math.isinf(number):
+        return "never"
+    return f"{math.ceil(number):,}" if number > 0 else "any"
+
+
+def _listed(sentences: list[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _finite(value: Any) -> Any:
+    """Return a value as JSON has it: null for what is no number."""
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,162 @@
+"""The figures of the page on the cost model."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dsstudy.analysis.cost_model import model
+from dsstudy.pages.cost_model.tables import links
+from dsstudy.pages.cost_model.text import Studies, shown
+from dsstudy.pages.trial import ENGINE_COLORS
+from dsstudy.paper import printed
+from dsstudy.spec.trial import ARCHITECTURES
+
+_MARKERS = dict(zip(printed.SETTINGS, "osD", strict=True))
+
+_PARTS = ("arithmetic", "the rest", "gradients")
+
+_BARS = {
+    "normal": ("arithmetic", "rest"),
+    "deepspeed": ("ranks' arithmetic", "ranks' rest", "transfer"),
+}
+
+
+def where_a_step_goes(pairs: pd.DataFrame) -> Figure:
+    """Draw what the model takes each step to be made of, in units of normal training's step."""
+    some = shown(pairs)
+    known = model.parts(some, model.fit(some, model.SHARED), model.SHARE).div(
+        some["normal"], axis=0
+    )
+    figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
+    colors = sns.color_palette("cividis", len(_PARTS))
+    at = np.arange(len(some))
+    for shift, columns in zip((-0.2, 0.2), _BARS.values(), strict=True):
+        left = np.zeros(len(some))
+        for column, color in zip(columns, colors, strict=False):
+            axes.barh(at + shift, known[column], 0.36, left=left, color=color)
+            left += known[column].to_numpy()
+    printed = some["seconds"] / some["normal"]
+    style = {"color": ENGINE_COLORS["deepspeed"], "markeredgecolor": "k"}
+    marks = axes.plot(printed, at + 0.2, "D", **style)
+    patches = [plt.Rectangle((0, 0), 1, 1, color=color) for color in colors]
+    axes.legend([*marks, *patches], ["DeepSpeed, printed", *_PARTS], loc="lower right")
+    axes.axvline(1, color="0.3", linewidth=1)
+    axes.set(
+        yticks=at,
+        yticklabels=[printed.NAMES[name] for name in some.index],
+        xlabel="a step's time / normal training's (above: normal; below: DeepSpeed on two GPUs)",
+    )
+    axes.grid(axis="y", visible=False)
+    axes.invert_yaxis()
+    return figure
+
+
+def predictions(table2: pd.DataFrame, found: Studies) -> Figure:
+    """Draw how far predictions of networks left out lie from what was measured.
+
+    Parameters
+    ----------
+    table2
+        The paper's pairs, in the first column of panels.
+    found
+        As `costpage.studies` returns them: a column of panels for each study that has pairs.
+    """
+    ours = {name: pairs for name, pairs in found.items() if not isinstance(pairs, str)}
+    sources = {"the paper's Table 2": table2, **ours}
+    forms = {
+        name: terms for name, terms in model.FORMS.items() if terms in (model.LINE, model.SHARED)
+    }
+    size = (2.2 + 3.4 * len(sources), 5.8)
+    figure, grid = plt.subplots(
+        len(forms), len(sources), figsize=size, sharex=True, sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    marks: dict[str, Line2D] = {}
+    for row, (form, terms) in zip(grid, forms.items(), strict=True):
+        for axes, (source, pairs) in zip(row, sources.items(), strict=True):
+            marks |= _draw_predictions(axes, pairs, terms)
+            axes.set_title(f"{source}\n{form}", fontsize=11)
+    first = grid[0, 0]
+    names = [printed.NAMES[name] for name in ARCHITECTURES]
+    first.set(yticks=range(len(names)), yticklabels=names, xscale="log")
+    first.set_xticks([0.25, 0.5, 1, 2, 4], minor=False)
+    first.set_xticks([], minor=True)
+    first.xaxis.set_major_formatter("{x:g}")
+    first.invert_yaxis()
+    figure.supxlabel("predicted / measured", fontsize=12)
+    figure.legend(marks.values(), marks.keys(), loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def _draw_predictions(axes: Axes, pairs: pd.DataFrame, terms: tuple[str, ...]) -> dict[str, Line2D]:
+    marks = {}
+    for engine, setting, some in model.groups(pairs):
+        shift = 0.22 * (printed.SETTINGS.index(setting) - 1)
+        at = [ARCHITECTURES.index(name) + shift for name in some.index]
+        ratios, color = 1 + model.held_out(some, terms).to_numpy(), ENGINE_COLORS[engine]
+        (mark,) = axes.plot(
+            np.where(ratios > 0, ratios, np.nan), at, _MARKERS[setting], color=color
+        )
+        for height in np.array(at)[ratios <= 0]:  # no place on a logarithmic axis
+            axes.plot(0.03, height, "<", color=color, transform=axes.get_yaxis_transform())
+        marks[f"{printed.NAMES.get(engine, engine)}, {setting}"] = mark
+    axes.axvline(1, color="0.3", linewidth=1)
+    axes.grid(axis="y", visible=False)
+    return marks
+
+
+def break_even_map(pairs: pd.DataFrame) -> Figure:
+    """Draw from which batch size two GPUs pay, over their bandwidth, a line a network."""
+    some = shown(pairs)
+    found = model.fit(some, model.SHARED)
+    speeds = np.geomspace(1e9, 1e11, 60)
+    batches = pd.DataFrame({v: model.break_even(some, found, model.SHARE, v) for v in speeds})
+    figure, axes = plt.subplots(figsize=(9, 5.4), layout="constrained")
+    for name, color in _shades(some["parameters"]).items():
+        axes.loglog(speeds / 1e9, batches.loc[name], color=color, linewidth=2)
+    for name, height in _apart(batches.iloc[:, -1]).items():
+        size = some["sent"][name] * some["parameters"][name] / 1e6
+        axes.text(
+            speeds[-1] / 1e9,
+            height,
+            f"  {printed.NAMES[name]}, {size:.3g} MB",
+            va="center",
+            fontsize=11,
+        )
+    for (name, speed), side in zip(
+        links(some, found).items(), ("center", "right", "left"), strict=True
+    ):
+        axes.axvline(speed / 1e9, color="0.4", linewidth=1, linestyle=":")
+        axes.text(speed / 1e9, 1.02, name, transform=axes.get_xaxis_transform(), ha=side)
+    axes.axhline(printed.BATCH_SIZE, color="0.2", linewidth=1, linestyle="--")
+    batch = f" the paper: {printed.BATCH_SIZE} images"
+    axes.text(speeds[0] / 1e9, 0.9 * printed.BATCH_SIZE, batch, va="top", fontsize=11)
+    axes.text(0.5, 0.8, "above its line, two GPUs pay", transform=axes.transAxes, ha="center")
+    axes.set(
+        xlabel="bandwidth between the two GPUs, in one direction (GB/s)",
+        ylabel="images a step from which two GPUs pay",
+        xlim=(speeds[0] / 1e9, speeds[-1] / 1e9),
+        ylim=(1, None),
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,g}")
+    return figure
+
+
+def _shades(sizes: pd.Series) -> dict[str, tuple[float, ...]]:
+    """Return a colour a network, the darker the larger."""
+    places = np.log(sizes / sizes.min()) / np.log(sizes.max() / sizes.min())
+    shades = sns.color_palette("viridis_r", as_cmap=True)
+    return {name: shades(0.15 + 0.85 * place) for name, place in places.items()}
+
+
+def _apart(heights: pd.Series, least: float = 1.45) -> pd.Series:
+    """Return heights on a logarithmic axis at which labels do not lie on one another."""
+    placed = heights.sort_values()
+    for lower, upper in zip(placed.index, placed.index[1:], strict=False):
+        placed[upper] = max(placed[upper], least * placed[lower])
+    return placed

@@ -1,0 +1,214 @@
+"""The paper's Figure 1: test accuracy over the epochs, drawn from records."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dsstudy.pages.trial import ENGINE_COLORS
+from dsstudy.paper import printed
+from dsstudy.spec.trial import ARCHITECTURES
+
+# Told apart without colours too: in print, and by whoever cannot see them.
+_ENGINE_STYLES: dict[str, dict[str, Any]] = {
+    "normal": {"linestyle": "-", "marker": "o"},
+    "deepspeed": {"linestyle": "--", "marker": "s"},
+}
+
+
+def panels(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTURES) -> Figure:
+    """Draw the paper's Figure 1: test accuracy over the epochs, with and without DeepSpeed.
+
+    The paper's four panels are the columns here, and each architecture has its row, so that no
+    axes hold more than the two curves to be compared. Over several seeds, the line is the mean
+    and the band reaches from the lowest to the highest.
+
+    Parameters
+    ----------
+    epochs
+        As `dsstudy.load_epochs` returns them.
+    architectures
+        The rows: those of the study, as `dsstudy.analysis.cells.architectures` returns them.
+    """
+    shape = len(architectures), len(printed.PANELS)
+    figure, grid = plt.subplots(
+        *shape,
+        figsize=(10, 2 + 1.45 * max(shape[0], 1.5)),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
+    notes: dict[str, list[str]] = {"No curve": [], "Ended early": []}
+    for row, architecture in zip(grid, architectures, strict=True):
+        for axes, settings in zip(row, printed.PANELS.values(), strict=True):
+            for engine, setting in settings.items():
+                found = curve(epochs, architecture, engine, setting)
+                draw_curve(axes, found, engine)
+                if note := _want(found):
+                    notes[note].append(printed.label(architecture, engine, setting))
+        row[0].set_ylabel(printed.NAMES[architecture], fontsize=10)
+    _label_panels(figure, grid, _top(epochs))
+    lines = [f"{note}: {'; '.join(dict.fromkeys(some))}." for note, some in notes.items() if some]
+    figure.text(0.01, -0.005, "\n".join(lines), va="top", wrap=True, fontsize=10)
+    return figure
+
+
+def curve(epochs: pd.DataFrame, architecture: str, engine: str, setting: str) -> pd.DataFrame:
+    """Return test accuracy by epoch: mean, min and max over the seeds, and how many are left."""
+    cell = {"architecture": architecture, "engine": engine, "setting": setting}
+    chosen = epochs[(epochs[list(cell)] == list(cell.values())).all(axis=1)]
+    curve = chosen.groupby("epoch")["test_accuracy"].agg(["mean", "min", "max", "count"])
+    return curve.assign(planned=chosen["epochs"].max())
+
+
+def _want(curve: pd.DataFrame) -> str | None:
+    """Say what a curve lacks: all of it, or some seed's last epochs."""
+    if curve.empty:
+        return "No curve"
+    whole = curve.index.max() == curve["planned"].iloc[0] and curve["count"].nunique() == 1
+    return None if whole else "Ended early"
+
+
+def _top(epochs: pd.DataFrame) -> float:
+    """Return where the axis of accuracies ends: the next ten above the highest."""
+    highest = epochs["test_accuracy"].max()
+    return 100 if pd.isna(highest) else 10 * np.ceil(highest / 10)
+
+
+def draw_curve(axes: Axes, curve: pd.DataFrame, engine: str) -> None:
+    """Draw an engine's curve: a line for the mean, a band from the lowest to the highest seed."""
+    color = ENGINE_COLORS[engine]
+    axes.plot(
+        curve.index,
+        curve["mean"],
+        color=color,
+        label=printed.NAMES[engine],
+        markevery=max(1, len(curve) // 6),
+        markersize=4,
+        linewidth=1.5,
+        **_ENGINE_STYLES[engine],
+    )
+    axes.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=0.2, linewidth=0)
+
+
+def _label_panels(figure: Figure, grid: np.ndarray, top: float) -> None:
+    for axes, (panel, settings) in zip(grid[0], printed.PANELS.items(), strict=True):
+        axes.set_title(f"{panel}) {_panel_name(settings)}", fontsize=11)
+    grid[0][0].xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    grid[0][0].yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    grid[0][0].set_ylim(0, top)
+    figure.supxlabel("epoch", fontsize=12)
+    figure.supylabel("test accuracy (%)", fontsize=12)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+
+
+def _panel_name(settings: dict[str, str]) -> str:
+    if settings["deepspeed"] == settings["normal"]:
+        return f"both {settings['normal']}"
+    return f"DeepSpeed {settings['deepspeed']},\nnormal {settings['normal']}"
+
+
+def interactive(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTURES) -> HTML:
+    """Show Figure 1 one architecture at a time, to choose from and to read values off.
+
+    Parameters
+    ----------
+    epochs
+        As `dsstudy.load_epochs` returns them.
+    architectures
+        Those to choose from.
+
+    Returns
+    -------
+    IPython.display.HTML
+        With all the JavaScript that it needs, so that it works without a network.
+    """
+    import plotly.graph_objects as go
+
+    sides = [(engine, setting) for engine in printed.ENGINES for setting in printed.SETTINGS]
+    curves = {
+        architecture: [curve(epochs, architecture, *side) for side in sides]
+        for architecture in architectures
+    }
+    figure = go.Figure([_trace(*side) for side in sides])
+    # The two menus set different properties, so that each leaves the other's choice as it is.
+    rows = [(printed.NAMES[name], _data_of(curves[name], sides)) for name in architectures]
+    chosen_panels = [
+        (f"{panel}) {_panel_name(settings)}".replace("\n", " "), settings.items())
+        for panel, settings in printed.PANELS.items()
+    ]
+    shown = [
+        (name, {"visible": [side in chosen for side in sides]})
+        for name, chosen in [*chosen_panels, ("all settings", sides)]
+    ]
+    for trace, *values in zip(figure.data, *rows[0][1].values(), strict=True):
+        trace.update(dict(zip(rows[0][1], values, strict=True)))
+    for trace, visible in zip(figure.data, shown[0][1]["visible"], strict=True):
+        trace.visible = visible
+    figure.update_layout(
+        template="plotly_white",
+        height=520,
+        margin={"l": 60, "r": 15, "t": 110, "b": 60},
+        xaxis={"title": "epoch", "rangemode": "tozero", "tickformat": "d"},
+        yaxis={"title": "test accuracy (%)", "range": [0, _top(epochs)]},
+        hovermode="x unified",
+        legend={"orientation": "h", "y": -0.2},
+        updatemenus=[_menu(rows, 1.27), _menu(shown, 1.14)],
+    )
+    page = figure.to_html(
+        full_html=False,
+        include_plotlyjs=True,
+        include_mathjax=False,
+        default_width="100%",
+        config={"responsive": True, "displaylogo": False, "displayModeBar": False},
+    )
+    return HTML(page)
+
+
+def _trace(engine: str, setting: str) -> Any:
+    import plotly.graph_objects as go
+
+    color = "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * part for part in ENGINE_COLORS[engine]))
+    dash = {"SGD": "solid", "SGD+S": "dash", "Adam+S": "dot"}[setting]
+    symbol = {"normal": "circle", "deepspeed": "square"}[engine]
+    return go.Scatter(
+        mode="lines+markers",
+        line={"color": color, "dash": dash},
+        marker={"symbol": symbol},
+        hovertemplate="%{y:.2f} %%{customdata}",
+    )
+
+
+def _data_of(curves: list[pd.DataFrame], sides: list[tuple[str, str]]) -> dict[str, list[Any]]:
+    """Return what the traces show for one architecture: names, points, and words on the seeds."""
+    names = [f"{printed.NAMES[engine]} {setting}" for engine, setting in sides]
+    return {
+        "name": [
+            name + (" (no curve)" if curve.empty else "")
+            for name, curve in zip(names, curves, strict=True)
+        ],
+        "x": [curve.index.tolist() for curve in curves],
+        "y": [curve["mean"].round(2).tolist() for curve in curves],
+        "customdata": [
+            [
+                f" ({low:.1f} to {high:.1f})" if count > 1 else ""
+                for _, low, high, count, _ in curve.itertuples(index=False)
+            ]
+            for curve in curves
+        ],
+    }
+
+
+def _menu(choices: list[tuple[str, dict[str, Any]]], y: float) -> dict[str, Any]:
+    buttons = [
+        {"label": label, "method": "restyle", "args": [changes]} for label, changes in choices
+    ]
+    return {"buttons": buttons, "x": 0, "xanchor": "left", "y": y, "yanchor": "top"}

@@ -1,0 +1,152 @@
+"""Plots and tables of one trial, for the notebooks, and the colours of all figures."""
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dsstudy.records.record import Record
+
+if TYPE_CHECKING:
+    from dsstudy.images.data import ImageData, Split
+
+
+_PALETTE = sns.color_palette("colorblind")
+
+ENGINE_COLORS = {"normal": _PALETTE[0], "deepspeed": _PALETTE[1], "ddp": _PALETTE[2]}
+"""One colour-blind-safe colour an engine, the same in every figure."""
+
+sns.set_theme(context="notebook", style="whitegrid", palette=_PALETTE)
+
+
+def sample_images(data: "ImageData", columns: int = 10) -> Figure:
+    """Show one training image of each class, as far as the columns go."""
+    labels = data.train.labels.cpu().numpy()
+    first = [np.flatnonzero(labels == label)[0] for label in np.unique(labels)[:columns]]
+    titles = [data.classes[labels[index]] for index in first]
+    return _row_of_images(data.train, first, titles)
+
+
+def curves(record: Record) -> Figure:
+    """Draw a trial's loss, training and test, and its test accuracy over the epochs."""
+    trial, epochs = record.trial(), pd.DataFrame(record.epochs())
+    assert trial is not None
+    color = ENGINE_COLORS[trial.engine]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
+    loss = record.steps()["loss"]
+    at = (np.arange(len(loss)) + 1) / (len(loss) / len(epochs))
+    left.plot(at, loss, color=color, alpha=0.15, linewidth=1, label="training, each step")
+    left.plot(epochs["epoch"], epochs["train_loss"], "o-", color=color, label="training, epoch")
+    left.plot(epochs["epoch"], epochs["test_loss"], "s--", color="0.25", label="test")
+    left.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
+    left.legend()
+    right.plot(epochs["epoch"], epochs["test_accuracy"], "o-", color=color, label=trial.engine)
+    chance = 100 / record.result()["environment"]["dataset"]["classes"]  # type: ignore[index]
+    right.axhline(chance, color="0.5", linestyle=":", label="chance")
+    right.set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 100))
+    right.legend()
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def confusion_matrix(record: Record, data: "ImageData") -> Figure:
+    """Draw, for each true class, the share of its test images that went to each class."""
+    labels, predicted = data.test.labels.cpu().numpy(), record.predictions()
+    count = len(data.classes)
+    table = np.zeros((count, count))
+    np.add.at(table, (labels, predicted), 1)
+    share = 100 * table / table.sum(axis=1, keepdims=True).clip(min=1)
+    side = max(4.5, min(0.62 * count, 14))
+    figure, axes = plt.subplots(figsize=(side + 1.5, side), layout="constrained")
+    sns.heatmap(
+        share,
+        ax=axes,
+        vmin=0,
+        vmax=100,
+        cmap="cividis",
+        square=True,
+        annot=count <= 20,
+        fmt=".0f",
+        annot_kws={"size": 9},
+        xticklabels=data.classes,
+        yticklabels=data.classes,
+        cbar_kws={"label": "share of the true class (%)"},
+    )
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.tick_params(axis="x", rotation=90)
+    axes.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def mistakes(record: Record, data: "ImageData", columns: int = 10) -> Figure:
+    """Show test images that the trained model takes for another class, spread over the classes."""
+    labels, predicted = data.test.labels.cpu().numpy(), record.predictions()
+    wrong = np.flatnonzero(labels != predicted)
+    # The first mistake of every class, then the second of every class, and so on.
+    turn = pd.Series(labels[wrong]).groupby(labels[wrong]).cumcount().to_numpy()
+    chosen = list(wrong[np.lexsort((labels[wrong], turn))][:columns])
+    titles = [f"{data.classes[labels[i]]}\nas {data.classes[predicted[i]]}" for i in chosen]
+    return _row_of_images(data.test, chosen, titles)
+
+
+def _row_of_images(split: "Split", indices: list[int], titles: list[str]) -> Figure:
+    count = max(1, len(indices))
+    figure, row = plt.subplots(
+        1, count, figsize=(1.3 * count, 1.9), squeeze=False, layout="constrained"
+    )
+    for axes in row[0]:
+        axes.set_axis_off()
+    if not indices:
+        row[0][0].text(0, 0.5, "none")
+    for axes, index, title in zip(row[0], indices, titles, strict=False):
+        _show_image(axes, split.images[index].cpu().numpy(), title)
+    return figure
+
+
+def _show_image(axes: Axes, image: np.ndarray, title: str) -> None:
+    axes.imshow(image.transpose(1, 2, 0))
+    axes.set_title(title, fontsize=9)
+
+
+def epochs_table(record: Record) -> pd.DataFrame:
+    """Return a trial's epochs, rounded for reading, with units in the column names."""
+    units = {
+        "train_loss": ("training loss", 4),
+        "test_loss": ("test loss", 4),
+        "test_accuracy": ("test accuracy (%)", 2),
+        "learning_rate": ("last learning rate", 6),
+        "train_seconds": ("train_seconds", 2),
+        "eval_seconds": ("eval_seconds", 2),
+        "images_per_second": ("images / s", 0),
+        "peak_memory_mb": ("peak memory (MiB)", 0),
+        "skipped_steps": ("skipped steps", 0),
+    }
+    epochs = pd.DataFrame(record.epochs()).set_index("epoch")
+    rounded = epochs.round({name: digits for name, (_, digits) in units.items()})
+    return rounded.rename(columns={name: title for name, (title, _) in units.items()})[
+        [title for title, _ in units.values()]
+    ]
+
+
+def result_table(record: Record) -> pd.DataFrame:
+    """Return a trial's result as a table of names and values."""
+    result = record.result() or {}
+    shown = {name: value for name, value in result.items() if name != "environment"}
+    return _table(shown)
+
+
+def environment_table(record: Record) -> pd.DataFrame:
+    """Return where a trial ran: hardware, versions, data set, commit."""
+    environment = (record.result() or {})["environment"]
+    return _table(pd.json_normalize(environment).iloc[0].to_dict())
+
+
+def _table(values: dict[str, object]) -> pd.DataFrame:
+    texts = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values.values()]
+    return pd.DataFrame({"value": texts}, index=list(values))

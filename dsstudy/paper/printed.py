@@ -1,0 +1,127 @@
+"""The paper: its printed tables as data, and the names that it uses."""
+
+import csv
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from dsstudy.spec.model_counts import model_counts
+from dsstudy.spec.trial import ARCHITECTURES, Trial
+
+if TYPE_CHECKING:
+    import pandas
+
+
+CITATION = {
+    "title": "Benchmark Assessment for DeepSpeed Optimization Library",
+    "authors": ("Gongbo Liang", "Izzat Alsmadi"),
+    "year": 2022,
+    "archive": "arXiv:2202.12831",
+}
+"""The paper that the study starts from, a preprint of 28 February 2022."""
+
+EPOCHS = 25
+"""Every trial's epochs. Source: section 3.1."""
+
+BATCH_SIZE = 16
+"""Images a step, over all GPUs. Source: section 3.1."""
+
+PROCESSES = {"deepspeed": 2, "normal": 1}
+"""Processes by engine, one GPU each. Source: section 3.1."""
+
+PRECISION = {"deepspeed": "fp16", "normal": "fp32"}
+"""Source: section 3.1."""
+
+TRAIN_IMAGES = 50_000
+"""CIFAR-10's training set. Source: Krizhevsky, 2009."""
+
+TEST_IMAGES = 10_000
+"""CIFAR-10's test set, on which every accuracy was measured. Source: Krizhevsky, 2009."""
+
+NAMES = {
+    "lenet": "LeNet",
+    "alexnet": "AlexNet",
+    "vgg11_bn": "VGG11_BN",
+    "resnet18": "ResNet-18",
+    "densenet121": "DenseNet-121",
+    "squeezenet1_0": "SqueezeNet-v1.0",
+    "vit": "ViT",
+    "deepspeed": "DeepSpeed",
+    "normal": "normal",
+    "ddp": "DDP",
+}
+"""How the paper's tables write architectures and engines."""
+
+CAPACITY = {
+    name: model_counts()[name, Trial(model=name).image_size].parameters for name in ARCHITECTURES
+}
+"""Parameters of each architecture with ten outputs."""
+
+ENGINES = ("deepspeed", "normal")
+
+SETTINGS = ("SGD", "SGD+S", "Adam+S")
+
+SCHEDULERS = {"deepspeed": "warmup", "normal": "cyclic"}
+"""What +S stands for, by engine, in our names. Source: section 3.1."""
+
+CELLS = tuple(
+    (architecture, engine, setting)
+    for architecture in ARCHITECTURES
+    for engine in ENGINES
+    for setting in SETTINGS
+)
+"""The 42 trials, as the two tables hold them: (architecture, engine, setting)."""
+
+PANELS = {
+    "a": {"deepspeed": "Adam+S", "normal": "SGD"},
+    "b": {"deepspeed": "Adam+S", "normal": "Adam+S"},
+    "c": {"deepspeed": "SGD", "normal": "SGD"},
+    "d": {"deepspeed": "SGD+S", "normal": "SGD+S"},
+}
+"""Figure 1's panels: the setting that each engine is shown with. Source: section 3.2.1."""
+
+
+def published(column: str) -> "pandas.DataFrame":
+    """Return the paper's Table 1 or Table 2.
+
+    Parameters
+    ----------
+    column
+        What to return, by our name: ``best_accuracy`` (Table 1, percent) or
+        ``seconds_per_epoch`` (Table 2).
+
+    Returns
+    -------
+    pandas.DataFrame
+        42 rows in the order of `CELLS`: ``architecture``, ``engine``, ``setting``, ``value``.
+    """
+    import pandas as pd
+
+    number, theirs = {
+        "best_accuracy": (1, "accuracy_percent"),
+        "seconds_per_epoch": (2, "seconds_per_epoch"),
+    }[column]
+    text = resources.files("dsstudy.paper").joinpath(f"table{number}.csv").read_text()
+    printed = {_cell(row): float(row[theirs]) for row in csv.DictReader(text.splitlines())}
+    rows = [(*cell, printed[cell]) for cell in CELLS]
+    return pd.DataFrame(rows, columns=["architecture", "engine", "setting", "value"])
+
+
+def label(architecture: str, engine: str, setting: str) -> str:
+    """Name a trial as a reader would: "DeepSpeed LeNet, SGD+S"."""
+    return f"{NAMES[engine]} {NAMES[architecture]}, {setting}"
+
+
+def _cell(row: dict[str, str]) -> tuple[str, str, str]:
+    optimizer = {"sgd": "SGD", "adam": "Adam"}[row["optimizer"]]
+    setting = f"{optimizer}+S" if row["scheduler"] == "yes" else optimizer
+    return row["model"], row["engine"], setting
+
+
+def in_prose(engine: str) -> str:
+    """Name a way of training in a sentence: normal training, DDP, DeepSpeed."""
+    return "normal training" if engine == "normal" else NAMES[engine]
+
+
+def short_model(model: str) -> str:
+    """Shorten a library's name of a model to what tells it from its family: ``vit_tiny``."""
+    return model.rpartition("/")[2].partition("_patch")[0]

@@ -1,0 +1,1 @@
+"""What lies on disk: records, written whole and read with checks."""

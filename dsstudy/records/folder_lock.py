@@ -1,0 +1,76 @@
+"""Locks: one process at a time works in a folder, and others are told which."""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dsstudy.records.reading import read_object
+from dsstudy.records.record import write_text
+from dsstudy.spec.trial import InputError
+
+PATIENCE = 1.0
+"""Seconds to wait for a lock: `holder` takes it for a moment."""
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; the system lets go of it however the process ends.
+
+    Raises
+    ------
+    InputError
+        Another process holds the folder: the sentence says which.
+    OSError
+        The folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        raise InputError(_occupied(folder)) from None
+    try:
+        write_text(_note(folder), json.dumps(_this_process()))
+        yield
+    finally:
+        _note(folder).unlink(missing_ok=True)
+        lock.release()
+
+
+def holder(folder: Path) -> dict[str, Any] | None:
+    """Return who holds a folder (``pid``, ``host``, ``since``), or None if nobody does."""
+    try:
+        noted = read_object(_note(folder))
+        if noted is None:  # and no lock is made where there was none
+            return None
+        with FileLock(folder / ".lock").acquire(timeout=0):
+            return None  # the process that left the note is gone
+    except Timeout:
+        return noted
+    except (OSError, InputError):
+        return None
+
+
+def _note(folder: Path) -> Path:
+    return folder / ".holder.json"
+
+
+def _this_process() -> dict[str, Any]:
+    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+
+
+def _occupied(folder: Path) -> str:
+    who = holder(folder) or {}
+    return (
+        f"{folder} is in use by process {who.get('pid', 'unknown')} on "
+        f"{who.get('host', 'an unknown host')}, since {who.get('since', 'just now')}: wait until "
+        "it ends, or end it"
+    )

@@ -1,0 +1,149 @@
+"""A study's published copy, ``trials.jsonl`` and ``epochs.jsonl``: written one trial at a time."""
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dsstudy.errors import InputError, one_line
+from dsstudy.records.reading import naming, parse_all, parse_object, rows_and_lines
+from dsstudy.records.record import FINISHED, Record, whole
+from dsstudy.records.schema import EPOCH, NAMED
+from dsstudy.spec.study import about
+from dsstudy.spec.trial import Trial
+
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
+def write_published(folder: Path, target: Path) -> None:
+    """Write the finished trials of a study's folder over its published copy.
+
+    Of all trials only the names are held in memory: their rows go from file to file.
+
+    Parameters
+    ----------
+    folder
+        The study's folder of records.
+    target
+        The folder of the published copy. Trials in it that have no result in `folder` stay, and
+        so do finished ones that have failed in `folder`.
+
+    Raises
+    ------
+    InputError
+        A trial was begun again meanwhile, lies in the folder of another one, or a file is damaged;
+        the published copy is as it was.
+    """
+    places = _finished(folder)
+    rows, curves = target / "trials.jsonl", target / "epochs.jsonl"
+    before = _where(rows, lambda row: row["name"] not in places or row.get("status") in FINISHED)
+    curves_before = functools.cache(lambda: _where(curves, lambda row: row["name"] in before))
+    target.mkdir(parents=True, exist_ok=True)
+    # Not durable: git holds what came from another machine, and the records what came from here.
+    with whole(rows, durable=False) as new_rows, whole(curves, durable=False) as new_curves:
+        for name in sorted({*places, *before}):
+            row, ended = _row(name, places[name]) if name in places else (b"", False)
+            if ended or name not in before:
+                new_rows.write(row)
+                new_curves.write(_epochs(name, places[name]))
+            else:
+                new_rows.write(_lines(rows, before[name])[0])
+                lines = _lines(curves, curves_before().get(name, []))
+                with naming(curves):
+                    lines.sort(key=lambda line: parse_object(line, EPOCH)["epoch"])
+                new_curves.writelines(lines)
+
+
+def _finished(folder: Path) -> dict[str, str]:
+    """Return which of a study's trials have a result, and where each one's record lies."""
+    found: dict[str, str] = {}
+    planned = set(about(folder).get("trials", ()))
+    for entry in sorted(os.listdir(folder)):  # noqa: PTH208  of very many, a Path each is slow
+        place = f"{folder}/{entry}"
+        if all(os.access(f"{place}/{name}.json", os.F_OK) for name in ("trial", "result")):
+            # The study itself named its trials' folders: of very many, none is read twice.
+            found.setdefault(entry if entry in planned else _trial(Record(place)).name, place)
+    return found
+
+
+def _row(name: str, place: str) -> tuple[bytes, bool]:
+    """Return a record's line, and whether its trial was trained to its end."""
+    record = Record(place)
+    trial, result = _trial(record), record.result()
+    if trial.name != name:
+        raise InputError(
+            f"{one_line(place)}/trial.json is of another trial than its folder's name: restore it "
+            f"from a copy, or name the folder {trial.name}"
+        )
+    if result is None:
+        raise _begun_again(record)
+    # No machine's paths.
+    here = {"output_dir": "none", "data_dir": Path(trial.data_dir).name, "hostfile": "none"}
+    with naming(f"{place}/result.json"):  # which may hold a number that is not finite
+        line = _encode({"name": name, **trial.model_dump(), **here, **result})
+    return line.encode() + b"\n", result["status"] in FINISHED
+
+
+def _trial(record: Record) -> Trial:
+    trial = record.trial()
+    if trial is None:
+        raise _begun_again(record)
+    return trial
+
+
+def _begun_again(record: Record) -> InputError:
+    return InputError(
+        f"{one_line(record.folder)} was begun again while it was being published: publish once more"
+    )
+
+
+def _epochs(name: str, place: str) -> bytes:
+    """Return a record's lines, which are in order, each with the name put first."""
+    start, file = _start(name), f"{place}/epochs.jsonl"
+    try:
+        with open(file, "rb", buffering=0) as stream:  # noqa: PTH123  of very many, a Path is slow
+            lines = stream.read().splitlines()
+    except FileNotFoundError:
+        lines = []
+    if not parse_all(lines, EPOCH):  # then line by line, to say which is wrong
+        lines = [line for _, line in rows_and_lines(file)]
+    return b"".join([start + line[1:] + b"\n" for line in lines])
+
+
+def _start(name: str) -> bytes:
+    """Return how a trial's lines begin."""
+    return _encode({"name": name})[:-1].encode() + b", "
+
+
+def _where(file: Path, stays: Callable[[dict[str, Any]], bool]) -> dict[str, list[range]]:
+    """Return which bytes of a published file hold the lines of each trial that stays."""
+    places: dict[str, list[range]] = {}
+    if not file.exists():
+        return places
+    name, start, end, staying = "", b"\n", 0, False
+    with naming(file), file.open("rb") as stream:
+        for line in stream:
+            if not line.startswith(start):  # most lines begin as the one before, with the name
+                row = parse_object(line, NAMED)
+                name, staying = row["name"], stays(row)
+                start = _start(name)
+            place = range(end, end + len(line))
+            end = place.stop
+            if staying:
+                some = places.setdefault(name, [])
+                if some and some[-1].stop == place.start:
+                    place = range(some.pop().start, place.stop)
+                some.append(place)
+    return places
+
+
+def _lines(file: Path, places: list[range]) -> list[bytes]:
+    """Return the lines of a file that lie at some of its bytes."""
+    found = []
+    with file.open("rb") as stream:
+        for place in places:
+            stream.seek(place.start)
+            found += stream.read(len(place)).splitlines()
+    return [line + b"\n" for line in found]

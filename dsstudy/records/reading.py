@@ -1,0 +1,173 @@
+"""Reading JSON that another machine may have written: checked as it is read, line by line."""
+
+import contextlib
+import errno
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from dsstudy.errors import InputError, one_line, shown
+from dsstudy.records.schema import KINDS, Kind
+
+AT_ONCE = 500
+"""How many lines are parsed together: enough to be quick, and little to hold in memory."""
+
+
+def read_object(file: str | Path) -> dict[str, Any] | None:
+    """Return what a file with one JSON object holds, or None where there is no file.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, is cut off, or has not the fields that files of its name have.
+    """
+    file = str(file)
+    try:
+        # Of very many small files, a Path and a buffer each would take as long as the reading.
+        with open(file, "rb", buffering=0) as stream:  # noqa: PTH123
+            text = stream.read()
+    except (OSError, ValueError) as error:
+        if _absent(error):
+            return None
+        raise _in_words(file, error) from None
+    try:
+        return parse_object(text, _kind(file))
+    except Exception as error:
+        raise _in_words(file, error) from None
+
+
+def read_lines(file: str | Path, *needed: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file with one JSON object a line; none where there is no file.
+
+    Parameters
+    ----------
+    file
+        The file; its name says which fields its rows have.
+    needed
+        Further fields that every row must have, all of them texts.
+
+    Raises
+    ------
+    InputError
+        As `read_object`.
+    """
+    return (row for row, _ in rows_and_lines(file, *needed))
+
+
+def rows_and_lines(file: str | Path, *needed: str) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield what `read_lines` yields, and each row's own text, from brace to brace."""
+    file, number = str(file), 0
+    kind = _kind(file)
+    try:
+        with open(file, "rb") as stream:  # noqa: PTH123
+            while lines := [line.strip() for line in itertools.islice(stream, AT_ONCE)]:
+                rows = parse_all(lines, kind)
+                for index, line in enumerate(lines):
+                    number += 1
+                    row = rows[index] if rows else parse_object(line, kind)
+                    _check_texts(row, needed)
+                    yield row, line
+    except Exception as error:
+        if not _absent(error):
+            raise _in_words(file, error, f"line {number}: " if number else "") from None
+
+
+@contextlib.contextmanager
+def naming(file: str | Path) -> Iterator[None]:
+    """Turn what a damaged file makes its reader raise into one sentence that names the file.
+
+    Parameters
+    ----------
+    file
+        What is read inside the ``with`` statement.
+
+    Raises
+    ------
+    InputError
+        Anything was raised inside.
+    """
+    try:
+        yield
+    except Exception as error:  # json, zipfile and numpy raise nearly anything
+        raise _in_words(file, error) from None
+
+
+def _in_words(file: str | Path, error: Exception, where: str = "") -> InputError:
+    if isinstance(error, InputError):
+        return InputError(f"{one_line(file)}: {where}{error}")
+    reason = error.strerror if isinstance(error, OSError) else error
+    return InputError(
+        f"{one_line(file)} cannot be read ({where}{shown(reason)}): restore it from a copy, or "
+        "remove it and run again what it recorded"
+    )
+
+
+def _absent(error: Exception) -> bool:
+    none = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+    return isinstance(error, OSError) and error.errno in none
+
+
+def _kind(file: str) -> Kind | None:
+    return KINDS.get(file.rpartition("/")[2])
+
+
+def parse_object(text: bytes, kind: Kind | None) -> dict[str, Any]:
+    """Return the JSON object that a text stands for.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON object, or not of its kind.
+    """
+    values = _parse(text)
+    if not isinstance(values, dict):
+        raise ValueError("it holds no JSON object")
+    try:
+        if kind is not None:
+            kind.check(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return values
+
+
+def parse_all(lines: list[bytes], kind: Kind | None) -> list[dict[str, Any]] | None:
+    """Return the JSON objects that lines stand for, or None unless each of them is right.
+
+    Parsed together, they take half the time that `parse_object` takes for one after the other.
+    """
+    if kind is None or not all(line.startswith(b"{") for line in lines):
+        return None
+    try:
+        rows = from_json(b"[" + b",".join(lines) + b"]", allow_inf_nan=False)
+        kind.check_all(rows)
+    except ValueError:
+        return None
+    return rows if len(rows) == len(lines) else None
+
+
+def _check_texts(row: dict[str, Any], needed: tuple[str, ...]) -> None:
+    for name in needed:
+        if not isinstance(row.get(name), str):
+            raise ValueError(f"{name}: Input should be a valid string")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a finite number, which is written as null")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
+def _parse(text: bytes) -> Any:
+    try:
+        return from_json(text, allow_inf_nan=False)  # several times as fast as the json module
+    except ValueError:
+        # The standard library says better what is wrong. It also reads halves of surrogate pairs:
+        # Python's way to name a file whose name is no text, as an error in a record may do.
+        return _DECODER.decode(text.decode())

@@ -1,0 +1,295 @@
+"""A record: what a trial leaves on disk, and all that anything downstream reads."""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from dsstudy.errors import InputError
+from dsstudy.records.reading import naming, read_lines, read_object
+from dsstudy.spec.trial import Trial
+
+FINISHED = ("completed", "diverged")
+"""The states of a trial that need not be run again."""
+
+TRAINED = ("epochs.jsonl", "steps.npz", "predictions.npy", "checkpoint")
+"""What a training leaves beside ``trial.json``, which is written before any of it."""
+
+EVENTS = "events.out.tfevents.*"
+"""TensorBoard's log of a trial, where it was asked for: `dsstudy.training.tensorboard_log`."""
+
+
+class Record:
+    """A trial's folder: parameters, epochs, result. Its files are written whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        The trial's own folder; need not exist.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def __repr__(self) -> str:
+        result = self.result()
+        if result is None:
+            return f"<Record {self.folder}: not finished>"
+        accuracy = result.get("best_accuracy")
+        best = "" if accuracy is None else f", best test accuracy {accuracy:.2f} %"
+        return f"<Record {self.folder}: {result['status']}{best}>"
+
+    # Reading: InputError, with the file's name, where a file is damaged
+
+    def trial(self) -> Trial | None:
+        """Return the trial, or None where the folder holds none."""
+        file = f"{self.folder}/trial.json"
+        parameters = read_object(file)
+        with naming(file):
+            return None if parameters is None else Trial(**parameters)
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """Return one mapping a finished epoch: losses, accuracy (percent), times (seconds) ..."""
+        return list(read_lines(self.folder / "epochs.jsonl"))
+
+    def result(self) -> dict[str, Any] | None:
+        """Return the result, or None while there is none."""
+        return read_object(f"{self.folder}/result.json")
+
+    def progress(self) -> dict[str, Any] | None:
+        """Return how far the training has come at this moment, or None where that is not known."""
+        with contextlib.suppress(InputError):
+            return read_object(f"{self.folder}/progress.json")
+        return None
+
+    def steps(self) -> dict[str, np.ndarray]:
+        """Return ``loss`` and ``learning_rate`` of every training step, over all epochs.
+
+        Both are float arrays of shape (steps,); the loss is the mean over the global batch.
+        """
+        file = self.folder / "steps.npz"
+        with naming(file), np.load(file, allow_pickle=False) as arrays:
+            return {name: _series(arrays[name], "f") for name in ("loss", "learning_rate")}
+
+    def predictions(self) -> np.ndarray:
+        """Return the class predicted for every test image after the last epoch: int, (N,)."""
+        file = self.folder / "predictions.npy"
+        with naming(file):
+            return _series(np.load(file, allow_pickle=False), "iu")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the trial's checkpoints lie: `dsstudy.training.checkpoint`."""
+        return self.folder / "checkpoint"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder holds a trial that was trained to its end."""
+        result = self.result()
+        return result is not None and result["status"] in FINISHED
+
+    # Writing
+
+    def start(self, trial: Trial) -> None:
+        """Make the folder ready for a trial to be trained: from its beginning, or where it stopped.
+
+        What an interrupted training of the same trial left stays, unless the trial says
+        `overwrite`.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written, or holds a trial that must not be written over.
+        """
+        self.check_free_for(trial)
+        with self.writable():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name in ("result.json", "progress.json"):
+                (self.folder / name).unlink(missing_ok=True)
+            if trial.overwrite:
+                for name in ("epochs.jsonl", "steps.npz", "predictions.npy", EVENTS):
+                    for file in self.folder.glob(name):
+                        file.unlink()
+                self.remove_checkpoints()
+            for file in (*self.folder.glob("error-rank*.json"), *self.folder.glob(".*.tmp")):
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
+            write_text(self.folder / "trial.json", json.dumps(trial.model_dump(), indent=1))
+
+    def remove_checkpoints(self) -> None:
+        """Remove all checkpoints; the folder that holds them may be a link to another disk."""
+        for folder in self.checkpoints.glob("*/"):
+            shutil.rmtree(folder)
+        if self.checkpoints.is_dir() and not self.checkpoints.is_symlink():
+            self.checkpoints.rmdir()
+
+    @contextlib.contextmanager
+    def writable(self) -> Iterator[None]:
+        """Turn the system's refusal to write the folder into the user's one sentence.
+
+        Raises
+        ------
+        InputError
+            The disk is full, the folder read-only, or not a folder.
+        """
+        try:
+            yield
+        except OSError as error:
+            if not self._is_ours(error):
+                raise
+            raise InputError(
+                f"output_dir={self.folder} cannot be written ({error.strerror}): free some space "
+                "there, or set output_dir to a folder of your own; what is recorded stays, and the "
+                "trial goes on from it when it is run again"
+            ) from error
+
+    def _is_ours(self, error: OSError) -> bool:
+        """Whether it is this folder that the system refused to write."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG):
+            return True
+        place = Path(error.filename or "/dev/null")
+        return place.is_relative_to(self.folder) or self.folder.is_relative_to(place)
+
+    def check_free_for(self, trial: Trial) -> None:
+        """Refuse a folder that holds anything else, unless the trial says `overwrite`.
+
+        Raises
+        ------
+        InputError
+            The folder holds another trial, or files that go by the names of a trial's.
+        """
+        if trial.overwrite:
+            return
+        try:
+            held = self.trial()
+        except ValueError:  # no JSON, or no trial of this version
+            held_name = "a trial that this version cannot read"
+        else:
+            if held is None:
+                self._check_no_stranger()
+            held_name = trial.name if held is None else held.name
+        if held_name != trial.name:
+            raise InputError(
+                f"output_dir={self.folder} already holds another trial ({held_name}): set "
+                "output_dir to another folder, or overwrite to true"
+            )
+
+    def _check_no_stranger(self) -> None:
+        """Refuse files that a training would replace, in a folder without a trial."""
+        for name in (*TRAINED, "result.json", "launch.log"):
+            if (self.folder / name).exists():
+                raise InputError(
+                    f"output_dir={self.folder} holds {name} but no trial.json that says whose it "
+                    "is: put that back, set output_dir to another folder, or set overwrite to true "
+                    f"to have {name} removed"
+                )
+
+    def add_epoch(self, epoch: dict[str, Any]) -> None:
+        """Add one epoch's line; a number that is not finite must be given as None."""
+        lines = [*self.epochs(), epoch]
+        text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+        write_text(self.folder / "epochs.jsonl", text)
+
+    def add_steps(self, first: int, loss: np.ndarray, learning_rate: np.ndarray) -> None:
+        """Add the steps of one epoch, as `steps` returns them.
+
+        Parameters
+        ----------
+        first
+            The number of steps of all epochs before: what was written beyond, by an attempt that
+            was ended before it wrote the epoch's line, is replaced; what is lost is NaN.
+        loss, learning_rate
+            Shape (steps of the epoch,).
+        """
+        file, series = self.folder / "steps.npz", {"loss": loss, "learning_rate": learning_rate}
+        if first:
+            before = self.steps() if file.exists() else {}
+            series = {
+                name: np.append(_filled(before.get(name, new[:0]), first), new)
+                for name, new in series.items()
+            }
+        _replace(file, lambda stream: np.savez(stream, **series))  # type: ignore[arg-type]
+
+    def set_predictions(self, predicted: np.ndarray) -> None:
+        """Keep the class predicted for every test image."""
+        _replace(self.folder / "predictions.npy", lambda file: np.save(file, predicted))
+
+    def set_progress(self, progress: dict[str, Any]) -> None:
+        """Tell whoever watches how far the training has come."""
+        write_text(self.folder / "progress.json", json.dumps(progress), durable=False)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result, which ends the trial."""
+        write_text(self.folder / "result.json", json.dumps(result, indent=1, allow_nan=False))
+        (self.folder / "progress.json").unlink(missing_ok=True)
+
+    def fail(self, error: str, interrupted: bool = False) -> None:
+        """Write down that the trial failed, where its own process could not.
+
+        Parameters
+        ----------
+        error
+            Why, in words.
+        interrupted
+            It was ended from outside: it is to go on when the study is run again.
+        """
+        self.finish({"status": "failed", "error": error, "interrupted": interrupted})
+
+
+def _series(array: np.ndarray, kinds: str) -> np.ndarray:
+    if array.ndim != 1 or array.dtype.kind not in kinds:
+        raise ValueError(f"it holds {array.dtype} of shape {array.shape}")
+    return array
+
+
+def _filled(series: np.ndarray, length: int) -> np.ndarray:
+    """Return the first values of a series, filled up with NaN where it has not as many."""
+    return np.append(series[:length], np.full(max(0, length - len(series)), np.nan, series.dtype))
+
+
+def write_text(file: Path, text: str, durable: bool = True) -> None:
+    """Write a text file whole or not at all; a durable one outlives a loss of power."""
+    _replace(file, lambda stream: stream.write(text.encode()), durable)
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all, so that it outlives a loss of power."""
+    _replace(file, lambda stream: stream.write(content))
+
+
+def _replace(file: Path, write: Callable[[BinaryIO], Any], durable: bool = True) -> None:
+    with whole(file, durable) as stream:
+        write(stream)
+
+
+@contextlib.contextmanager
+def whole(file: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """Write under another name first: a reader, or a kill, never meets half of a file."""
+    who = f"{socket.gethostname()}.{os.getpid()}"  # two machines may write a study's file at once
+    unfinished = file.with_name(f".{file.name}.{who}.tmp")
+    try:
+        with unfinished.open("wb", buffering=2**20) as stream:  # ten thousand trials: 60 MB
+            yield stream
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        unfinished.replace(file)
+        if durable:
+            sync_names(file.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def sync_names(folder: Path) -> None:
+    """Have the names in a folder outlive a loss of power too, as `os.fsync` does for contents."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

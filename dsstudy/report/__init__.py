@@ -1,0 +1,1 @@
+"""How tables, figures, numbers and origins look on every page."""

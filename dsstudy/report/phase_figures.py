@@ -1,0 +1,122 @@
+"""The figures of the page on where a step's time goes."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from dsstudy.analysis.step_phases import ENGINES
+from dsstudy.pages.trial import ENGINE_COLORS
+from dsstudy.paper import printed
+from dsstudy.studies.trace import PHASES
+
+_COLORBLIND = sns.color_palette("colorblind")
+
+COLORS = dict(
+    zip(PHASES, [_COLORBLIND[i] for i in (8, 9, 4, 3, 5)] + [(0.85, 0.85, 0.85)], strict=True)
+)
+
+HATCHES = dict(zip(PHASES, ("..", "", "//", "xx", "\\\\", ""), strict=True))
+"""Colours that no engine has; the hatches tell the phases apart without colour."""
+
+
+def bars(profiles: pd.DataFrame) -> Figure:
+    """Draw every profiled step as a stacked bar of its phases, engines below one another.
+
+    Parameters
+    ----------
+    profiles
+        As `dsstudy.analysis.step_phases.load_profiles` returns them. A panel a network and batch size.
+    """
+    labels = list(profiles.index.get_level_values("label").unique())
+    sizes = sorted(profiles.index.get_level_values("batch_size").unique())
+    size = (max(9, 4.6 * len(sizes) + 1), 1.75 * len(labels) + 1.2)
+    figure, grid = plt.subplots(
+        len(labels), len(sizes), figsize=size, squeeze=False, layout="constrained"
+    )
+    for row, label in zip(grid, labels, strict=True):
+        for axes, images in zip(row, sizes, strict=True):
+            some = profiles[profiles.index.droplevel("engine") == (label, images)]
+            axes.set_title(f"{label}, {images} images", fontsize=11, loc="left")
+            if some.empty:
+                axes.set_axis_off()
+                axes.text(0, 0.8, "not profiled", va="top", fontsize=10, style="italic")
+            else:
+                _draw_bars(axes, some.droplevel(["label", "batch_size"]))
+    figure.supxlabel("milliseconds of a step", fontsize=12)
+    marks = [*_patches(), plt.Line2D([], [], color="k", marker="D", linestyle="")]
+    figure.legend(
+        marks, [*PHASES, "unprofiled"], loc="outside upper center", ncols=4, frameon=False
+    )
+    return figure
+
+
+def _draw_bars(axes: Axes, some: pd.DataFrame) -> None:
+    for y, engine in enumerate(ENGINES):
+        if engine not in some.index:
+            axes.text(0, y, " not profiled", va="center", fontsize=10, style="italic")
+            continue
+        step, left = some.loc[engine], 0.0
+        for phase in PHASES:
+            axes.barh(y, 1e3 * step[phase], 0.7, left=left, **_look(phase))
+            left += 1e3 * step[phase]
+        low, high = 1e3 * step["low"], 1e3 * step["high"]
+        axes.plot([low, high], [y, y], color="k", linewidth=1.5)
+        axes.plot(1e3 * step["plain"], y, "D", color="k", markeredgecolor="w", markersize=7)
+    _name_engines(axes, [(engine, printed.NAMES[engine]) for engine in ENGINES])
+    axes.set_xlim(0, None)
+
+
+def step_of(profiles: pd.DataFrame, label: str, batch_size: int) -> Figure | None:
+    """Draw one step from begin to end, a line for each rank of each engine.
+
+    Returns
+    -------
+    Figure or None
+        Nothing where this network and batch size were not profiled.
+    """
+    some = profiles[profiles.index.droplevel("engine") == (label, batch_size)]
+    lanes = [
+        (engine, f"{printed.NAMES[engine]}, rank {rank}", ranks[rank]["step"])
+        for (_, _, engine), ranks in some["ranks"].items()
+        for rank in range(len(ranks))
+    ]
+    if not lanes:
+        return None
+    figure, axes = plt.subplots(figsize=(10, 0.55 * len(lanes) + 1.6), layout="constrained")
+    for y, (_, _, pieces) in enumerate(lanes):
+        for phase in PHASES:
+            spans = [((a / 1e3), (b - a) / 1e3) for name, a, b in pieces if name == phase]
+            axes.broken_barh(spans, (y - 0.35, 0.7), **_look(phase))
+    _name_engines(axes, [(engine, name) for engine, name, _ in lanes])
+    axes.set_xlabel("milliseconds since the step began on rank 0")
+    axes.set_title(f"{label}, {batch_size} images: one step", fontsize=11, loc="left")
+    figure.legend(_patches(), PHASES, loc="outside upper center", ncols=6, frameon=False)
+    return figure
+
+
+def _look(phase: str) -> dict[str, Any]:
+    return {
+        "facecolor": COLORS[phase],
+        "hatch": HATCHES[phase],
+        "edgecolor": "0.25",
+        "linewidth": 0,
+    }
+
+
+def _patches() -> list[Patch]:
+    return [Patch(**_look(phase)) for phase in PHASES]
+
+
+def _name_engines(axes: Axes, lanes: list[tuple[str, str]]) -> None:
+    """Name lines from the top down, in their engines' colours."""
+    axes.set_yticks(np.arange(len(lanes)), [name for _, name in lanes])
+    for tick, (engine, _) in zip(axes.get_yticklabels(), lanes, strict=True):
+        tick.set(color=ENGINE_COLORS[engine], fontweight="bold")
+    axes.set_ylim(len(lanes) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)

@@ -1,0 +1,1 @@
+"""What is to be run: trials and studies, and the engines that there are."""

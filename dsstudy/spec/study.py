@@ -1,0 +1,274 @@
+"""A study: a YAML file of defaults and a matrix, or several, which expands to trials."""
+
+import itertools
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from dsstudy.errors import InputError, one_line, shown
+from dsstudy.records.reading import naming, read_object
+from dsstudy.spec.study_yaml import Lines, read_yaml
+from dsstudy.spec.trial import Trial, project_root, runs_folder
+
+MOST_TRIALS = 100_000
+"""So many a study may have: more would run for years, and are a slip of the matrix."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The trials of a study file, in the file's order.
+
+    Attributes
+    ----------
+    name : str
+        The file's name without ``.yaml``: where its records go, ``runs/<name>``.
+    file : Path
+        The file itself.
+    trials : list of Trial
+        Each with its own folder in the study's.
+    labels : dict
+        By trial name: under which labels the matrix has it, by axis (``{"SGD": "clipped"}``).
+    overrides : dict
+        What the user set on the command line instead of the file's values.
+    """
+
+    name: str
+    file: Path
+    trials: list[Trial]
+    overrides: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where the records go: ``$DSSTUDY_RUNS/<name>`` (``runs/`` in the project)."""
+        return runs_folder() / self.name
+
+
+def results_folder() -> Path:
+    """Return where the committed results of all studies lie."""
+    return project_root() / "book" / "results"
+
+
+def published_folder(study: str) -> Path:
+    """Return where a study's committed results lie."""
+    check_name(study)
+    return results_folder() / study
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of a study or a trial that would not be one folder below another.
+
+    Raises
+    ------
+    InputError
+        It holds slashes, line breaks or the like, is too long, or begins with a dot.
+    """
+    if not re.fullmatch(r"\w[\w .+-]*", name) or len(name.encode()) > 120:
+        raise InputError(
+            f"{shown(name)} cannot be the name of a study or a trial: use letters, digits, spaces "
+            "and _ . + -, a letter or digit first, 120 bytes at most"
+        )
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """Return a study's ``study.json``: name, file, overrides, trials, cells; or nothing."""
+    file = folder / "study.json"
+    content = read_object(file)
+    if content is None:
+        return {}
+    with naming(file):  # another machine may have written it, and its names become folders
+        for name in (content["study"], *content.get("trials", ())):
+            check_name(name)
+    return content
+
+
+def name_of(folder: Path) -> str:
+    """Return the name of a folder's study; the folder's own where none is said."""
+    return about(folder).get("study", folder.name)
+
+
+def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> Study:
+    """Read a study file and expand it.
+
+    A file has three parts. ``defaults`` holds trial parameters. ``matrix`` holds axes, every
+    combination of which is one trial: an axis is a list of values of a parameter, or, under a
+    name of its own, labels each with the parameters that it stands for. A list of matrices gives
+    the trials of one after the other. ``overrides`` is a list of ``when`` (axis or parameter: a
+    value, or several) and ``set`` (parameters); later ones win.
+
+    Parameters
+    ----------
+    file
+        The YAML file.
+    overrides
+        Parameters that replace the file's in every trial (``--set``).
+
+    Raises
+    ------
+    InputError
+        In one sentence, with the file, the line and the key.
+    """
+    study = _empty(file, overrides)
+    for trial, labels in _expand(study):
+        study.trials.append(trial)
+        if labels:
+            study.labels[trial.name] = labels
+    return study
+
+
+def expand(file: str | Path, overrides: Mapping[str, str] | None = None) -> Iterator[Trial]:
+    """Yield the trials that `load_study` lists, one by one, and raise as it does."""
+    return (trial for trial, _ in _expand(_empty(file, overrides)))
+
+
+def _expand(study: Study) -> Iterator[tuple[Trial, dict[str, str]]]:
+    """Yield every trial with its labels."""
+    content, folder, where = read_yaml(study.file), study.folder, one_line(study.file)
+    names: set[str] = set()
+    for combination in _combinations(where, content):
+        trial = _trial(study, content, combination)
+        name = trial.name
+        if name in names:
+            raise InputError(
+                f"{where}: two combinations of the matrix are the same trial, {name}: let "
+                "every axis change something, or drop one (also when --set fixes an axis)"
+            )
+        names.add(name)
+        labels = {axis: str(label) for axis, label, some in combination if axis not in some}
+        yield trial.model_copy(update={"output_dir": str(folder / name)}), labels
+
+
+def select(trials: Iterable[Trial], conditions: Mapping[str, str]) -> list[Trial]:
+    """Return the trials that meet all conditions, each a parameter (or ``setting``, ``name``)."""
+    return list(selected(trials, conditions))
+
+
+def selected(trials: Iterable[Trial], conditions: Mapping[str, str]) -> Iterator[Trial]:
+    """Yield the trials that `select` lists, one by one, and raise as it does: at the end."""
+    known = {*Trial.model_fields, "setting", "name"}
+    for name in conditions:
+        if name not in known:
+            raise InputError(f"{name} is not a parameter of a trial, so --only cannot select by it")
+    of = found = 0
+    for trial in trials:
+        of += 1
+        if all(str(getattr(trial, name)) == value for name, value in conditions.items()):
+            found += 1
+            yield trial
+    if not found:
+        wanted = ",".join(f"{name}={value}" for name, value in conditions.items())
+        raise InputError(f"--only {wanted} selects none of the {of} trials of the study")
+
+
+def _empty(file: str | Path, overrides: Mapping[str, str] | None) -> Study:
+    file = Path(file)
+    with naming(file):
+        check_name(file.stem)
+    return Study(file.stem, file, [], dict(overrides or {}))
+
+
+_Parameters = dict[str, tuple[Any, int]]  # of each: its value, and the line that it came from
+
+_SCALARS = (str, int, float, bytes, date, type(None))  # what YAML has besides lists and mappings
+
+
+def _combinations(file: str, content: Lines) -> Iterator[Sequence[Any]]:
+    """Yield every combination of every matrix, in the file's order."""
+    given = content["matrix"]
+    matrices = [_axes(file, matrix) for matrix in (given if isinstance(given, list) else [given])]
+    if sum(math.prod(map(len, axes)) for axes in matrices) > MOST_TRIALS:
+        raise InputError(
+            f"{file} has more than {MOST_TRIALS:,} combinations: shorten the lists in its matrix"
+        )
+    for axes in matrices:
+        yield from itertools.product(*axes)
+
+
+def _axes(file: str, matrix: Lines) -> list[list[tuple[str, Any, _Parameters]]]:
+    """Return for every axis its points: axis, label, and the parameters that it stands for."""
+    axes = []
+    for axis, values in matrix.items():
+        line = matrix.lines[axis]
+        if isinstance(values, Lines) and all(isinstance(v, Lines) for v in values.values()):
+            points = [(axis, label, _given(file, some)) for label, some in values.items()]
+        elif isinstance(values, list):
+            points = [(axis, value, _single(file, line, axis, value)) for value in values]
+        else:
+            points = []
+        if not points:
+            raise InputError(
+                f"{file}:{line}: {shown(axis)} must be a list of values, or labels each with "
+                "parameters"
+            )
+        axes.append(points)
+    return axes
+
+
+def _given(file: str, mapping: Lines) -> _Parameters:
+    found: _Parameters = {}
+    for name, value in mapping.items():
+        found |= _single(file, mapping.lines[name], name, value)
+    return found
+
+
+def _single(file: str, line: int, name: Any, value: Any) -> _Parameters:
+    """Return one parameter, refusing a list, which might hold itself or never end when compared."""
+    if not isinstance(name, str):
+        raise InputError(f"{file}:{line}: {shown(name)} is not a parameter of a trial")
+    if not isinstance(value, _SCALARS):
+        raise InputError(f"{file}:{line}: {shown(name)} must be a single value, not {shown(value)}")
+    return {name: (value, line)}
+
+
+def _trial(study: Study, content: Lines, combination: Sequence[Any]) -> Trial:
+    file = one_line(study.file)
+    parameters = _given(file, content.get("defaults") or Lines())
+    labels = {}
+    for axis, label, some in combination:
+        labels[axis] = label
+        parameters |= some
+    for override in content.get("overrides") or []:
+        if not _is_rule(override):
+            line = content.lines["overrides"]
+            raise InputError(
+                f"{file}:{line}: each of overrides needs a when and a set, both names with values"
+            )
+        if _applies(file, override["when"], labels, parameters):
+            parameters |= _given(file, override["set"])
+    values = {name: value for name, (value, _) in parameters.items()} | study.overrides
+    try:
+        return Trial(**values)
+    except InputError as error:
+        name = str(error).partition("=")[0].partition(" ")[0]
+        if name in study.overrides:
+            raise InputError(f"--set: {error}") from None
+        line = parameters.get(name, (None, content.lines["matrix"]))[1]
+        raise InputError(f"{file}:{line}: {error}") from None
+
+
+def _is_rule(override: Any) -> bool:
+    return (
+        isinstance(override, Lines)
+        and set(override) == {"when", "set"}
+        and all(isinstance(part, Lines) for part in override.values())
+    )
+
+
+def _applies(file: str, when: Lines, labels: Mapping[str, Any], parameters: _Parameters) -> bool:
+    known = {**{name: value for name, (value, _) in parameters.items()}, **labels}
+    for name, wanted in when.items():
+        if name not in known and name not in Trial.model_fields:
+            raise InputError(
+                f"{file}:{when.lines[name]}: {shown(name)} is neither an axis nor a parameter of "
+                "a trial"
+            )
+        allowed = wanted if isinstance(wanted, list) else [wanted]
+        for value in allowed:
+            _single(file, when.lines[name], shown(name), value)
+        if known.get(name) not in allowed:
+            return False
+    return True

@@ -1,0 +1,401 @@
+"""A trial: the validated, immutable parameters of one training run. Pure data, no torch."""
+
+import difflib
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dsstudy.errors import InputError, shown
+
+ARCHITECTURES = ("lenet", "alexnet", "vgg11_bn", "resnet18", "densenet121", "squeezenet1_0", "vit")
+"""The paper's seven rows, in its order; the model names that stand for themselves."""
+
+PLACES = (
+    "data_dir",
+    "output_dir",
+    "overwrite",
+    "device",
+    "hostfile",
+    "checkpoint_steps",
+    "keep_checkpoint",
+    "watchdog_seconds",
+    "tensorboard",
+)
+"""Parameters that say where and how safely a trial runs, not what it is: not in its identity."""
+
+SWITCHES = (
+    "overwrite",
+    "cycle_momentum",
+    "keep_checkpoint",
+    "decoupled_weight_decay",
+    "reshuffle",
+    "tensorboard",
+)
+"""Parameters that are true or false."""
+
+TEXTS = ("model", "architecture", "data_dir", "output_dir", "hostfile")
+"""Parameters that are free text, which may look like a number and is none."""
+
+DEFAULT_BUCKET = 500_000_000
+"""Elements of DeepSpeed's buckets unless its user says otherwise."""
+
+_COUNT = "a whole number, 1 or more (a billion at most)"
+
+_OWN = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*"
+
+_PATH = r"^[^\x00-\x1f\x7f]+$"
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+Decay = Annotated[float, Field(ge=0, le=1e6)]
+
+# -0.0 and 0.0 are equal, and so are trials with either: adding 0.0 gives them one name.
+Fraction = Annotated[float, Field(ge=0, lt=1), AfterValidator(lambda number: number + 0.0)]
+
+
+def _parameter(default: Any, allowed: str, meaning: str, **limits: Any) -> Any:
+    return Field(default, description=meaning, json_schema_extra={"allowed": allowed}, **limits)
+
+
+class Trial(BaseModel):
+    """The parameters of one training run, as in the notebook's parameters cell.
+
+    Every parameter is a scalar, so that ``papermill -p`` can set it; "no value" is the word
+    ``none``, and ``auto`` is replaced by the value it stands for when the trial is made.
+
+    Raises
+    ------
+    InputError
+        A parameter is unknown, misspelt or out of range, or two do not go together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    model: str = _parameter(
+        "lenet",
+        f"{', '.join(ARCHITECTURES)}, timm/<name>, torchvision/<name>, or module:callable of your"
+        " own",
+        "the network to train",
+        pattern=rf"^({'|'.join(ARCHITECTURES)}|(timm|torchvision)/[A-Za-z0-9_.\-]{{1,88}}|{_OWN})$",
+        max_length=100,
+        strict=True,
+    )
+    architecture: str = _parameter(
+        "auto",
+        "a short name of letters, digits and _ . - / :",
+        "the paper's row that the model stands for (auto: the model itself)",
+        pattern=r"^\w[\w./:\-]{0,99}$",
+        strict=True,
+    )
+    engine: Literal["normal", "deepspeed", "ddp"] = _parameter(
+        "normal", "normal, deepspeed or ddp", "how the model is trained"
+    )
+    optimizer: Literal["sgd", "adam"] = _parameter("sgd", "sgd or adam", "the optimizer")
+    scheduler: Literal["none", "warmup", "cyclic"] = _parameter(
+        "none", "none, warmup or cyclic", "the course of the learning rate"
+    )
+    precision: Literal["fp32", "fp16", "bf16"] = _parameter(
+        "fp32", "fp32, fp16 or bf16", "the floating-point type of the arithmetic"
+    )
+    processes: Count = _parameter(1, _COUNT, "training processes (ranks), one GPU each")
+    zero_stage: int = _parameter(
+        0, "0, 1, 2 or 3", "DeepSpeed's ZeRO stage: what the ranks share out", ge=0, le=3
+    )
+    bucket_size: Count = _parameter(
+        DEFAULT_BUCKET, _COUNT, "elements that ZeRO gathers before the ranks exchange them"
+    )
+    epochs: Count = _parameter(3, _COUNT, "passes over the training images")
+    batch_size: Count = _parameter(16, _COUNT, "images per step, over all processes (global)")
+    learning_rate: Positive = _parameter(
+        1e-3, "a number above 0", "the base, and with a scheduler the highest"
+    )
+    momentum: Fraction = _parameter(
+        0.9, "a number from 0 to below 1", "of SGD, and where its cycle begins"
+    )
+    beta1: Fraction = _parameter(0.9, "a number from 0 to below 1", "Adam's decay of the mean")
+    beta2: Fraction = _parameter(
+        0.999, "a number from 0 to below 1", "Adam's decay of the variance"
+    )
+    weight_decay: Decay = _parameter(
+        0.0, "a number, 0 or more (a million at most)", "L2 penalty added to the gradient"
+    )
+    decoupled_weight_decay: bool = _parameter(
+        False, "true or false (adam alone)", "shrink the weights instead: AdamW"
+    )
+    gradient_clipping: Literal["none"] | Positive = _parameter(
+        "none", "none or a number above 0", "largest norm of the whole gradient"
+    )
+    warmup_steps: Count = _parameter(1000, _COUNT, "steps of the logarithmic warm-up")
+    cycle_steps: Count = _parameter(2000, _COUNT, "steps of half a cycle of CyclicLR")
+    cycle_momentum: bool = _parameter(
+        "auto", "true, false or auto", "CyclicLR cycles momentum too (auto: with sgd)"
+    )
+    dataset: Literal["cifar10", "cifar100", "imagefolder", "synthetic"] = _parameter(
+        "synthetic", "cifar10, cifar100, imagefolder or synthetic", "the images"
+    )
+    data_dir: str = _parameter(
+        "none", "a folder, or none", "the data set's folder, taken from $DSSTUDY_DATA (data/)",
+        pattern=_PATH, strict=True,
+    )  # fmt: skip
+    train_images: Literal["all"] | Count = _parameter(
+        "all", f"all or {_COUNT}", "training images, balanced over classes"
+    )
+    test_images: Literal["all"] | Count = _parameter(
+        "all", f"all or {_COUNT}", "test images, balanced over classes"
+    )
+    reshuffle: bool = _parameter(
+        True, "true or false", "a new order of the images each epoch (false: the first's again)"
+    )
+    evaluation: Literal["eval", "train"] = _parameter(
+        "eval", "eval or train", "the model's mode while it is tested"
+    )
+    image_size: int = _parameter(
+        "auto", "a whole number of pixels from 8 to 1024, or auto", "side of the square input"
+        " (auto: 32 for lenet, 224 otherwise)", ge=8, le=1024
+    )  # fmt: skip
+    seed: int = _parameter(
+        0, "a whole number from 0 to 4294967295", "of weights and of the images' order",
+        ge=0, lt=2**32
+    )  # fmt: skip
+    device: Literal["auto", "cpu", "cuda"] = _parameter(
+        "auto", "auto, cpu or cuda", "where to train (auto: a GPU if there is one)"
+    )
+    hostfile: str = _parameter(
+        "none", "a file, or none", "the machines to share the ranks out to (none: this one)",
+        pattern=_PATH, strict=True,
+    )  # fmt: skip
+    output_dir: str = _parameter(
+        "none", "a folder, or none", "the trial's own folder (none: runs/trials/<trial name>)",
+        pattern=_PATH, strict=True,
+    )  # fmt: skip
+    overwrite: bool = _parameter(
+        False, "true or false", "train again although output_dir holds a record"
+    )
+
+    checkpoint_steps: Literal["none"] | Count = _parameter(
+        "none", f"none or {_COUNT}", "steps between checkpoints (none: each epoch)"
+    )
+    keep_checkpoint: bool = _parameter(
+        True, "true or false", "keep the last checkpoint, with the weights, of a finished trial"
+    )
+    watchdog_seconds: Literal["none"] | Count = _parameter(
+        600, f"none or seconds, {_COUNT}", "silence after which ranks are ended"
+    )
+    tensorboard: bool = _parameter(
+        False, "true or false", "log to TensorBoard too, in the trial's folder"
+    )
+
+    def __init__(self, /, **parameters: Any) -> None:
+        try:
+            super().__init__(**parameters)
+        except ValidationError as error:
+            raise InputError(_sentence(error)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_auto(cls, given: dict[str, Any]) -> dict[str, Any]:
+        values = _unset() | given
+        automatic = {
+            "architecture": values["model"],
+            "image_size": 32 if values["model"] == "lenet" else 224,
+            "cycle_momentum": values["optimizer"] == "sgd",
+        }
+        for name, value in automatic.items():
+            if values[name] == "auto":
+                values[name] = value
+        for name, value in given.items():
+            if type(value) in (str, int, float):  # all others, but for the switches, are rare
+                continue
+            # pydantic takes True and b"1" for 1; who writes epochs=True has slipped a line.
+            if isinstance(value, bool | bytes) and name not in (*TEXTS, *SWITCHES):
+                values[name] = str(value)
+            elif isinstance(value, os.PathLike):
+                values[name] = os.fspath(value)
+        return values
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.engine == "normal" and self.processes != 1:
+            raise ValueError(
+                f"processes={self.processes} is not possible with engine=normal, which trains in "
+                "one process: set processes=1, or engine to ddp or deepspeed"
+            )
+        if self.engine == "normal" and self.hostfile != "none":
+            raise ValueError(
+                f"hostfile={shown(self.hostfile)} is not possible with engine=normal, which trains "
+                "in one process: set hostfile=none, or engine to ddp or deepspeed"
+            )
+        if self.engine != "deepspeed" and self.zero_stage != 0:
+            raise ValueError(
+                f"zero_stage={self.zero_stage} is not possible with engine={self.engine}, which "
+                "has no ZeRO: set zero_stage=0, or engine=deepspeed"
+            )
+        if self.zero_stage == 0 and self.bucket_size != DEFAULT_BUCKET:
+            raise ValueError(
+                f"bucket_size={self.bucket_size} is not possible with zero_stage=0, which has no "
+                f"such buckets: set bucket_size={DEFAULT_BUCKET}, or zero_stage to 1, 2 or 3"
+            )
+        if self.decoupled_weight_decay and self.optimizer != "adam":
+            raise ValueError(
+                f"decoupled_weight_decay=true is not possible with optimizer={self.optimizer}: set "
+                "decoupled_weight_decay=false, or optimizer=adam"
+            )
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot be split evenly over processes="
+                f"{self.processes}: set batch_size to a multiple of processes"
+            )
+        if self.train_images != "all" and self.train_images < self.batch_size:
+            raise ValueError(
+                f"train_images={self.train_images} does not fill one batch: set at least "
+                f"batch_size={self.batch_size} images, or a smaller batch_size"
+            )
+        if self.dataset == "imagefolder" and self.data_dir == "none":
+            raise ValueError(
+                "data_dir=none is not possible with dataset=imagefolder: set data_dir to a folder "
+                "that holds train/<class>/ and test/<class>/"
+            )
+        return self
+
+    @classmethod
+    def from_namespace(cls, namespace: Mapping[str, Any]) -> Self:
+        """Make a trial of a notebook's variables, refusing any that is not a parameter.
+
+        Parameters
+        ----------
+        namespace
+            The notebook's ``globals()``. Modules, functions, IPython's own names and names with
+            a leading underscore are passed over; everything else is taken for a parameter, so
+            that a misspelt one, of which papermill only warns, is not overlooked.
+
+        Raises
+        ------
+        InputError
+            A name is not a trial's parameter, or a value is not allowed.
+        """
+        plain = (str, int, float, bool, list, dict, tuple, type(None))
+        ipython = {"In", "Out"}
+        return cls(
+            **{
+                name: value
+                for name, value in namespace.items()
+                if isinstance(value, plain) and not name.startswith("_") and name not in ipython
+            }
+        )
+
+    @property
+    def setting(self) -> str:
+        """The paper's name for optimizer and scheduler: ``SGD``, ``SGD+S``, ``Adam`` or ``Adam+S``.
+
+        Source: the paper, section 3.2.1.
+        """
+        name = {"sgd": "SGD", "adam": "Adam"}[self.optimizer]
+        return name if self.scheduler == "none" else f"{name}+S"
+
+    @property
+    def name(self) -> str:
+        """A readable name that ends in a short hash over the scientific parameters.
+
+        The hash goes over the parameters that differ from their defaults, so that a parameter
+        which a later version adds leaves older names as they are.
+        """
+        default = defaults(self.model, self.optimizer)
+        identity = {"model": self.model, "optimizer": self.optimizer} | {
+            name: value
+            for name, value in vars(self).items()
+            if value != default[name] and name not in PLACES
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        # Only a model's name may be long, and a file system's limit is 255 bytes.
+        parts = (self.model[:74], self.engine, self.optimizer, self.scheduler, f"seed{self.seed}")
+        words = re.sub(r"[^\w.\-]+", "_", "-".join(part for part in parts if part != "none"))
+        return f"{words}-{digest}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the record goes: `output_dir`, or ``$DSSTUDY_RUNS/trials/<name>`` (``runs/``)."""
+        if self.output_dir == "none":
+            return runs_folder() / "trials" / self.name
+        return _expanded("output_dir", self.output_dir).absolute()
+
+    @property
+    def data_folder(self) -> Path:
+        """`data_dir`, taken relative to ``$DSSTUDY_DATA`` (default: ``data/`` in the project)."""
+        root = Path(os.environ.get("DSSTUDY_DATA") or project_root() / "data")
+        given = Path() if self.data_dir == "none" else _expanded("data_dir", self.data_dir)
+        return (root.expanduser() / given).absolute()
+
+    def describe(self) -> str:
+        """Say in one sentence what the trial does."""
+        where = "1 process" if self.processes == 1 else f"{self.processes} processes"
+        images = "all" if self.train_images == "all" else f"{self.train_images:,}"
+        return (
+            f"{self.model} on {images} training images of {self.dataset} at "
+            f"{self.image_size}x{self.image_size}, trained by engine {self.engine} ({where}, "
+            f"{self.precision}) with {self.setting}, global batch size {self.batch_size}, "
+            f"{self.epochs} epochs, seed {self.seed}"
+        )
+
+
+@functools.cache
+def _unset() -> dict[str, Any]:
+    """Return the parameters of a trial that sets none, ``auto`` as it stands."""
+    return {name: field.default for name, field in Trial.model_fields.items()}
+
+
+@functools.cache
+def defaults(model: str, optimizer: str) -> Mapping[str, Any]:
+    """Return all parameters of a trial that sets these two alone, on which ``auto`` depends."""
+    return MappingProxyType(Trial(model=model, optimizer=optimizer).model_dump())
+
+
+def runs_folder() -> Path:
+    """Return where records go: ``$DSSTUDY_RUNS``, or ``runs/`` in the project."""
+    return Path(os.environ.get("DSSTUDY_RUNS") or project_root() / "runs").absolute()
+
+
+def project_root() -> Path:
+    """Return the project's folder, or the current one where the library was installed alone."""
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "notebooks" / "trial.ipynb").exists() else Path.cwd()
+
+
+def _expanded(name: str, folder: str) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{name}={shown(folder)} names no user of this machine: set {name} to another folder"
+        ) from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """Turn pydantic's first complaint into the project's one sentence."""
+    first = error.errors(include_url=False)[0]
+    if not first["loc"]:
+        return str(first["ctx"]["error"])
+    name = str(first["loc"][0])
+    field = Trial.model_fields.get(name)
+    if field is None:
+        hint = _hint(name, list(Trial.model_fields))
+        return f"{shown(name)} is not a parameter of a trial: {hint}"
+    assert isinstance(field.json_schema_extra, dict)
+    allowed = str(field.json_schema_extra["allowed"])
+    if name in TEXTS and isinstance(first["input"], int | float):
+        allowed += " (as text: in quotes, or with papermill's -r in place of -p)"
+    return f"{name}={shown(first['input'])} is not allowed: set {name} to {allowed}"
+
+
+def _hint(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"the parameters are {', '.join(known)}"

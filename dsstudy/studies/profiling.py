@@ -1,0 +1,130 @@
+"""Where a study's steps spend their time: some steps a trial, profiled in a mode of their own."""
+
+import json
+import os
+import shutil
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from tqdm import tqdm
+
+from dsstudy.records.reading import read_lines
+from dsstudy.records.record import Record, write_text
+from dsstudy.spec.study import Study
+from dsstudy.spec.trial import Trial
+from dsstudy.studies.timing import shortened
+from dsstudy.studies.trace import PHASES, Timeline, read_trace, timeline
+
+_ABOUT = ("model", "architecture", "engine", "setting", "processes", "batch_size", "image_size",
+          "precision", "zero_stage")  # fmt: skip
+
+
+def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds: int = 3) -> Path:
+    """Measure, for each trial, how long each phase of a training step takes.
+
+    A trial trains under its own engine and launcher, in a folder that is thrown away: `steps`
+    steps to warm up, then, `rounds` times, as many plain steps and as many under PyTorch's
+    profiler. The trial's own record is not touched.
+
+    Parameters
+    ----------
+    study
+        The study; rows of its trials that are not among `trials` stay.
+    trials
+        Those of its trials to profile.
+    steps
+        Of each round; fewer where the trial's data set is smaller.
+    rounds
+        How often a plain and a profiled round take turns.
+
+    Returns
+    -------
+    Path
+        ``profiles.jsonl`` in the study's folder, a line a trial: ``name`` and some of its
+        parameters; ``threads`` of each rank; ``steps`` of a round; seconds a step, by round,
+        ``plain_seconds`` and ``profiled_seconds``; ``ranks``, each with its ``rounds`` (mean
+        seconds a step by phase, `dsstudy.studies.trace.PHASES`) and one ``step`` of the middle round
+        (phase, begin and end in µs from that step's begin on rank 0), whose length is the median;
+        ``timing`` (as in a result); ``environment``. The traces of the middle round lie in the
+        trials' folders, ``trace-rank<rank>.json.gz``: open them in https://ui.perfetto.dev or
+        chrome://tracing.
+
+    Raises
+    ------
+    InputError, TrialError
+        As `dsstudy.launching.run.run_trial`; what was measured so far is kept.
+    """
+    from dsstudy.images.data import load_data
+
+    file = study.folder / "profiles.jsonl"
+    study.folder.mkdir(parents=True, exist_ok=True)
+    for trial in tqdm(trials, desc=f"{study.name}: profiles", unit="trial"):
+        full = len(load_data(trial).train) // trial.batch_size
+        row = _profile(trial, min(steps, full), rounds, study.folder / trial.name)
+        # Another process may have profiled other trials meanwhile.
+        rows = {old["name"]: old for old in read_lines(file)} | {trial.name: row}
+        write_text(file, "".join(json.dumps(rows[name]) + "\n" for name in sorted(rows)))
+    return file
+
+
+def _profile(trial: Trial, steps: int, rounds: int, keep: Path) -> dict[str, Any]:
+    """Profile one trial; leave its middle round's traces in a folder to keep."""
+    from dsstudy.launching.run import run_trial
+    from dsstudy.training.profiled_session import is_profiled, trace_name
+    from dsstudy.training.rank import PROFILED
+
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, {PROFILED: "1"}):
+        record = run_trial(shortened(trial, steps, 1 + 2 * rounds, folder))
+        seconds = {epoch["epoch"]: epoch["train_seconds"] / steps for epoch in record.epochs()}
+        profiled = [seconds[epoch] for epoch in seconds if is_profiled(epoch)]
+        files = [
+            [record.folder / trace_name(turn, rank) for rank in range(trial.processes)]
+            for turn in range(1, rounds + 1)
+        ]
+        lines = [[timeline(read_trace(file)["traceEvents"]) for file in some] for some in files]
+        middle = profiled.index(statistics.median_low(profiled))
+        keep.mkdir(parents=True, exist_ok=True)
+        for rank, file in enumerate(files[middle]):
+            shutil.copy(file, keep / f"trace-rank{rank}.json.gz")
+        return {
+            "name": trial.name,
+            **{name: getattr(trial, name) for name in _ABOUT},
+            "threads": read_trace(files[middle][0])["threads"],
+            "steps": steps,
+            "plain_seconds": [seconds[epoch - 1] for epoch in seconds if is_profiled(epoch)],
+            "profiled_seconds": profiled,
+            "ranks": [
+                {"rounds": [_means(one) for one in some], "step": step}
+                for some, step in zip(
+                    zip(*lines, strict=True), _median_step(lines[middle]), strict=True
+                )
+            ],
+            **_where(record),
+        }
+
+
+def _means(line: Timeline) -> dict[str, float]:
+    return dict(zip(PHASES, line.seconds().mean(axis=0).tolist(), strict=True))
+
+
+def _median_step(lines: Sequence[Timeline]) -> list[list[tuple[str, float, float]]]:
+    """Return the same step of every rank, the one whose length on rank 0 is the median."""
+    lengths = lines[0].seconds().sum(axis=1).tolist()
+    step = lengths.index(statistics.median_low(lengths))
+    begin = lines[0].bounds[step]
+    return [
+        [
+            (phase, round(start - begin, 1), round(end - begin, 1))
+            for phase, start, end in line.pieces(step)
+        ]
+        for line in lines
+    ]
+
+
+def _where(record: Record) -> dict[str, Any]:
+    result = record.result() or {}
+    return {"timing": result["timing"], "environment": result["environment"]}

@@ -1,0 +1,84 @@
+"""A study's times alone: a few steps a trial, trials interleaved and repeated, with spread."""
+
+import json
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dsstudy.records.reading import read_lines
+from dsstudy.records.record import write_text
+from dsstudy.spec.study import Study
+from dsstudy.spec.trial import Trial
+
+
+def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: int = 3) -> Path:
+    """Measure how long a training step of each trial takes, and estimate its epoch from it.
+
+    The trials take turns, `rounds` times, so that a drift of the machine's speed falls on all.
+    Each time a trial trains two epochs of `steps` steps (fewer where its data set is smaller), of
+    which the second counts. What was measured of other trials before stays.
+
+    Returns
+    -------
+    Path
+        ``times.jsonl`` in the study's folder, a line a trial: ``name``; ``steps`` measured; in
+        seconds, ``seconds_per_step`` of each round and their ``median``; ``steps_per_epoch`` of
+        the trial; ``peak_memory_mb``, the largest, over all ranks, in MiB;
+        ``seconds_per_epoch_estimate``, with ``seconds_per_epoch_min`` and ``_max`` over
+        the rounds; ``timing`` (``exclusive`` only if every round was); ``environment``.
+
+    Raises
+    ------
+    InputError, TrialError
+        As `dsstudy.launching.run.run_trial`; the times measured so far are kept.
+    """
+    from dsstudy.images.data import load_data
+    from dsstudy.launching.run import run_trial
+
+    results: dict[str, list[dict[str, Any]]] = {trial.name: [] for trial in trials}
+    full = {trial.name: len(load_data(trial).train) // trial.batch_size for trial in trials}
+    study.folder.mkdir(parents=True, exist_ok=True)
+    file = study.folder / "times.jsonl"
+    turns = [trial for _ in range(rounds) for trial in trials]
+    for trial in tqdm(turns, desc=f"{study.name}: times", unit="trial"):
+        with tempfile.TemporaryDirectory() as folder:
+            short = shortened(trial, min(steps, full[trial.name]), 2, folder)
+            record = run_trial(short)
+            memory = max(epoch["peak_memory_mb"] for epoch in record.epochs())
+            results[trial.name].append((record.result() or {}) | {"peak_memory_mb": memory})
+        rows = [
+            _row(trial, results[trial.name], min(steps, full[trial.name]), full[trial.name])
+            for trial in trials
+            if results[trial.name]
+        ]
+        others = [row for row in read_lines(file) if row["name"] not in results]
+        write_text(file, "".join(json.dumps(row) + "\n" for row in others + rows))
+    return file
+
+
+def shortened(trial: Trial, steps: int, epochs: int, folder: str) -> Trial:
+    """Return a trial of some steps an epoch, in a folder whose content counts for nothing."""
+    few = {"epochs": epochs, "train_images": steps * trial.batch_size, "test_images": 10}
+    return trial.model_copy(update={**few, "output_dir": folder, "overwrite": True})
+
+
+def _row(trial: Trial, results: list[dict[str, Any]], steps: int, full: int) -> dict[str, Any]:
+    seconds = [result["seconds_per_epoch"] / steps for result in results]
+    shared = any(result["timing"] != "exclusive" for result in results)
+    return {
+        "name": trial.name,
+        "steps": steps,
+        "seconds_per_step": seconds,
+        "median": statistics.median(seconds),
+        "steps_per_epoch": full,
+        "peak_memory_mb": max(result["peak_memory_mb"] for result in results),
+        "seconds_per_epoch_estimate": statistics.median(seconds) * full,
+        "seconds_per_epoch_min": min(seconds) * full,
+        "seconds_per_epoch_max": max(seconds) * full,
+        "timing": "shared" if shared else "exclusive",
+        "environment": results[-1]["environment"],
+    }

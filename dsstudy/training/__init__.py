@@ -1,0 +1,1 @@
+"""One rank of a training: model, optimizer, session, checkpoints, and the loops."""

@@ -1,0 +1,79 @@
+"""Engine ``ddp``: PyTorch's DistributedDataParallel; one process (rank) a GPU."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dsstudy.spec.trial import Trial
+from dsstudy.training.checkpoint import TorchState
+from dsstudy.training.loops import LONGEST_WAIT
+from dsstudy.training.loops.normal import DTYPES
+from dsstudy.training.optimizers import build_optimizer, build_scheduler
+from dsstudy.training.session import Session
+
+
+def train(trial: Trial, model: nn.Module, session: Session) -> None:
+    """Train a model as engine ``normal`` does, with the gradients averaged over the ranks."""
+    backend = "nccl" if session.device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=LONGEST_WAIT)
+    model.to(session.device)
+    # Before each step every rank takes over rank 0's running statistics of batch normalisation.
+    parallel = DistributedDataParallel(model)
+    optimizer = build_optimizer(trial, model.parameters())
+    scheduler = build_scheduler(trial, optimizer)
+    kind, dtype = session.device.type, DTYPES[trial.precision]
+    autocast = torch.autocast(kind, dtype, enabled=dtype != torch.float32)
+    scaler = torch.amp.GradScaler(kind, enabled=dtype == torch.float16)
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
+    session.resume(DdpState(parallel, session.batch_shape, **parts))
+
+    for epoch in session.epochs():
+        parallel.train()
+        for images, labels in session.batches(epoch):
+            with autocast:
+                loss = F.cross_entropy(parallel(images), labels)
+            session.step(loss, learning_rate=optimizer.param_groups[0]["lr"])
+
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()  # from here on all ranks hold the same gradients
+            session.weigh()
+            if trial.gradient_clipping != "none":
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(model.parameters(), trial.gradient_clipping)
+            scale = scaler.get_scale()
+            scaler.step(optimizer)
+            scaler.update()
+            if scaler.get_scale() >= scale:
+                scheduler.step()
+            else:  # the fp16 gradients overflowed: the step was skipped
+                session.skipped_steps += 1
+
+        with autocast:
+            session.end_epoch(epoch, model)
+
+
+class DdpState(TorchState):
+    """The state of PyTorch's objects, and DDP's packing of gradients, which they do not tell."""
+
+    def __init__(
+        self, parallel: DistributedDataParallel, batch_shape: tuple[int, ...], **parts: Any
+    ):
+        super().__init__(**parts)
+        self.parallel, self.batch_shape = parallel, batch_shape
+
+    def load(self, folder: Path) -> None:
+        """Take DDP past its first step, in which it packs gradients otherwise than ever after.
+
+        The packing decides in which order three ranks or more add up, and the order how they
+        round: a training that goes on in new processes needs the packing that it had, or it would
+        part from an undisturbed one in the last bits. What else the step changes, loading undoes.
+
+        Source: ``Reducer::rebuild_buckets`` in PyTorch's ``torch/csrc/distributed/c10d``.
+        """
+        self.parallel(torch.zeros(self.batch_shape, device=self.parallel.device)).sum().backward()
+        super().load(folder)

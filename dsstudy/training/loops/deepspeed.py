@@ -1,0 +1,203 @@
+"""Engine ``deepspeed``: the same training, handed to DeepSpeed; one process (rank) a GPU."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from deepspeed.accelerator import get_accelerator
+from deepspeed.ops.adam import FusedAdam
+from torch import nn
+
+from dsstudy.spec.trial import Trial
+from dsstudy.training.loops import LONGEST_WAIT
+from dsstudy.training.optimizers import cyclic
+from dsstudy.training.session import Session
+
+
+def train(trial: Trial, model: nn.Module, session: Session) -> None:
+    """Train a model with DeepSpeed's engine, which owns optimizer, scheduler and precision."""
+    deepspeed.init_distributed(timeout=LONGEST_WAIT)
+    give_shared_memory_back(session.rank)
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        model_parameters=[p for p in model.parameters() if p.requires_grad],
+        lr_scheduler=cyclic(trial) if trial.scheduler == "cyclic" else None,
+        config=config(trial),
+    )
+    go_on_at_smallest_loss_scale(engine)
+    session.resume(DeepSpeedState(engine))
+
+    for epoch in session.epochs():
+        engine.train()
+        for images, labels in session.batches(epoch):
+            loss = F.cross_entropy(engine(images), labels)
+            session.step(loss, learning_rate=engine.get_lr()[0])
+
+            see_to_loss_scale(engine, loss)
+            engine.backward(loss)
+            session.weigh()
+            engine.step()
+
+        session.skipped_steps = engine.skipped_steps
+        session.end_epoch(epoch, engine, together=trial.zero_stage == 3)
+
+
+class DeepSpeedState:
+    """What DeepSpeed's engine holds, saved and loaded by its own means, whatever the ZeRO stage.
+
+    References
+    ----------
+    https://deepspeed.readthedocs.io/en/latest/model-checkpointing.html
+    """
+
+    TAG = "deepspeed"
+
+    def __init__(self, engine: deepspeed.DeepSpeedEngine):
+        self.engine = engine
+
+    def save(self, folder: Path) -> None:
+        """Write weights, optimizer, scheduler and loss scaler; each rank its part of them."""
+        self.engine.save_checkpoint(str(folder), tag=self.TAG, save_latest=False)
+
+    def load(self, folder: Path) -> None:
+        """Load them. DeepSpeed unpickles: see `dsstudy.training.checkpoint` on whom to trust."""
+        loaded, _ = self.engine.load_checkpoint(str(folder), tag=self.TAG)
+        if loaded is None:  # which DeepSpeed only warns of
+            raise RuntimeError(f"DeepSpeed found no checkpoint in {folder}")
+        repeat_powers_of_beta(self.engine.optimizer)
+
+
+def repeat_powers_of_beta(optimizer: Any) -> None:
+    """Bring DeepSpeed's Adam for CPUs to where it was, including what its state leaves out.
+
+    Its C++ op keeps the powers of beta for the bias correction to itself, multiplied up step by
+    step; after loading it would compute them anew by ``pow``, which rounds otherwise, and the loss
+    would differ in its seventh digit. So it is taken through the same steps, over a single zero.
+
+    Source: ``Adam_Optimizer::IncrementStep`` in DeepSpeed's ``csrc/includes/cpu_adam.h``.
+    """
+    adam = getattr(optimizer, "optimizer", optimizer)  # ZeRO wraps it
+    if get_accelerator().device_name() != "cpu" or not isinstance(adam, FusedAdam):
+        return
+    group = adam.param_groups[0]
+    zeros = [[torch.zeros(1)] for _ in ("gradient", "weight", "mean", "variance")]
+    for step in range(1, 1 + max(state["step"] for state in adam.state.values())):
+        adam.multi_tensor_adam(
+            1, adam._dummy_overflow_buf, zeros, group["lr"], *group["betas"], group["eps"], step,
+            adam.adam_w_mode, 1, 0.0,
+        )  # fmt: skip
+
+
+def config(trial: Trial) -> dict[str, Any]:
+    """Return the DeepSpeed configuration that a trial means.
+
+    References
+    ----------
+    Keys: https://www.deepspeed.ai/docs/config-json/. Loss scaling and warm-up: the official
+    CIFAR-10 example, ``training/cifar`` in DeepSpeedExamples, which the paper follows.
+    """
+    optimizers: dict[str, dict[str, Any]] = {
+        "sgd": {"type": "SGD", "params": {"momentum": trial.momentum}},
+        "adam": {
+            "type": "Adam",
+            "params": {
+                "betas": [trial.beta1, trial.beta2],
+                "eps": 1e-8,
+                # Left out, "Adam" decouples the weight decay, as AdamW does.
+                "adam_w_mode": trial.decoupled_weight_decay,
+            },
+        },
+    }
+    optimizer = optimizers[trial.optimizer]
+    optimizer["params"] |= {"lr": trial.learning_rate, "weight_decay": trial.weight_decay}
+    settings: dict[str, Any] = {
+        "train_batch_size": trial.batch_size,
+        "optimizer": optimizer,
+        # 0 is none. Left out, DeepSpeed clips at 1.0 (since June 2026, its pull request 8068).
+        "gradient_clipping": 0.0 if trial.gradient_clipping == "none" else trial.gradient_clipping,
+        "zero_optimization": zero(trial),
+        "zero_allow_untested_optimizer": True,  # SGD, under any ZeRO stage
+        "fp16": {
+            "enabled": trial.precision == "fp16",
+            "loss_scale": 0,  # dynamic
+            "initial_scale_power": 15,
+            "loss_scale_window": 500,
+            "hysteresis": 2,
+            "min_loss_scale": 1,
+        },
+        "bf16": {"enabled": trial.precision == "bf16"},
+        "steps_per_print": 2**31,
+    }
+    if trial.scheduler == "warmup":
+        settings["scheduler"] = {
+            "type": "WarmupLR",
+            "params": {
+                "warmup_min_lr": 0.0,
+                "warmup_max_lr": trial.learning_rate,
+                "warmup_num_steps": trial.warmup_steps,
+            },
+        }
+    return settings
+
+
+def zero(trial: Trial) -> dict[str, int]:
+    """Return the part of the configuration that is about ZeRO.
+
+    At 500,000,000 elements a bucket, all is as DeepSpeed has it by default; what else says how
+    many weights of stage 3 are gathered at a time is in proportion.
+    """
+    if trial.zero_stage == 0:
+        return {"stage": 0}
+    buckets = {
+        "stage": trial.zero_stage,
+        "reduce_bucket_size": trial.bucket_size,
+        "allgather_bucket_size": trial.bucket_size,
+    }
+    if trial.zero_stage < 3:
+        return buckets
+    return buckets | {
+        "stage3_prefetch_bucket_size": trial.bucket_size // 10,
+        "stage3_max_live_parameters": 2 * trial.bucket_size,
+        "stage3_max_reuse_distance": 2 * trial.bucket_size,
+    }
+
+
+def give_shared_memory_back(rank: int) -> None:
+    """Have this rank's buffer for adding up gradients vanish with the ranks, however they end.
+
+    On a CPU, DeepSpeed's ranks share 66 MB each under a name in ``/dev/shm``, and leave it there,
+    in the machine's memory, when they are killed. Memory without a name goes with its last user.
+    """
+    dist.barrier()  # all ranks have opened it by now
+    port = os.environ["MASTER_PORT"]
+    for buffer in Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{port}_{rank}"):
+        buffer.unlink(missing_ok=True)
+
+
+def see_to_loss_scale(engine: deepspeed.DeepSpeedEngine, loss: torch.Tensor) -> None:
+    """Have the loss scaled in fp16 without ZeRO, where DeepSpeed 0.19 unscales and does not scale.
+
+    Its updates would be 32,768 times too small: SGD learned nothing, Adam was kept from it by its
+    eps, and no gradient was ever clipped. The gradient with which the backward pass begins is the
+    scale of the loss; so it is set here, to what it is already once DeepSpeed scales by itself.
+
+    Source: DeepSpeed's pull request 8393, open as of version 0.19.8.
+    """
+    if engine.fp16_enabled() and not engine.zero_optimization():
+        scale = engine.optimizer.loss_scale_config.cur_scale
+        loss.register_hook(lambda gradient: torch.full_like(gradient, scale))
+
+
+def go_on_at_smallest_loss_scale(engine: deepspeed.DeepSpeedEngine) -> None:
+    """Keep ZeRO's fp16 training from raising once the loss scale cannot shrink further.
+
+    Without ZeRO, DeepSpeed goes on, skipping steps; so a training that diverges is recorded as
+    diverged at every stage.
+    """
+    scaler = getattr(engine.optimizer, "loss_scaler", None)
+    if scaler is not None and hasattr(scaler, "raise_error_at_min_scale"):
+        scaler.raise_error_at_min_scale = False

@@ -1,0 +1,284 @@
+"""The networks: the paper's seven, any other of timm's or torchvision's, and a user's own."""
+
+import difflib
+import importlib
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dsstudy.errors import shown
+from dsstudy.spec.model_counts import CLASSES, Counts
+from dsstudy.spec.trial import InputError, Trial
+
+if TYPE_CHECKING:
+    import pandas
+
+
+_REFUSALS = (AssertionError, RuntimeError, ValueError)
+"""What the libraries' models raise for an image size that they do not take."""
+
+# torchvision and timm are imported where they are used: each costs a rank seconds to load.
+
+
+class LeNet(nn.Module):
+    """The network of the DeepSpeed CIFAR-10 example, after LeCun et al. (1998).
+
+    Two 5x5 convolutions of 6 and 16 channels, each with ReLU and 2x2 max-pooling, then linear
+    layers of 120, 84 and `classes`: 62,006 parameters for 10 classes of 32x32 images.
+
+    Parameters
+    ----------
+    classes
+        Width of the output layer.
+    image_size
+        Side of the input images in pixels, at least 16.
+    """
+
+    def __init__(self, classes: int = 10, image_size: int = 32):
+        super().__init__()
+        side = ((image_size - 4) // 2 - 4) // 2  # after each 5x5 convolution and pooling
+        self.conv1 = nn.Conv2d(3, 6, 5)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.linear1 = nn.Linear(16 * side * side, 120)
+        self.linear2 = nn.Linear(120, 84)
+        self.linear3 = nn.Linear(84, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return class scores of shape (B, classes) for images of shape (B, 3, side, side)."""
+        x = F.max_pool2d(F.relu(self.conv1(images)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = F.relu(self.linear1(x.flatten(1)))
+        x = F.relu(self.linear2(x))
+        return self.linear3(x)
+
+
+def build_model(trial: Trial, classes: int) -> nn.Module:
+    """Build a trial's network with the initial weights that its seed gives.
+
+    Parameters
+    ----------
+    trial
+        Its `model`, `image_size` and `seed` count.
+    classes
+        Width of the output layer.
+
+    Returns
+    -------
+    torch.nn.Module
+        On the current default device, fp32, not pretrained; takes images of shape
+        (B, 3, image_size, image_size).
+
+    Raises
+    ------
+    InputError
+        timm or torchvision knows no such model, or it cannot take images of that size; or the
+        user's own ``module:callable`` cannot be imported, or makes no module.
+    """
+    torch.manual_seed(trial.seed)
+    if is_own(trial):
+        return _own(trial, classes)
+    try:
+        if trial.model == "lenet":
+            return LeNet(classes, trial.image_size)
+        if trial.model == "vit":
+            return _timm("vit_base_patch16_224", trial, classes)
+        library, _, name = trial.model.rpartition("/")
+        return (
+            _timm(name, trial, classes) if library == "timm" else _torchvision(name, trial, classes)
+        )
+    except _REFUSALS as error:
+        if isinstance(error, InputError):
+            raise
+        raise _cannot_take(trial, error) from None
+
+
+def is_own(trial: Trial) -> bool:
+    """Say whether a trial's model is the user's own ``module:callable``."""
+    return ":" in trial.model
+
+
+def for_shapes(trial: Trial) -> AbstractContextManager:
+    """Return the device on which to look at a trial's model: without memory, where that is safe.
+
+    What a user's own module does as it is made, nobody knows: it is made for real.
+    """
+    return torch.device("cpu" if is_own(trial) else "meta")
+
+
+def check_model(trial: Trial, classes: int = 10) -> None:
+    """See whether a trial's model can be had and takes its image size.
+
+    Of the libraries' models at no cost in memory; see `for_shapes`.
+
+    Raises
+    ------
+    InputError
+        It cannot, in one sentence.
+    """
+    with for_shapes(trial):
+        model = build_model(trial, classes)
+        images = torch.zeros(2, 3, trial.image_size, trial.image_size)
+        try:
+            scores = model(images)
+        except Exception as error:
+            if not (is_own(trial) or isinstance(error, _REFUSALS)):
+                raise
+            raise _cannot_take(trial, error) from None
+    if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
+        instead = (
+            "have its forward return scores of shape (images, num_classes)"
+            if is_own(trial)
+            else "set model to a classifier of timm's or torchvision's"
+        )
+        found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise InputError(
+            f"model={trial.model} does not classify images: for 2 images of {classes} classes it "
+            f"returns {found}, not (2, {classes}); {instead}"
+        )
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def count(trial: Trial, classes: int = CLASSES) -> Counts:
+    """Count a trial's model: its parameters, and the arithmetic of a training step an image."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with for_shapes(trial):
+        model = build_model(trial, classes)
+        images = torch.empty(2, 3, trial.image_size, trial.image_size)  # normalised over a batch
+    with FlopCounterMode(display=False) as counter:
+        model(images).sum().backward()
+    return Counts(parameter_count(model), counter.get_total_flops() // len(images))
+
+
+def model_summary(trial: Trial, classes: int = 10, depth: int = 2) -> "pandas.DataFrame":
+    """Summarise a trial's model layer by layer, as torchinfo measures it.
+
+    Parameters
+    ----------
+    trial
+        Whose model, at whose `image_size`.
+    classes
+        Width of the output layer.
+    depth
+        How many levels of nested layers to show.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a layer and one for the whole: its kind, output shape for one image, number of
+        trainable parameters, multiply-adds for one image.
+    """
+    import pandas as pd
+    import torchinfo
+
+    with for_shapes(trial) as device:
+        model = build_model(trial, classes)
+    size = (1, 3, trial.image_size, trial.image_size)
+    statistics = torchinfo.summary(model, input_size=size, device=device, verbose=0)
+    layers = [layer for layer in statistics.summary_list if layer.depth <= depth]
+    return pd.DataFrame(
+        {
+            "layer": ["\u2003" * layer.depth + layer.var_name for layer in layers],
+            "kind": [layer.class_name for layer in layers],
+            "output shape": ["x".join(map(str, layer.output_size[1:])) for layer in layers],
+            "parameters": [f"{layer.trainable_params:,}" for layer in layers],
+            "multiply-adds": [f"{_multiply_adds(layer):,}" for layer in layers],
+        }
+    )
+
+
+def _multiply_adds(layer: Any) -> int:
+    """Sum over the layer's leaves: torchinfo counts multiply-adds there only."""
+    inner = [child for child in layer.children if child.is_leaf_layer]
+    return layer.macs if layer.is_leaf_layer else sum(child.macs for child in inner)
+
+
+def _timm(name: str, trial: Trial, classes: int) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        raise _unknown(trial, "timm", timm.list_models(), "import timm; print(timm.list_models())")
+    config = timm.get_pretrained_cfg(name)
+    size: dict[str, Any] = {}
+    if config is not None and config.fixed_input_size:
+        size["img_size"] = trial.image_size
+    return timm.create_model(name, num_classes=classes, **size)
+
+
+def _torchvision(name: str, trial: Trial, classes: int) -> nn.Module:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        lists = "from torchvision import models; print(models.list_models(module=models))"
+        raise _unknown(trial, "torchvision", known, lists)
+    options: dict[str, Any] = {}
+    if name.startswith("vit_"):
+        options["image_size"] = trial.image_size
+    if name.startswith("maxvit"):
+        options["input_size"] = (trial.image_size, trial.image_size)
+    if name in ("googlenet", "inception_v3"):
+        # Without the auxiliary heads, whose losses no other model has.
+        options |= {"aux_logits": False, "init_weights": True}
+    return models.get_model(name, weights=None, num_classes=classes, **options)
+
+
+def _own(trial: Trial, classes: int) -> nn.Module:
+    """Call the user's ``module:callable`` with ``num_classes``."""
+    module, _, name = trial.model.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:  # which a console script or a notebook server may lack
+        sys.path.insert(0, here)
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"model={trial.model} cannot be imported ({_reason(error)}): set model to "
+            f"module:callable, of a module in the current folder, {here}, installed, or on "
+            "PYTHONPATH"
+        ) from None
+    try:
+        model = make(num_classes=classes)
+    except Exception as error:
+        raise InputError(
+            f"model={trial.model} fails when it is called with num_classes={classes} "
+            f"({_reason(error)}): make it a function or a class that takes num_classes and returns "
+            "a torch.nn.Module"
+        ) from None
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"model={trial.model} returns {shown(type(model).__name__)}, not a torch.nn.Module: "
+            "have it return the network"
+        )
+    return model
+
+
+def _unknown(trial: Trial, library: str, known: list[str], lists: str) -> InputError:
+    near = difflib.get_close_matches(trial.model.partition("/")[2], known, n=1)
+    meant = f"did you mean {library}/{near[0]}? Or " if near else ""
+    return InputError(
+        f"model={trial.model} is not among the models of the installed {library}: {meant}choose "
+        f"one of those that .venv/bin/python -c '{lists}' lists"
+    )
+
+
+def _cannot_take(trial: Trial, error: Exception) -> InputError:
+    own = ", or correct its forward" if is_own(trial) else ""
+    return InputError(
+        f"image_size={trial.image_size} is not possible for model={trial.model}: {_reason(error)}; "
+        f"set image_size to one that the architecture takes{own}"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error's own words on one line, or its name where it has none."""
+    return shown(" ".join(str(error).split()).rstrip(".") or type(error).__name__)

@@ -1,0 +1,77 @@
+"""What steps a model's weights: optimizers, and the course of the learning rate."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch.optim import lr_scheduler
+
+from dsstudy.spec.trial import Trial
+
+
+def build_optimizer(
+    trial: Trial, parameters: Iterable[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
+    """Build PyTorch's own SGD, Adam or AdamW, with the trial's settings and otherwise its defaults.
+
+    DeepSpeed builds its own from the same settings: `dsstudy.training.loops.deepspeed.config`.
+    """
+    if trial.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=trial.learning_rate,
+            momentum=trial.momentum,
+            weight_decay=trial.weight_decay,
+        )
+    adam = torch.optim.AdamW if trial.decoupled_weight_decay else torch.optim.Adam
+    return adam(
+        parameters,
+        lr=trial.learning_rate,
+        betas=(trial.beta1, trial.beta2),
+        weight_decay=trial.weight_decay,
+    )
+
+
+def build_scheduler(trial: Trial, optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+    """Build the scheduler that is stepped after each training step; with none, the rate stays."""
+    if trial.scheduler == "cyclic":
+        return cyclic(trial)(optimizer)
+    course = warmup(trial.warmup_steps) if trial.scheduler == "warmup" else lambda step: 1.0
+    return lr_scheduler.LambdaLR(optimizer, course)
+
+
+def warmup(warmup_steps: int) -> Callable[[int], float]:
+    """Return the course of DeepSpeed's ``WarmupLR`` from 0, as a factor of the learning rate.
+
+    Parameters
+    ----------
+    warmup_steps
+        Steps until the full rate is reached, rising with the logarithm of the step.
+
+    Returns
+    -------
+    callable
+        From the number of steps taken so far to a factor from 0 to 1. Both the first step and
+        the second have the factor 0, as in DeepSpeed.
+
+    References
+    ----------
+    ``deepspeed.runtime.lr_schedules.WarmupLR``, with its default ``warmup_type="log"``.
+    """
+    steps = max(2, warmup_steps)  # as DeepSpeed does: the logarithm of 1 divides nothing
+    return lambda taken: 0.0 if taken == 0 else min(1.0, math.log(taken) / math.log(steps))
+
+
+def cyclic(trial: Trial) -> Callable[[torch.optim.Optimizer], lr_scheduler.CyclicLR]:
+    """Return what makes PyTorch's ``CyclicLR`` for an optimizer: a triangle from 0 to the rate.
+
+    In this form `deepspeed.initialize` takes it too. Where momentum is cycled, it runs against
+    the rate, between PyTorch's default bounds 0.9 and 0.8; with Adam it is ``beta1`` that moves.
+    """
+    return lambda optimizer: lr_scheduler.CyclicLR(
+        optimizer,
+        base_lr=0.0,
+        max_lr=trial.learning_rate,
+        step_size_up=trial.cycle_steps,
+        cycle_momentum=trial.cycle_momentum,
+    )

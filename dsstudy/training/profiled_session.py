@@ -1,0 +1,92 @@
+"""A training that is profiled: the same loops over a session that marks a step's phases.
+
+Nothing of it is loaded by a training that is not: see `dsstudy.training.rank.PROFILED`.
+"""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from dsstudy.studies.trace import STEP
+from dsstudy.training.session import Session
+
+
+class ProfiledSession(Session):
+    """A session whose every other epoch is profiled.
+
+    The first epoch warms up; then a plain epoch and a profiled one take turns, so that the record
+    itself says what profiling costs. Each profiled epoch leaves a trace in the record's folder,
+    `trace_name`. No checkpoint is taken: what is trained here is thrown away.
+    """
+
+    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield an epoch's batches; in a profiled epoch, mark the steps and their phases."""
+        if not is_profiled(epoch):
+            yield from super().batches(epoch)
+            return
+        activities = [ProfilerActivity.CPU]
+        if self.device.type == "cuda":
+            activities.append(ProfilerActivity.CUDA)
+        with profile(activities=activities) as profiler, _named_ranges():
+            yield from self._marked(super().batches(epoch))
+            profiler.add_metadata_json("threads", str(torch.get_num_threads()))
+        file = self.record.folder / trace_name(epoch // 2, self.rank)
+        profiler.export_chrome_trace(str(file))
+
+    def _marked(
+        self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]]
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for _ in range(self.steps_per_epoch):
+            with record_function(STEP):
+                with record_function("data"):
+                    batch = next(batches)
+                self._forward = contextlib.ExitStack()  # left by `step`, which is given the loss
+                self._forward.enter_context(record_function("forward"))
+                yield batch
+        next(batches, None)  # the clock stops
+
+    def step(self, loss: torch.Tensor, learning_rate: float) -> None:
+        """Note one step's loss, with which the forward pass has ended."""
+        if is_profiled(self._epoch):
+            self._forward.close()
+        super().step(loss, learning_rate)
+
+    def _take_checkpoint(self) -> None:
+        pass
+
+
+def is_profiled(epoch: int) -> bool:
+    """Say whether an epoch, from 1, is a profiled one."""
+    return epoch > 1 and epoch % 2 == 1
+
+
+def trace_name(turn: int, rank: int) -> str:
+    """Return the name of the trace that a rank leaves of a profiled epoch; turns from 1."""
+    return f"trace-round{turn}-rank{rank}.json.gz"
+
+
+@contextlib.contextmanager
+def _named_ranges() -> Iterator[None]:
+    """Name in the trace what has no name there of its own; optimizers have one."""
+    places: list[tuple[Any, str, str]] = [(torch.autograd, "backward", "backward")]
+    if deepspeed := sys.modules.get("deepspeed"):
+        places.append((deepspeed.DeepSpeedEngine, "allreduce_gradients", "communication"))
+    with contextlib.ExitStack() as stack:
+        for owner, name, phase in places:
+            stack.enter_context(patch.object(owner, name, _in_range(phase, getattr(owner, name))))
+        yield
+
+
+def _in_range(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def ranged(*args: Any, **kwargs: Any) -> Any:
+        with record_function(name):
+            return function(*args, **kwargs)
+
+    return ranged

@@ -1,0 +1,161 @@
+"""One rank of a trial: the part that is the same in the notebook's process and under a launcher."""
+
+import contextlib
+import faulthandler
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+import torch.distributed as dist
+from filelock import FileLock
+
+from dsstudy.images.data import load_data
+from dsstudy.records.folder_lock import holder
+from dsstudy.records.record import Record, write_text
+from dsstudy.spec.trial import InputError, Trial
+from dsstudy.training.loops import training_loop
+from dsstudy.training.models import build_model
+from dsstudy.training.session import Session
+
+PROFILED = "DSSTUDY_PROFILED"
+"""The environment variable that has ranks profile their steps: `dsstudy.studies.profiling` sets it."""
+
+
+def train_rank(
+    trial: Trial,
+    record: Record,
+    device: torch.device,
+    rank: int = 0,
+    fingerprint: str = "",
+    watch: Callable[[dict[str, Any]], None] = lambda progress: None,
+    start_from: Path | None = None,
+) -> None:
+    """Load the images, build the model, and hand both to the engine's loop.
+
+    Parameters
+    ----------
+    trial, record, device, rank, watch, start_from
+        As in `dsstudy.training.session.Session`.
+    fingerprint
+        As in `dsstudy.images.data.load_data`.
+
+    Raises
+    ------
+    InputError
+        The record cannot be written: the disk is full, for example.
+    """
+    data = load_data(trial, device, fingerprint)
+    model = build_model(trial, len(data.classes))
+    # Dropout: rank 0 draws what a single process would draw, every other rank its own.
+    torch.manual_seed(int(np.random.SeedSequence([trial.seed, rank]).generate_state(1)[0]))
+    session = _kind_of_session()(trial, data, record, device, rank, watch, start_from)
+    with record.writable():
+        training_loop(trial.engine)(trial, model, session)
+
+
+def _kind_of_session() -> type[Session]:
+    if os.environ.get(PROFILED):
+        from dsstudy.training.profiled_session import ProfiledSession
+
+        return ProfiledSession
+    return Session
+
+
+def rank_lock(record: Record, rank: int) -> FileLock:
+    """Return the lock that a launched rank holds as long as it lives."""
+    return FileLock(record.folder / f".rank{rank}.lock")
+
+
+def main() -> None:
+    """Train as the rank that a launcher has started: ``python -m dsstudy.training.rank FOLDER``.
+
+    An error is left in the folder ``$DSSTUDY_ERRORS``, as ``rank<rank>.json``, for the process
+    that launched the trial to read.
+    """
+    record, rank = Record(sys.argv[1]), int(os.environ["RANK"])
+    faulthandler.register(signal.SIGUSR1)  # asked so, a rank prints where it stands
+    _end_with(record)
+    lock = rank_lock(record, rank)
+    lock.acquire()  # which another attempt's rank may hold
+    if not _is_wanted(record):  # before anything is written
+        os.killpg(0, signal.SIGKILL)
+    # Asked for the CPU's kind, py-cpuinfo measures for seconds in each rank; without it,
+    # DeepSpeed asks lscpu.
+    sys.modules["cpuinfo"] = None  # type: ignore[assignment]
+    trial = record.trial()
+    assert trial is not None
+    device = torch.device(os.environ["DSSTUDY_DEVICE"])
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    name = os.environ["DSSTUDY_CHECKPOINT"]
+    start_from = record.checkpoints / name if name else None
+    try:
+        fingerprint = os.environ["DSSTUDY_FINGERPRINT"]
+        train_rank(trial, record, device, rank, fingerprint, start_from=start_from)
+        dist.destroy_process_group()
+    except Exception as error:
+        traceback.print_exc()
+        _leave_error(Path(os.environ["DSSTUDY_ERRORS"]) / f"rank{rank}.json", rank, error)
+        os._exit(1)  # no waiting for peers that wait for this rank
+
+
+def _leave_error(file: Path, rank: int, error: Exception) -> None:
+    lost = isinstance(error, dist.DistError) or "onnection" in str(error)
+    description = {
+        "rank": rank,
+        "time": time.time(),
+        "error": "".join(traceback.format_exception_only(error)).strip(),
+        "traceback": "".join(traceback.format_exception(error)),
+        "lost_connection": lost,  # the mark of another rank's end, not a cause
+        "input": isinstance(error, InputError),  # the sentence says it all
+    }
+    with contextlib.suppress(OSError):  # no space for it: the log has the traceback too
+        write_text(file, json.dumps(description))
+
+
+def _end_with(record: Record) -> None:
+    """End this rank and its launcher as soon as the process that wanted the trial is gone.
+
+    DeepSpeed's launcher is in the ranks' process group; torchrun is not, and ends with its ranks.
+    """
+
+    def watch() -> None:
+        while _is_wanted(record):
+            time.sleep(0.5)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _is_wanted(record: Record) -> bool:
+    """Whether the process lives that wanted the trial; on another machine, whether it says so."""
+    parent, host = int(os.environ["DSSTUDY_PARENT"]), os.environ["DSSTUDY_PARENT_HOST"]
+    if host == socket.gethostname():
+        return _lives(parent, float(os.environ["DSSTUDY_PARENT_STARTED"]))
+    who = holder(record.folder)
+    return who is not None and (who["pid"], who["host"]) == (parent, host)
+
+
+def _lives(pid: int, started: float) -> bool:
+    """Whether a process lives: a number may be given anew, and a dead one wait to be buried."""
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,366 @@
+"""What every engine's training loop shares: batches, times, evaluation, the record."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import nn
+
+from dsstudy.images.data import ImageData, Split, epoch_order, rank_batches
+from dsstudy.records.record import Record
+from dsstudy.spec.trial import Trial
+from dsstudy.training import checkpoint
+from dsstudy.training.memory import held_memory, peak_memory, reset_peak_memory
+
+PROGRESS_SECONDS = 0.25
+"""How often progress is told; reading the loss any oftener would slow a GPU down."""
+
+PIXELS_AT_ONCE = 2**20
+"""How many pixels are made into batches in one go: 12 MB in fp32."""
+
+
+class Session:
+    """One rank's view of a training: it deals out batches and keeps the books.
+
+    Parameters
+    ----------
+    trial
+        What is trained.
+    data
+        The images, on the training device.
+    record
+        Where rank 0 writes epochs, steps and predictions.
+    device
+        The training device.
+    rank
+        This process's number, from 0.
+    watch
+        Called on rank 0 with the progress, some times a second.
+    start_from
+        The checkpoint to go on from; None to begin at the beginning.
+
+    Attributes
+    ----------
+    batch_shape : tuple of int
+        Of this rank's share of a batch of images.
+    skipped_steps : int
+        Steps skipped since the start because fp16 gradients overflowed; the loop keeps it.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        data: ImageData,
+        record: Record,
+        device: torch.device,
+        rank: int = 0,
+        watch: Callable[[dict[str, Any]], None] = lambda progress: None,
+        start_from: Path | None = None,
+    ):
+        self.trial, self.data, self.record = trial, data, record
+        self.device, self.rank, self.watch = device, rank, watch
+        self.start_from = start_from
+        self.steps_per_epoch = len(data.train) // trial.batch_size
+        share = trial.batch_size // trial.processes
+        self.batch_shape = (share, 3, trial.image_size, trial.image_size)
+        self.skipped_steps = 0
+        self.accuracy: float | None = None
+        self._held: int | None = None
+        self._begin(1)
+        self._events = None
+        if trial.tensorboard and rank == 0:
+            from dsstudy.training.tensorboard_log import EventLog  # takes its time to load
+
+            self._events = EventLog(record, self.steps_per_epoch)
+        self._dtype = torch.float32
+        if trial.engine == "deepspeed" and trial.precision != "fp32":
+            # DeepSpeed keeps the whole model in the lower precision, so its input has to be too.
+            self._dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[trial.precision]
+        reset_peak_memory(device)
+
+    def resume(self, state: checkpoint.State) -> None:
+        """Go on where the checkpoint was taken, if there is one; take further ones of this state.
+
+        Parameters
+        ----------
+        state
+            What the engine trains.
+        """
+        self._state = state
+        if self.start_from is None:
+            return
+        state.load(self.start_from)
+        own = torch.load(self.start_from / f"rank{self.rank}.pt", weights_only=True)
+        self._epoch, self.skipped_steps = own["epoch"], own["skipped_steps"]
+        self._skipped_before, self._train_seconds = own["skipped_before"], own["train_seconds"]
+        self._losses.extend(own["losses"].to(self.device))
+        self._rates.extend(own["rates"])
+        torch.set_rng_state(own["random"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(own["random_cuda"], self.device)
+
+    def epochs(self) -> Iterator[int]:
+        """Yield the epochs to train, from 1, or from the one in which the checkpoint was taken."""
+        for epoch in range(self._epoch, self.trial.epochs + 1):
+            if epoch != self._epoch:
+                self._begin(epoch)
+            yield epoch
+
+    def _begin(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._losses: list[torch.Tensor] = []
+        self._rates: list[float] = []
+        self._train_seconds = 0.0
+        self._skipped_before = self.skipped_steps
+
+    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield this rank's share of each of an epoch's batches; the clock runs meanwhile.
+
+        In the epoch in which a checkpoint was taken, those that are left. At that moment the loop
+        has taken its step, so that this is also where checkpoints within an epoch are taken.
+
+        Yields
+        ------
+        tuple of torch.Tensor
+            Images of shape `batch_shape`, and labels.
+        """
+        drawn = epoch if self.trial.reshuffle else 1
+        order = epoch_order(len(self.data.train), self.trial.seed, drawn).to(self.device)
+        self._started_at, self._told = time.time(), 0.0
+        shares = rank_batches(order, self.trial.batch_size, self.rank, self.trial.processes)
+        left = shares[len(self._losses) :]
+        self._start_clock()
+        for some in left.split(self._steps_at_once(shares.shape[1])) if len(left) else ():
+            images, labels = self.data.train.batch(
+                some.flatten(), self.trial.image_size, self._dtype
+            )
+            self._made = images
+            split = (each.split(shares.shape[1]) for each in (images, labels))
+            for batch in zip(*split, strict=True):
+                yield batch
+                if self._checkpoint_is_due():
+                    self._stop_clock()
+                    self._take_checkpoint()
+                    self._start_clock()
+        self._stop_clock()
+
+    def _start_clock(self) -> None:
+        synchronize(self.device)
+        self._clock = time.perf_counter()
+
+    def _stop_clock(self) -> None:
+        synchronize(self.device)
+        self._train_seconds += time.perf_counter() - self._clock
+
+    def _checkpoint_is_due(self) -> bool:
+        """Whether one is asked for within the epoch; that at its end is `end_epoch`'s."""
+        every, step = self.trial.checkpoint_steps, len(self._losses)
+        if every == "none" or step == self.steps_per_epoch:
+            return False
+        return ((self._epoch - 1) * self.steps_per_epoch + step) % every == 0
+
+    def _take_checkpoint(self) -> None:
+        checkpoint.write(
+            self.record.checkpoints,
+            checkpoint.name_of(self._epoch, len(self._losses)),
+            {
+                "trial": self.trial.name,
+                "fingerprint": self.data.fingerprint,
+                "device": self.device.type,
+            },
+            self._save,
+            self.rank,
+        )
+
+    def _save(self, folder: Path) -> None:
+        self._state.save(folder)
+        own = {
+            "epoch": self._epoch,
+            "losses": torch.stack(self._losses).cpu(),
+            "rates": self._rates,
+            "train_seconds": self._train_seconds,
+            "skipped_steps": self.skipped_steps,
+            "skipped_before": self._skipped_before,
+            "random": torch.get_rng_state(),
+        }
+        if self.device.type == "cuda":
+            own["random_cuda"] = torch.cuda.get_rng_state(self.device)
+        torch.save(own, folder / f"rank{self.rank}.pt")
+
+    def _steps_at_once(self, share: int) -> int:
+        """Make some batches at a time: small images would cost more in calls than in work."""
+        return max(1, min(32, PIXELS_AT_ONCE // (share * self.trial.image_size**2)))
+
+    def step(self, loss: torch.Tensor, learning_rate: float) -> None:
+        """Note one step's loss (this rank's mean) and the learning rate that it is taken with."""
+        self._losses.append(loss.detach())
+        self._rates.append(learning_rate)
+        self._tell_at_times()
+
+    def weigh(self) -> None:
+        """Measure what the training holds, once: at the last step of its first epoch.
+
+        The loop calls this when the backward pass has ended, so that weights, gradients and
+        optimizer states are there together. Images and losses do not count.
+        """
+        if self._held is None and len(self._losses) == self.steps_per_epoch:
+            self._stop_clock()
+            self._held = held_memory(self.device, [self._made, *self._losses])
+            self._start_clock()
+
+    def end_epoch(self, epoch: int, model: nn.Module, together: bool = False) -> None:
+        """Take a checkpoint, evaluate the model and write the epoch down.
+
+        An epoch that is recorded already, by an attempt that was ended later, stays as it is.
+
+        Parameters
+        ----------
+        epoch
+            The epoch that ends, from 1.
+        model
+            The model or engine, callable on a batch.
+        together
+            Every rank evaluates, in step: ZeRO stage 3 spreads each layer over all of them.
+            Otherwise rank 0 alone does, on the whole test set.
+        """
+        losses = self._over_ranks(torch.stack(self._losses).float()) / self.trial.processes
+        memory = [peak_memory(self.device), self._held or 0]
+        peak, held = self._over_ranks(torch.tensor(memory, device=self.device)).tolist()
+        if epoch < self.trial.epochs or self.trial.keep_checkpoint:
+            self._tell()
+            self._take_checkpoint()
+        recorded = self.record.epochs()[epoch - 1 : epoch]
+        if recorded:
+            self._compare(recorded[0], _finite(losses.mean().item()))
+        elif self.rank == 0:
+            started = time.perf_counter()
+            test_loss, predicted = self._evaluate(model)
+            eval_seconds = time.perf_counter() - started
+            correct = (predicted == self.data.test.labels).sum().item()
+            self.accuracy = 100 * correct / len(self.data.test)
+            line = {
+                "epoch": epoch,
+                "train_loss": _finite(losses.mean().item()),
+                "test_loss": _finite(test_loss),
+                "test_accuracy": self.accuracy,
+                "learning_rate": self._rates[-1],
+                "train_seconds": self._train_seconds,
+                "eval_seconds": eval_seconds,
+                "images_per_second": len(losses) * self.trial.batch_size / self._train_seconds,
+                "peak_memory_mb": peak / 2**20,
+                "held_memory_mb": held / 2**20,
+                "skipped_steps": self.skipped_steps - self._skipped_before,
+                "started_at": self._started_at,
+            }
+            steps = losses.cpu().numpy(), np.array(self._rates)
+            self.record.add_steps((epoch - 1) * self.steps_per_epoch, *steps)
+            self.record.set_predictions(predicted.cpu().numpy())
+            if self._events:
+                self._events.add_epoch(line, *steps)
+            self.record.add_epoch(line)  # last: with the last epoch's, the trial is trained
+            self._tell()
+        elif together:
+            self._evaluate(model)
+
+    def _evaluate(self, model: nn.Module) -> tuple[float, torch.Tensor]:
+        return evaluate(model, self.data.test, self.trial, self._dtype, self._tell_at_times)
+
+    def _compare(self, recorded: dict[str, Any], loss: float | None) -> None:
+        """Say so where an epoch that had to be trained again did not come out as recorded."""
+        self.accuracy = recorded["test_accuracy"]
+        if self.rank == 0 and loss != recorded["train_loss"]:
+            print(
+                f"epoch {recorded['epoch']} had to be trained again to go on from it, and its loss "
+                f"is now {loss}, not {recorded['train_loss']} as recorded, which stays: versions, "
+                "data or hardware have changed since, or a GPU added up in another order"
+            )
+
+    def _over_ranks(self, values: torch.Tensor) -> torch.Tensor:
+        if dist.is_initialized():
+            dist.all_reduce(values)
+        return values
+
+    def _tell_at_times(self) -> None:
+        if self.rank == 0 and time.perf_counter() - self._told > PROGRESS_SECONDS:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.rank != 0:
+            return
+        self._told = time.perf_counter()
+        progress = {
+            "epoch": self._epoch,
+            "epochs": self.trial.epochs,
+            "step": len(self._losses),
+            "steps": self.steps_per_epoch,
+            "loss": _finite(self._losses[-1].item()),
+            "accuracy": self.accuracy,
+            "told_at": time.time(),  # evaluating, too, is getting on
+        }
+        self.record.set_progress(progress)
+        self.watch(progress)
+
+
+def evaluate(
+    model: nn.Module,
+    test: Split,
+    trial: Trial,
+    dtype: torch.dtype = torch.float32,
+    tell: Callable[[], None] = lambda: None,
+) -> tuple[float, torch.Tensor]:
+    """Evaluate a model on a whole split, in the trial's mode; `tell` is called with each batch.
+
+    Left in ``train()`` mode, as in the DeepSpeed example of 2022, a model drops out and normalises
+    by the batch at hand, which is then of the trial's own size, and of mixed classes as CIFAR-10's
+    own order has them: an image folder's, class by class, would be normalised by one class alone.
+
+    Returns
+    -------
+    loss : float
+        Mean cross-entropy.
+    predicted : torch.Tensor
+        int64, shape (N,): the class with the highest score for each image.
+    """
+    size = max(16, min(512, 2**22 // trial.image_size**2))  # some 100 MB of images at once
+    guard: AbstractContextManager = contextlib.nullcontext()
+    order = torch.arange(len(test))
+    if trial.evaluation == "train":
+        size, guard = trial.batch_size, undisturbed(model)
+        order = epoch_order(len(test), trial.seed, epoch=0)  # which no training has
+    total, predicted = 0.0, torch.empty_like(test.labels)
+    model.train(trial.evaluation == "train")
+    with torch.no_grad(), guard:
+        for indices in order.to(test.labels.device).split(size):
+            images, labels = test.batch(indices, trial.image_size, dtype)
+            scores = model(images).float()
+            total += F.cross_entropy(scores, labels, reduction="sum").item()
+            predicted[indices] = scores.argmax(1)
+            tell()
+    return total / len(test), predicted
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Set back afterwards what a model draws and counts in ``train()`` mode: no training is it."""
+    before = [buffer.clone() for buffer in model.buffers()]
+    with torch.random.fork_rng():
+        yield
+    for buffer, value in zip(model.buffers(), before, strict=True):
+        buffer.copy_(value)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given, so that a clock reads true."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _finite(number: float) -> float | None:
+    return number if np.isfinite(number) else None

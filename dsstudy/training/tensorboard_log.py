@@ -1,0 +1,59 @@
+"""TensorBoard's log of a trial: ``tensorboard --logdir runs/`` shows it beside the others.
+
+The log says what the record says, and nothing else. So it grows at each epoch's end: to read every
+step's loss at once would keep a GPU waiting, and its mean over the ranks is not known before.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+from dsstudy.records.record import EVENTS, Record
+
+
+class EventLog:
+    """The event file in a trial's folder; rank 0 alone writes it.
+
+    It begins with all epochs that are recorded already, and replaces what an earlier attempt
+    wrote: no step is there twice, and a TensorBoard that showed the earlier file forgets it.
+
+    Parameters
+    ----------
+    record
+        The trial's.
+    steps_per_epoch
+        How many steps each of its epochs has.
+    """
+
+    def __init__(self, record: Record, steps_per_epoch: int):
+        for earlier in record.folder.glob(EVENTS):
+            earlier.unlink()
+        self._writer = SummaryWriter(str(record.folder), purge_step=0)
+        epochs = record.epochs()
+        steps = record.steps() if epochs else {}
+        for number, epoch in enumerate(epochs):
+            some = slice(number * steps_per_epoch, (number + 1) * steps_per_epoch)
+            self.add_epoch(epoch, steps["loss"][some], steps["learning_rate"][some])
+
+    def add_epoch(self, epoch: dict[str, Any], loss: np.ndarray, learning_rate: np.ndarray) -> None:
+        """Log an epoch: ``step/*`` over the steps of the training, ``epoch/*`` over its epochs.
+
+        Parameters
+        ----------
+        epoch
+            As in ``epochs.jsonl``. A number that was not finite, None there, is logged as NaN.
+        loss, learning_rate
+            Shape (steps of the epoch,).
+        """
+        first, began = (epoch["epoch"] - 1) * len(loss), epoch["started_at"]
+        times = began + np.linspace(0, epoch["train_seconds"], len(loss) + 1)[1:]
+        for name, values in {"loss": loss, "learning_rate": learning_rate}.items():
+            for step, (value, time) in enumerate(zip(values, times, strict=True), start=first + 1):
+                self._writer.add_scalar(f"step/{name}", float(value), step, walltime=time)
+        for name, value in epoch.items():
+            if name not in ("epoch", "started_at"):
+                number = math.nan if value is None else value
+                self._writer.add_scalar(f"epoch/{name}", number, epoch["epoch"], walltime=times[-1])
+        self._writer.flush()
