@@ -33,17 +33,17 @@ def main() -> None:
 @click.option("--compile-ops", is_flag=True, help="Compile DeepSpeed's C++ ops first, if needed.")
 def doctor(compile_ops: bool) -> None:
     """Say what this machine can run, and what to do about what it cannot."""
-    from dsstudy.launching import machine
+    from dsstudy.launching.machine import Machine, compile_ops as compile_deepspeed_ops, problems
 
     if compile_ops:
         click.echo("Compiling DeepSpeed's C++ ops (once; about two minutes) ...")
-        machine.compile_ops()
-    machine = machine.Machine.here()
+        compile_deepspeed_ops()
+    machine = Machine.here()
     for name, value in _facts(machine).items():
         click.echo(f"{name:<18} {value}")
     ready = True
     for name, parameters in _questions().items():
-        found = machine.problems(Trial(**parameters), machine)
+        found = problems(Trial(**parameters), machine)
         ready = ready and not (found and name.endswith("fp32"))
         mark = click.style("no ", fg="yellow") if found else click.style("yes", fg="green")
         click.echo(f"{mark}  {name}" + "".join(f"\n       {sentence}" for sentence in found))
