@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dsstudy.launching.machine import Machine, environment
+from dsstudy.launching.machine import Machine, describe_environment
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -28,7 +28,7 @@ def save(name: str, results: dict) -> None:
     content = results | {
         "command": " ".join(["python", *[Path(word).name for word in sys.argv]]),
         "date": datetime.now(UTC).date().isoformat(),
-        "environment": environment(Machine.here()),
+        "environment": describe_environment(Machine.here()),
     }
     file.write_text(json.dumps(content, indent=1) + "\n")
     print(json.dumps(results, indent=1))

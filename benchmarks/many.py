@@ -23,9 +23,9 @@ from typing import Any
 
 from common import save
 
-from dsstudy.launching.machine import Machine, environment
+from dsstudy.launching.machine import Machine, describe_environment
+from dsstudy.records.study_folder import write_study
 from dsstudy.spec.study import load_study
-from dsstudy.studies.batch import write_study
 
 STUDY = """\
 defaults: {{epochs: {epochs}, dataset: cifar10, learning_rate: 1e-3}}
@@ -122,7 +122,7 @@ def write_records(folder: Path, count: int) -> None:
     os.environ["DSSTUDY_RUNS"] = f"{folder}/runs"
     file = folder / "many.yaml"
     file.write_text(STUDY.format(epochs=EPOCHS, seeds=list(range(count // 10))))
-    study, here = load_study(file), environment(Machine.here())
+    study, here = load_study(file), describe_environment(Machine.here())
     write_study(study)
     for number, trial in enumerate(study.trials):
         trial.folder.mkdir()

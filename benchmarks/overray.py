@@ -20,10 +20,10 @@ import psutil
 from common import save
 from raynodes import NODE, RayNodes, ray_nodes
 
-from dsstudy.records.folder_lock import holder
+from dsstudy.records.folder_lock import folder_holder
 from dsstudy.records.record import Record
+from dsstudy.records.study_folder import states_text, study_states
 from dsstudy.spec.study import load_study
-from dsstudy.studies.batch import study_states, summary
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def over_ray(nodes: RayNodes, file: Path, records: list[Record]) -> dict[str, An
         print(f"node two is lost, with {record.folder.name} after epoch {len(kept)}")
         again = None
         while len(record.epochs()) <= len(kept):
-            if again is None and not nodes.left("two") and holder(record.folder):
+            if again is None and not nodes.left("two") and folder_holder(record.folder):
                 again = time.time()
             time.sleep(0.05)
         further = record.epochs()[len(kept)]["started_at"]
@@ -66,7 +66,7 @@ def over_ray(nodes: RayNodes, file: Path, records: list[Record]) -> dict[str, An
     ended, results = time.time(), [record.result() or {} for record in records]
     return {
         "commands": [" ".join(command)],
-        "states": summary(study_states(records[0].folder.parent)),
+        "states": states_text(study_states(records[0].folder.parent)),
         "seconds": {
             "until the first step": round(min(e["started_at"] for e in first(records)) - began, 1),
             "whole study": round(ended - began, 1),
@@ -91,7 +91,7 @@ def first(records: list[Record]) -> list[dict[str, Any]]:
 def midway(records: list[Record], node: str) -> Record | None:
     """Return a record that is written on a node, and has epochs, but not all of them."""
     for record in records:
-        who, trial = holder(record.folder), record.trial()
+        who, trial = folder_holder(record.folder), record.trial()
         far = who and trial and 2 <= len(record.epochs()) < trial.epochs
         if far and node_of(who["pid"]) == node:
             return record

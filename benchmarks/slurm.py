@@ -24,10 +24,10 @@ from typing import Any
 from common import save
 from slurmnodes import HELD_BACK, SILENCE, SlurmNodes, slurm_nodes, wait_until
 
-from dsstudy.records.folder_lock import holder
+from dsstudy.records.folder_lock import folder_holder
 from dsstudy.records.record import Record
+from dsstudy.records.study_folder import states_text, study_states
 from dsstudy.spec.study import load_study
-from dsstudy.studies.batch import study_states, summary
 
 MEASURED = ("train_loss", "test_loss", "test_accuracy")
 HOUR = 3600.0
@@ -88,7 +88,7 @@ def as_array(nodes: SlurmNodes, file: Path, array: list[Record], folder: Path) -
     return {
         "command": command,
         "said": said,
-        "states": summary(states),
+        "states": states_text(states),
         "seconds": {
             "to submit": round(submitted - asked, 1),
             "until the first task starts": round(first - submitted, 1),
@@ -107,7 +107,7 @@ def born(log: Path) -> float:
 def midway(array: list[Record], node: str) -> Record | None:
     """Return a record that is written on a node, and has epochs, but not all of them."""
     for record in array:
-        who, trial = holder(record.folder), record.trial()
+        who, trial = folder_holder(record.folder), record.trial()
         if who and trial and who["host"] == node and 2 <= len(record.epochs()) < trial.epochs:
             return record
     return None
@@ -118,7 +118,7 @@ def after_loss(nodes: SlurmNodes, record: Record, lost: float) -> dict[str, floa
     kept = record.epochs()
     wait_until(lambda: "down" in nodes.run("sinfo", "-h", "-N", "-n", "two", "-o", "%T"), 300)
     noticed = time.time()
-    wait_until(lambda: holder(record.folder), HOUR)
+    wait_until(lambda: folder_holder(record.folder), HOUR)
     again = time.time()
     wait_until(lambda: len(record.epochs()) > len(kept), HOUR)
     (epoch, last) = record.epochs()[len(kept)], kept[-1]

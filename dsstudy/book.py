@@ -15,13 +15,12 @@ import nbformat
 import papermill
 import yaml
 
-from dsstudy.analysis.load import study_folder
+from dsstudy.analysis.provenance import any_synthetic
+from dsstudy.errors import InputError
 from dsstudy.launching.warm_kernels import WarmKernelManager
-from dsstudy.pages import words
-from dsstudy.report import origin
-from dsstudy.report.origin import any_synthetic, study_title
-from dsstudy.spec.study import name_of, results_folder
-from dsstudy.spec.trial import InputError, project_root
+from dsstudy.paths import project_root, results_folder
+from dsstudy.records.study_folder import find_study, study_name
+from dsstudy.report.origin import origin_facts, study_progress_text, study_title
 
 PART = "The study"
 """The part of ``_toc.yml`` whose pages every study has."""
@@ -100,7 +99,7 @@ def study_folders(path: str | Path) -> dict[str, Path]:
         raise InputError(
             f"{path} holds no published study yet: publish one, 'dsstudy publish runs/<study>'"
         )
-    return {"": study_folder(path)}
+    return {"": find_study(path)}
 
 
 def _stage(source: Path, folders: dict[str, Path]) -> None:
@@ -110,7 +109,7 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
     told: dict[str, Path | None] = {
         str(Path(target, page)): folder
         for target, folder in folders.items()
-        if name_of(folder) not in CHAPTERS.values()
+        if study_name(folder) not in CHAPTERS.values()
         for page in TOLD
     }
     for part in contents["parts"]:
@@ -133,7 +132,7 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
 
 def _stage_study(source: Path, pages: list[str], target: str, folder: Path) -> dict[str, Any]:
     """Execute a study's pages into a folder of their own; return their part of the contents."""
-    name = name_of(folder)
+    name = study_name(folder)
     pages = pages[:1] if name in CHAPTERS.values() else [*pages, *OWN_PAGES.get(name, [])]
     (source / target).mkdir(exist_ok=True)
     for page in pages:
@@ -152,7 +151,7 @@ def _stage_chapter(
         _execute(page, source / f"{page}.ipynb")
         return [(page, None)]
     for target, folder in folders.items():
-        if name_of(folder) == CHAPTERS[page]:  # beside its study's records
+        if study_name(folder) == CHAPTERS[page]:  # beside its study's records
             (source / target).mkdir(exist_ok=True)
             _execute(page, source / target / f"{page}.ipynb", study=str(folder))
             return [(str(Path(target, page)), folder)]
@@ -163,21 +162,21 @@ def _answers(source: Path, told: dict[str, Path | None]) -> str:
     """List for the first page what pages end with, those of a study together."""
     lines = ["## The answers so far\n"]
     for folder, pages in groupby(told, key=told.__getitem__):
-        parts = [f"*{study_title(folder)}: {_measured(folder)}.*"] if folder else []
-        parts += [_answer(source, page) for page in pages]
+        parts = [f"*{study_title(folder)}: {_measured_text(folder)}.*"] if folder else []
+        parts += [_page_answer(source, page) for page in pages]
         lines.append("- " + "\\\n  ".join(parts))
     return "\n".join(lines) + "\n"
 
 
-def _answer(source: Path, page: str) -> str:
+def _page_answer(source: Path, page: str) -> str:
     cells = nbformat.read(source / f"{page}.ipynb", as_version=4).cells
     title = cells[0].source.splitlines()[0].removeprefix("# ")
     return f"[{title}]({page}.ipynb)\\\n  {cells[-1].outputs[-1].data['text/markdown']}"
 
 
-def _measured(folder: Path) -> str:
+def _measured_text(folder: Path) -> str:
     """Say where and on what a study was measured."""
-    facts = origin.facts(folder)
+    facts = origin_facts(folder)
     named = [name for name in ("epochs", "seeds", "times", "profiles") if facts[name] != "none"]
     return "; ".join([facts["hardware"], facts["images"], *(f"{n}: {facts[n]}" for n in named)])
 
@@ -189,7 +188,7 @@ def _part(caption: str, files: list[str]) -> dict[str, Any]:
 def _studies(folders: dict[str, Path]) -> str:
     """List the book's studies for its first page: a link to each, and how much of it is there."""
     lines = [
-        f"- [{study_title(folder)}]({Path(target, 'study.ipynb')}): {words.state(folder)}"
+        f"- [{study_title(folder)}]({Path(target, 'study.ipynb')}): {study_progress_text(folder)}"
         for target, folder in folders.items()
     ]
     return "\n(the-studies)=\n\n## The studies in this book\n\n" + "\n".join(lines) + "\n"

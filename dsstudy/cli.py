@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.errors import InputError
+from dsstudy.spec.trial import Trial
 
 
 class _Commands(click.Group):
@@ -30,19 +31,24 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--compile-ops", is_flag=True, help="Compile DeepSpeed's C++ ops first, if needed.")
-def doctor(compile_ops: bool) -> None:
+@click.option(
+    "--compile-ops",
+    "compile_first",
+    is_flag=True,
+    help="Compile DeepSpeed's C++ ops first, if needed.",
+)
+def doctor(compile_first: bool) -> None:
     """Say what this machine can run, and what to do about what it cannot."""
-    from dsstudy.launching.machine import Machine, compile_ops as compile_deepspeed_ops, problems
+    from dsstudy.launching.machine import Machine, compile_ops, problems
 
-    if compile_ops:
+    if compile_first:
         click.echo("Compiling DeepSpeed's C++ ops (once; about two minutes) ...")
-        compile_deepspeed_ops()
+        compile_ops()
     machine = Machine.here()
-    for name, value in _facts(machine).items():
+    for name, value in _doctor_facts(machine).items():
         click.echo(f"{name:<18} {value}")
     ready = True
-    for name, parameters in _questions().items():
+    for name, parameters in _doctor_questions().items():
         found = problems(Trial(**parameters), machine)
         ready = ready and not (found and name.endswith("fp32"))
         mark = click.style("no ", fg="yellow") if found else click.style("yes", fg="green")
@@ -73,7 +79,7 @@ _ONLY = click.option(
 def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun: str,
         address: str | None) -> None:  # fmt: skip
     """Run what is left of a study; the same command resumes it."""
-    from dsstudy.studies import batch
+    from dsstudy.studies.batch import run_study
 
     study, trials = _chosen(file, overrides, only)
     if dry_run:
@@ -82,7 +88,7 @@ def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun:
         return
     try:
         place = _cluster(address) if address else None
-        states = batch.run_study(study, trials, rerun == "failed", place)
+        states = run_study(study, trials, rerun == "failed", place)
     except KeyboardInterrupt:
         click.echo(f"\nStopped. Go on with: dsstudy run {file}", err=True)
         sys.exit(130)
@@ -99,14 +105,14 @@ def _report(folder: Path, states: dict[str, str]) -> None:
     """Print how a study stands; exit with 1 unless all of it is done."""
     from dsstudy.errors import one_line
     from dsstudy.records.record import Record
-    from dsstudy.studies.batch import DONE, strangers, summary
+    from dsstudy.records.study_folder import DONE, records_outside_study, states_text
 
-    click.echo(f"{folder}: {summary(states)}.")
+    click.echo(f"{folder}: {states_text(states)}.")
     for name in (name for name, state in states.items() if state in ("failed", "unfinished")):
         if result := Record(folder / name).result():
             error = (result.get("error") or "no word").splitlines()
             click.echo(f"  {states[name]}: {name}: {one_line(error[-1].strip())}")
-    if left := strangers(folder):
+    if left := records_outside_study(folder):
         click.echo(
             f"{len(left)} records there belong to no trial of the study, whose parameters must "
             f"have changed: {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}"
@@ -126,12 +132,13 @@ def trials(file: Path, overrides: tuple[str, ...], only: str, commands: bool) ->
     Whoever asks for the commands is going to run them: so the study is noted in its folder, as
     run does, for status and publish.
     """
+    from dsstudy.launching.notebook import shell_line
+    from dsstudy.records.study_folder import write_study
     from dsstudy.spec.study import expand, load_study, selected
-    from dsstudy.studies.batch import shell_line, write_study
 
-    chosen = list(selected(expand(file, _pairs(overrides, "--set")), _conditions(only)))
+    chosen = list(selected(expand(file, _parse_pairs(overrides, "--set")), _conditions(only)))
     if commands:
-        write_study(load_study(file, _pairs(overrides, "--set")))
+        write_study(load_study(file, _parse_pairs(overrides, "--set")))
     # Nothing is printed before the whole file is known to be right.
     click.echo("\n".join([shell_line(trial) if commands else trial.name for trial in chosen]))
 
@@ -140,7 +147,7 @@ def trials(file: Path, overrides: tuple[str, ...], only: str, commands: bool) ->
 @click.argument("folder", type=click.Path(path_type=Path))
 def status(folder: Path) -> None:
     """Say what of a study is done, running, failed, left."""
-    from dsstudy.studies.batch import study_states
+    from dsstudy.records.study_folder import study_states
 
     states = study_states(folder)
     click.echo("\n".join(f"{state:<10} {name}" for name, state in states.items()))
@@ -151,9 +158,9 @@ def status(folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def publish(folder: Path) -> None:
     """Write a study's finished trials to book/results/, to be committed."""
-    from dsstudy.studies import batch
+    from dsstudy.records.published_copy import publish_study
 
-    click.echo(f"published in {batch.publish(folder)}")
+    click.echo(f"published in {publish_study(folder)}")
 
 
 @main.command()
@@ -212,18 +219,18 @@ def compare(others: tuple[str, ...], steps: int, rounds: int, bandwidth: float, 
 
     Every engine that this machine can run trains a few hundred steps, with the same settings.
     """
-    from dsstudy.analysis import comparison
-    from dsstudy.pages import compare
-    from dsstudy.studies import compare_engines
+    from dsstudy.analysis.comparison import load_comparison
+    from dsstudy.pages.compare import comparison_json, report_text
+    from dsstudy.studies.compare_engines import measure_engines
 
     given = {name: value for name, value in parameters.items() if value is not None}
     with contextlib.redirect_stdout(sys.stderr):  # the page alone goes to standard output
-        study = compare_engines.compare(_pairs(others, "--set") | given, steps, rounds)
-    found, speed = comparison.load_comparison(study.folder), bandwidth * 1e9
+        study = measure_engines(_parse_pairs(others, "--set") | given, steps, rounds)
+    found, speed = load_comparison(study.folder), bandwidth * 1e9
     if as_json:
-        click.echo(json.dumps(compare.as_json(found, speed), indent=1, allow_nan=False))
+        click.echo(json.dumps(comparison_json(found, speed), indent=1, allow_nan=False))
     else:
-        click.echo(f"{compare.page(found, speed)}\n\nMeasured numbers: {study.folder}")
+        click.echo(f"{report_text(found, speed)}\n\nMeasured numbers: {study.folder}")
 
 
 @main.command()
@@ -245,15 +252,15 @@ def _chosen(file: Path, overrides: tuple[str, ...], only: str) -> tuple[Any, lis
     """Return the study of a file, and those of its trials that ``--only`` selects."""
     from dsstudy.spec.study import load_study, select
 
-    study = load_study(file, _pairs(overrides, "--set"))
+    study = load_study(file, _parse_pairs(overrides, "--set"))
     return study, select(study.trials, _conditions(only))
 
 
 def _conditions(only: str) -> dict[str, str]:
-    return _pairs(only.split(",") if only else (), "--only")
+    return _parse_pairs(only.split(",") if only else (), "--only")
 
 
-def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
+def _parse_pairs(given: Sequence[str], option: str) -> dict[str, str]:
     pairs = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -264,7 +271,7 @@ def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
     return pairs
 
 
-def _facts(machine: Any) -> dict[str, str]:
+def _doctor_facts(machine: Any) -> dict[str, str]:
     from dsstudy.launching.machine import ops_folder
 
     gpus = ", ".join(f"{gpu.name} ({gpu.memory_gib:.0f} GiB)" for gpu in machine.gpus)
@@ -281,7 +288,7 @@ def _facts(machine: Any) -> dict[str, str]:
     }
 
 
-def _questions() -> dict[str, dict[str, Any]]:
+def _doctor_questions() -> dict[str, dict[str, Any]]:
     """Return the trials that a user most wants to know about, by what they stand for."""
     two = {"engine": "deepspeed", "processes": 2}
     return {

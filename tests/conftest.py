@@ -9,9 +9,9 @@ from playwright.sync_api import sync_playwright
 from site_checks import CHROMIUM, watch
 
 from dsstudy.images.data import load_data
+from dsstudy.records.study_folder import write_study
 from dsstudy.spec.study import Study, load_study
 from dsstudy.spec.trial import Trial
-from dsstudy.studies.batch import write_study
 
 
 @pytest.fixture

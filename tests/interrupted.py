@@ -12,7 +12,7 @@ import torch
 
 from dsstudy.records.record import Record
 from dsstudy.spec.trial import Trial
-from dsstudy.training.checkpoint import newest_first
+from dsstudy.training.checkpoint import newest_checkpoints
 
 TIMES = (
     "train_seconds",
@@ -48,7 +48,7 @@ def outcome(record: Record) -> dict[str, Any]:
 
 def weights(record: Record) -> dict[str, np.ndarray]:
     """Return the final weights and the optimizer's state, which the last checkpoint holds."""
-    folder = newest_first(record.checkpoints)[0]
+    folder = newest_checkpoints(record.checkpoints)[0]
     files = [folder / "training.pt"] if (folder / "training.pt").exists() else []
     files += sorted((folder / "deepspeed").glob("*.pt"))
     found: dict[str, torch.Tensor] = {}

@@ -1,8 +1,9 @@
 """Count anew what every model of the study files asks for, into dsstudy/spec/model_counts.csv."""
 
+from dsstudy.paths import project_root
 from dsstudy.spec.study import expand
-from dsstudy.spec.trial import ARCHITECTURES, Trial, project_root
-from dsstudy.training.models import count
+from dsstudy.spec.trial import ARCHITECTURES, Trial
+from dsstudy.training.models import count_model
 
 
 def counted() -> dict[tuple[str, int], Trial]:
@@ -16,6 +17,6 @@ def counted() -> dict[tuple[str, int], Trial]:
 if __name__ == "__main__":
     lines = ["model,image_size,parameters,flops"]
     for (model, size), trial in sorted(counted().items()):
-        counts = count(trial)
+        counts = count_model(trial)
         lines.append(f"{model},{size},{counts.parameters},{counts.flops}")
     (project_root() / "dsstudy" / "spec" / "model_counts.csv").write_text("\n".join(lines) + "\n")

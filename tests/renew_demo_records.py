@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dsstudy.spec.trial import project_root
-from dsstudy.studies import batch
+from dsstudy import paths
+from dsstudy.records.published_copy import publish_study
 
-batch.published_folder = lambda study: Path(__file__).parent / "records" / study
-print(batch.publish(project_root() / "runs" / "demo"))
+paths.results_folder = lambda: Path(__file__).parent / "records"
+print(publish_study(paths.project_root() / "runs" / "demo"))

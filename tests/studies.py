@@ -5,12 +5,12 @@ from typing import Any
 
 from dsstudy.paper import printed
 from dsstudy.records.record import Record
+from dsstudy.records.schema import PHASES
 from dsstudy.spec.trial import Trial
-from dsstudy.studies.trace import PHASES
 
 Cell = tuple[str, str, str]
 ACCURACY, SECONDS = (
-    {tuple(row[:3]): row[3] for row in printed.published(column).itertuples(index=False)}
+    {tuple(row[:3]): row[3] for row in printed.printed_values(column).itertuples(index=False)}
     for column in ("best_accuracy", "seconds_per_epoch")
 )
 

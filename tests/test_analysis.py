@@ -7,13 +7,17 @@ import pandas as pd
 import pytest
 from studies import profile_row, trial_of, write_record, write_study
 
-from dsstudy.analysis import cells, load
+from dsstudy.analysis.cells import CELL, paper_cells, study_architectures
+from dsstudy.analysis.load import load_epochs, load_results
+from dsstudy.errors import InputError
 from dsstudy.launching.run import run_trial
-from dsstudy.pages import figure1, words
+from dsstudy.pages.figure1 import accuracy_explorer, ahead_text, panels_figure
+from dsstudy.pages.table1 import accuracies_text, accuracy_table
+from dsstudy.pages.table2 import ratios_text, seconds_table
 from dsstudy.paper import printed
 from dsstudy.records.record import Record
-from dsstudy.report import origin, table_style
-from dsstudy.spec.trial import InputError
+from dsstudy.records.study_folder import find_study
+from dsstudy.report.origin import origin_box, origin_facts, synthetic_warning
 
 LENET = ("lenet", "normal", "SGD")
 
@@ -50,29 +54,29 @@ def test_folder_and_published_copy_give_the_same_frames(short, tmp_path):
         run_trial(short(f"study/{engine_seed}", seed=engine_seed))
     Record(tmp_path / "study" / "2").start(short("study/2", seed=2))
     study, copy = tmp_path / "study", publish(tmp_path / "study", tmp_path / "copy")
-    for load in (load.load_results, load.load_epochs):
+    for load in (load_results, load_epochs):
         ours, published = (load(path).drop(columns="output_dir") for path in (study, copy))
         pd.testing.assert_frame_equal(ours, published)
-    assert list(load.load_results(copy)["status"]) == ["completed", "completed", "unfinished"]
-    assert len(load.load_epochs(copy)) == 2
+    assert list(load_results(copy)["status"]) == ["completed", "completed", "unfinished"]
+    assert len(load_epochs(copy)) == 2
 
 
 def test_every_architecture_of_a_study_has_its_six_cells(tmp_path):
     write_record(tmp_path, trial_of(LENET))
     for column in ("best_accuracy", "seconds_per_epoch"):
-        frame = cells.cells(load.load_results(tmp_path), column)
-        assert [tuple(row) for row in frame[cells.CELL].to_numpy()] == list(printed.CELLS[:6])
+        frame = paper_cells(load_results(tmp_path), column)
+        assert [tuple(row) for row in frame[CELL].to_numpy()] == list(printed.CELLS[:6])
         assert frame["state"].value_counts().to_dict() == {"missing": 5, "completed": 1}
 
 
 def test_bold_and_differences_of_a_study_that_repeats_the_paper(tmp_path):
-    results = load.load_results(write_study(tmp_path))
-    table1 = table_style.table1(results).to_html()
+    results = load_results(write_study(tmp_path))
+    table1 = accuracy_table(results).to_html()
     # The paper prints in bold, by row: SGD (3), SGD+S (4) and Adam+S (5) of normal training.
     assert bold_cells(table1) == {(0, 3), (1, 3), (2, 3), (3, 5), (4, 5), (5, 5), (6, 4)}
     assert len(texts(table1)) == 42
     assert texts(table1)[0].split() == ["58.41", "paper", "58.41", "+0.00"]
-    table2 = table_style.table2(results).to_html()
+    table2 = seconds_table(results).to_html()
     by_deepspeed = {row for row, column in bold_cells(table2) if column == 0}
     assert by_deepspeed == {14, 18, 19, 20}  # DenseNet-121 with Adam+S, and the ViT
     assert len(bold_cells(table2)) == 21
@@ -86,20 +90,18 @@ def test_a_trial_without_a_number_shows_its_word(tmp_path, status):
         Record(tmp_path / "begun").start(trial_of(LENET))
     else:
         write_record(tmp_path, trial_of(LENET), status=status)
-    results = load.load_results(tmp_path)
-    table1, table2 = (
-        table(results).to_html() for table in (table_style.table1, table_style.table2)
-    )
+    results = load_results(tmp_path)
+    table1, table2 = (table(results).to_html() for table in (accuracy_table, seconds_table))
     assert texts(table1)[3].split() == [status, "paper", "65.62"]
     assert texts(table2)[:4] == ["16.63", status, "–", "1.39"]
     assert (0, 0) not in bold_cells(table2)
-    assert "1 " + status in origin.facts(tmp_path)["trials"]
+    assert "1 " + status in origin_facts(tmp_path)["trials"]
 
 
 def test_shared_times_are_shown_but_do_not_count(tmp_path):
     write_study(tmp_path, leave_out=(LENET,))
     write_record(tmp_path, trial_of(LENET), timing="shared")
-    html = table_style.table2(load.load_results(tmp_path)).to_html()
+    html = seconds_table(load_results(tmp_path)).to_html()
     assert texts(html)[1].split() == ["11.97", "shared"]
     assert texts(html)[2] == "–"
     assert not {(0, 0), (0, 1)} & bold_cells(html)
@@ -109,7 +111,7 @@ def test_seeds_give_mean_and_deviation_and_say_which_do_not_count(tmp_path):
     for seed, accuracy in enumerate((60.0, 62.0, 64.0)):
         write_record(tmp_path, trial_of(LENET, seed=seed), best_accuracy=accuracy)
     write_record(tmp_path, trial_of(LENET, seed=3), status="failed")
-    html = table_style.table1(load.load_results(tmp_path)).to_html()
+    html = accuracy_table(load_results(tmp_path)).to_html()
     assert texts(html)[3].split()[:6] == ["62.00", "±", "2.00,", "n", "=", "3"]
     assert "1 of 4 failed" in texts(html)[3]
 
@@ -118,7 +120,7 @@ def test_trials_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path):
     write_record(tmp_path, trial_of(LENET))
     write_record(tmp_path, trial_of(LENET, momentum=0.5))
     with pytest.raises(InputError, match="differ in momentum and not in the seed alone"):
-        table_style.table1(load.load_results(tmp_path))
+        accuracy_table(load_results(tmp_path))
 
 
 def test_records_of_another_study_are_left_out_and_named(tmp_path):
@@ -127,9 +129,9 @@ def test_records_of_another_study_are_left_out_and_named(tmp_path):
         write_record(tmp_path, each)
     note = {"study": "x", "file": "x.yaml", "overrides": {"epochs": "2"}, "trials": [trial.name]}
     (tmp_path / "study.json").write_text(json.dumps(note))
-    assert list(load.load_results(tmp_path)["name"]) == [trial.name]
-    assert set(load.load_epochs(tmp_path)["name"]) == {trial.name}
-    facts = origin.facts(tmp_path)
+    assert list(load_results(tmp_path)["name"]) == [trial.name]
+    assert set(load_epochs(tmp_path)["name"]) == {trial.name}
+    facts = origin_facts(tmp_path)
     assert stranger.name in facts["left out"]
     assert facts["overrides"] == "epochs=2"
 
@@ -137,12 +139,12 @@ def test_records_of_another_study_are_left_out_and_named(tmp_path):
 def test_provenance_says_where_the_numbers_come_from(tmp_path):
     write_study(tmp_path, leave_out=(LENET,))
     write_record(tmp_path, trial_of(("vit", "normal", "SGD"), optimizer="adam"))
-    facts = origin.facts(tmp_path)
+    facts = origin_facts(tmp_path)
     assert facts["hardware"] == "EPYC, 2 cores, 24 GiB, no GPU"
     assert facts["images"] == "cifar10: 50,000 for training, 10,000 for testing, 10 classes"
     assert "in 41 of the paper's 42 cells; in none of them: vit-normal-adam" in facts["trials"]
     assert facts["dates"] == "2026-11-22"
-    assert "abc1234" in table_style.provenance_box(tmp_path).to_html()
+    assert "abc1234" in origin_box(tmp_path).to_html()
 
 
 def test_provenance_names_the_machines_of_times_and_profiles_too(tmp_path):
@@ -156,7 +158,7 @@ def test_provenance_names_the_machines_of_times_and_profiles_too(tmp_path):
     (tmp_path / "times.jsonl").write_text(json.dumps(known | time) + "\n")
     row = profile_row("lenet", 16, "normal", (1, 1, 1, 1, 1, 1), environment=environment)
     (tmp_path / "profiles.jsonl").write_text(json.dumps(row) + "\n")
-    facts = origin.facts(tmp_path)
+    facts = origin_facts(tmp_path)
     assert facts["hardware"].startswith("EPYC")
     assert facts["times"] == (
         "of 1 trials measured alone, estimated from 1 rounds of 1 steps each (dsstudy time), on "
@@ -168,40 +170,40 @@ def test_provenance_names_the_machines_of_times_and_profiles_too(tmp_path):
 def test_only_synthetic_images_raise_the_banner(tmp_path):
     write_record(tmp_path / "real", trial_of(LENET))
     write_record(tmp_path / "drawn", trial_of(LENET, dataset="synthetic"))
-    real, drawn = (load.load_results(tmp_path / name) for name in ("real", "drawn"))
-    assert table_style.banner(real) is None
-    assert "synthetic images" in table_style.banner(drawn).data
+    real, drawn = (load_results(tmp_path / name) for name in ("real", "drawn"))
+    assert synthetic_warning(real) is None
+    assert "synthetic images" in synthetic_warning(drawn).data
 
 
 def test_a_study_is_found_or_the_way_to_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path))
     with pytest.raises(InputError, match="'dsstudy run parameters/demo.yaml'"):
-        load.study_folder("runs/demo")
+        find_study("runs/demo")
     write_record(tmp_path / "demo", trial_of(LENET))
-    assert load.study_folder("runs/demo") == tmp_path / "demo"
-    assert load.study_folder(tmp_path / "demo") == tmp_path / "demo"
+    assert find_study("runs/demo") == tmp_path / "demo"
+    assert find_study(tmp_path / "demo") == tmp_path / "demo"
 
 
 def test_figure_names_what_it_lacks(tmp_path):
     write_study(tmp_path, leave_out=(LENET,))
-    figure = figure1.panels(load.load_epochs(tmp_path))
+    figure = panels_figure(load_epochs(tmp_path))
     assert len(figure.axes) == 28
     assert "No curve: normal LeNet, SGD." in [text.get_text() for text in figure.texts]
 
 
 def test_a_study_that_has_just_begun_can_be_looked_at(tmp_path):
     Record(tmp_path / "begun").start(trial_of(LENET))
-    results, epochs = load.load_results(tmp_path), load.load_epochs(tmp_path)
-    figure = figure1.panels(epochs, cells.architectures(results))
+    results, epochs = load_results(tmp_path), load_epochs(tmp_path)
+    figure = panels_figure(epochs, study_architectures(results))
     assert any("No curve" in text.get_text() for text in figure.texts)
-    assert "unfinished" in table_style.table1(results).to_html()
-    assert words.table1(results).startswith("0 of 6 cells")
-    assert "nothing to compare" in words.table2(results)
-    assert "0 of 0" in words.figure1(epochs)
+    assert "unfinished" in accuracy_table(results).to_html()
+    assert accuracies_text(results).startswith("0 of 6 cells")
+    assert "nothing to compare" in ratios_text(results)
+    assert "0 of 0" in ahead_text(epochs)
 
 
 def test_interactive_figure_needs_no_network(tmp_path):
-    html = figure1.interactive(load.load_epochs(write_study(tmp_path))).data
+    html = accuracy_explorer(load_epochs(write_study(tmp_path))).data
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=", html)
     assert html.count("plotly.js v") == 1
     for name in ("ResNet-18", "DeepSpeed Adam+S", "d) both SGD+S"):

@@ -10,11 +10,13 @@ import pytest
 from waiting import wait_until
 
 import dsstudy
-from dsstudy.analysis import load
-from dsstudy.records.folder_lock import holder
+from dsstudy import paths
+from dsstudy.records.folder_lock import folder_holder
+from dsstudy.records.published_copy import publish_study
 from dsstudy.records.record import Record
+from dsstudy.records.study_folder import study_states, write_study
 from dsstudy.spec.study import load_study
-from dsstudy.studies import batch
+from dsstudy.studies.batch import run_study
 
 TINY = """\
 defaults: {train_images: 320, test_images: 100, epochs: 1}
@@ -29,10 +31,7 @@ overrides:
 def study(tmp_path, monkeypatch):
     """A study of three trials, of which the second takes long, in folders of its own."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
-    for module in (batch, load):
-        monkeypatch.setattr(
-            module, "published_folder", lambda study: tmp_path / "published" / study
-        )
+    monkeypatch.setattr(paths, "results_folder", lambda: tmp_path / "published")
     file = tmp_path / "tiny.yaml"
     file.write_text(TINY)
     return load_study(file)
@@ -50,9 +49,9 @@ def test_a_study_is_killed_resumed_and_read(study):
     runner.send_signal(signal.SIGKILL)
     runner.wait()
     trained = (first.folder / "result.json").read_bytes()
-    wait_until(lambda: not holder(second.folder), 10)
+    wait_until(lambda: not folder_holder(second.folder), 10)
 
-    states = batch.study_states(study.folder)
+    states = study_states(study.folder)
     assert [states[t.name] for t in study.trials] == ["completed", "unfinished", "left"]
     shown = subprocess.run(dsstudy_command("status", str(study.folder)), capture_output=True)
     assert shown.returncode == 1
@@ -79,14 +78,14 @@ def test_a_failed_trial_is_passed_over_and_run_again_when_asked(study):
     )
     study = load_study(study.file)
     broken, fine = study.trials
-    states = batch.run_study(study, study.trials)
+    states = run_study(study, study.trials)
     assert states == {broken.name: "failed", fine.name: "completed"}
     file = broken.folder / "result.json"
     assert "Expected more than 1 value per channel" in json.loads(file.read_text())["error"]
     written = file.stat().st_mtime_ns
-    assert batch.run_study(study, study.trials) == states
+    assert run_study(study, study.trials) == states
     assert file.stat().st_mtime_ns == written
-    assert batch.run_study(study, study.trials, rerun_failed=True) == states
+    assert run_study(study, study.trials, rerun_failed=True) == states
     assert file.stat().st_mtime_ns > written
 
 
@@ -94,15 +93,15 @@ def test_a_study_is_checked_whole_before_its_first_trial(study):
     study.file.write_text("matrix: {image_size: [32, 8]}\n")
     study = load_study(study.file)
     with pytest.raises(dsstudy.InputError, match="image_size=8 is not possible"):
-        batch.run_study(study, study.trials)
+        run_study(study, study.trials)
     assert not study.folder.exists()
 
 
 def test_published_trials_count_as_done_and_read_the_same(study):
     for trial in study.trials[:1]:
         dsstudy.run_trial(trial)
-    batch.write_study(study)
-    target = batch.publish(study.folder)
+    write_study(study)
+    target = publish_study(study.folder)
     assert json.loads((target / "study.json").read_text())["study"] == "tiny"
     assert str(study.folder) not in (target / "trials.jsonl").read_text()
     results, committed = dsstudy.load_results(study.folder), dsstudy.load_results(target)
@@ -111,10 +110,10 @@ def test_published_trials_count_as_done_and_read_the_same(study):
     assert len(dsstudy.load_epochs(target)) == 1
     # On another machine, which has the repository alone:
     study.folder.rename(study.folder.with_name("away"))
-    batch.write_study(study)
-    states = batch.study_states(study.folder)
+    write_study(study)
+    states = study_states(study.folder)
     assert [states[t.name] for t in study.trials] == ["published", "left", "left"]
-    assert batch.publish(study.folder) == target
+    assert publish_study(study.folder) == target
     assert len(dsstudy.load_results(target)) == 1
     dsstudy.run_trial(study.trials[2])
     assert list(dsstudy.load_results(study.folder)["seed"]) == [0, 2]

@@ -11,10 +11,11 @@ import pytest
 from playwright.sync_api import Page
 from site_checks import check_page, serve, watch
 
-from dsstudy.analysis.load import study_folder
 from dsstudy.book import _stage, binder, build_book, study_folders
+from dsstudy.errors import InputError
+from dsstudy.paths import project_root
 from dsstudy.records.reading import read_lines
-from dsstudy.spec.trial import InputError, project_root
+from dsstudy.records.study_folder import find_study
 
 RECORDS = Path(__file__).parent / "records" / "demo"
 NAME = itemgetter("name")
@@ -24,7 +25,7 @@ NAME = itemgetter("name")
 def book(tmp_path_factory) -> Path:
     """Return the folder of a freshly built book."""
     output = tmp_path_factory.mktemp("book")
-    return build_book(study_folder("runs/demo"), output).parent
+    return build_book(find_study("runs/demo"), output).parent
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,7 @@ def test_one_study_is_the_book_and_several_are_its_parts(tmp_path, monkeypatch):
     assert study_folders(tmp_path) == {"a": tmp_path / "a", "b": tmp_path / "b"}
     assert study_folders(tmp_path / "a") == {"": tmp_path / "a"}
     monkeypatch.setattr("dsstudy.book.project_root", lambda: tmp_path / "new")
-    monkeypatch.setattr("dsstudy.spec.study.project_root", lambda: tmp_path / "new")
+    monkeypatch.setattr("dsstudy.paths.project_root", lambda: tmp_path / "new")
     with pytest.raises(InputError, match="holds no published study yet"):
         study_folders("book/results/")
 

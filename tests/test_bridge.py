@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 from studies import write_record
 
+from dsstudy.analysis.chains import CANDIDATES, chain_names, chain_steps, load_chains
 from dsstudy.errors import InputError
-from dsstudy.pages import bridge
+from dsstudy.pages.bridge import (
+    answer_text,
+    beside_paper_text,
+    chain_figure,
+    chain_table,
+    chains_text,
+)
+from dsstudy.paths import project_root
 from dsstudy.spec.study import load_study
-from dsstudy.spec.trial import project_root
 
 STUDY = """
 defaults: {epochs: 25}
@@ -40,7 +47,7 @@ def folder(planned) -> Path:
 
 
 def test_a_step_is_compared_with_the_one_before_seed_by_seed(folder):
-    steps = bridge.steps(bridge.load_bridge(folder), "SGD", "best_accuracy")
+    steps = chain_steps(load_chains(folder), "SGD", "best_accuracy")
     assert list(steps.index) == ["normal training", "clipped", "DeepSpeed"]
     assert list(steps["mean"]) == [66, 57, 58]
     assert list(steps["value"]) == [0, -9, 1]
@@ -50,9 +57,9 @@ def test_a_step_is_compared_with_the_one_before_seed_by_seed(folder):
 
 
 def test_a_candidate_is_compared_with_the_chains_first_step(folder):
-    trials = bridge.load_bridge(folder)
-    assert bridge.chains(trials) == ["SGD"]
-    alone = bridge.steps(trials, "SGD candidates", "best_accuracy")
+    trials = load_chains(folder)
+    assert chain_names(trials) == ["SGD"]
+    alone = chain_steps(trials, "SGD candidates", "best_accuracy")
     assert list(alone["value"]) == [-5]
 
 
@@ -60,19 +67,19 @@ def test_a_study_without_labels_is_refused(folder):
     study = json.loads((folder / "study.json").read_text())
     (folder / "study.json").write_text(json.dumps(study | {"labels": {}}))
     with pytest.raises(InputError, match="has no labels: set study to one"):
-        bridge.load_bridge(folder)
+        load_chains(folder)
 
 
 def test_a_chain_that_the_study_lacks_is_named(folder):
     with pytest.raises(InputError, match="has no chain Adam: its chains are SGD$"):
-        bridge.table(bridge.load_bridge(folder), "Adam", "best_accuracy")
+        chain_table(load_chains(folder), "Adam", "best_accuracy")
 
 
 def test_words_name_the_steps_that_the_seeds_can_tell(folder):
-    text = bridge.in_words(bridge.load_bridge(folder), "best_accuracy")
+    text = chains_text(load_chains(folder), "best_accuracy")
     assert "from 66.00 to 58.00, a difference of −8.00 points" in text
     assert "clipped −9.00, DeepSpeed +1.00; the interval excludes zero for clipped." in text
-    answer = bridge.answer(bridge.load_bridge(folder))
+    answer = answer_text(load_chains(folder))
     accuracy, time = answer.split(" Seconds per epoch. ")
     assert "the largest step is “clipped” with SGD (−9.00 of −8.00 points)." in accuracy
     assert "changes: with SGD +1.00 points (95 %: " in accuracy
@@ -81,26 +88,26 @@ def test_words_name_the_steps_that_the_seeds_can_tell(folder):
 
 
 def test_the_papers_run_is_compared_with_where_one_more_seed_would_lie(folder):
-    trials = bridge.load_bridge(folder)
-    text = bridge.beside_the_paper(trials)
+    trials = load_chains(folder)
+    text = beside_paper_text(trials)
     # 58.41 in the paper; ours 54, 58 and 62, whose deviation is 4: 4.30265 * 4 * sqrt(1 + 1 / 3)
     assert "reached 58.41 %, ours 58.00 % on average" in text
     assert "between 38.13 and 77.87 (95 %), and there the paper's number lies" in text
     last = trials["step"] == "DeepSpeed"
     trials.loc[last, "best_accuracy"] = 63.0 + trials.loc[last, "seed"]
-    text = bridge.beside_the_paper(trials)
+    text = beside_paper_text(trials)
     assert "does not lie: no step of this chain explains it" in text
     assert text.endswith("tried: “clipped”, 57.00 ± 1.00 % by its best epoch (n = 3).")
 
 
 def test_a_chain_that_is_not_complete_says_what_it_lacks(folder):
-    trials = bridge.load_bridge(folder)
+    trials = load_chains(folder)
     for name in trials.loc[trials["step"] == "clipped", "name"]:
         (folder / name / "trial.json").unlink()
-    trials = bridge.load_bridge(folder)
-    assert "missing: clipped" in bridge.in_words(trials, "best_accuracy")
-    assert bridge.answer(trials).startswith("Accuracy. With SGD it cannot be told yet: trials")
-    figure = bridge.waterfall(trials, "best_accuracy")
+    trials = load_chains(folder)
+    assert "missing: clipped" in chains_text(trials, "best_accuracy")
+    assert answer_text(trials).startswith("Accuracy. With SGD it cannot be told yet: trials")
+    figure = chain_figure(trials, "best_accuracy")
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()][1] == "clipped"
 
 
@@ -116,6 +123,6 @@ def test_chains_lead_from_the_papers_normal_trials_to_its_deepspeed_ones():
             chains.setdefault(chain, []).append(trial.name)
     assert ends <= {trial.name for trial in study.trials}
     for chain, names in chains.items():
-        if not chain.endswith(bridge.CANDIDATES):
+        if not chain.endswith(CANDIDATES):
             assert {names[0], names[-1]} <= ends
             assert not ends & set(names[1:-1])

@@ -8,9 +8,15 @@ import pytest
 from site_checks import watch
 from studies import write_record
 
-from dsstudy.pages import results
+from dsstudy.errors import InputError
+from dsstudy.pages.results import (
+    load_curves,
+    load_table_rows,
+    synthetic_studies_warning,
+    trials_explorer,
+)
 from dsstudy.records.reading import read_lines
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.spec.trial import Trial
 
 DEMO = Path(__file__).parent / "records" / "demo"
 
@@ -36,7 +42,7 @@ def odd(tmp_path) -> Path:
 
 
 def test_the_table_holds_every_trial_as_its_line_states_it(odd):
-    trials = results.load_trials([DEMO, odd]).set_index("name")
+    trials = load_table_rows([DEMO, odd]).set_index("name")
     for line in read_lines(DEMO / "trials.jsonl"):
         row = trials.loc[line["name"]]
         for name in ("model", "engine", "processes", "seed", "best_accuracy", "timing", "status"):
@@ -62,13 +68,13 @@ def test_times_measured_alone_win(tmp_path):
             "seconds_per_step": [0.1, 0.2], "steps": 5,
             "seconds_per_epoch_estimate": 1.5}  # fmt: skip
     (published / "times.jsonl").write_text(json.dumps(time) + "\n")
-    (row,) = results.load_trials([published]).to_dict("records")
+    (row,) = load_table_rows([published]).to_dict("records")
     assert (row["seconds_per_epoch"], row["timing"]) == (1.5, "alone, repeated")
 
 
 def test_curves_are_the_epochs_of_each_row(odd):
-    trials = results.load_trials([odd, DEMO])
-    curves = results.load_curves([odd, DEMO], trials)
+    trials = load_table_rows([odd, DEMO])
+    curves = load_curves([odd, DEMO], trials)
     found = dict(zip(trials["name"], curves, strict=True))
     for line in read_lines(DEMO / "epochs.jsonl"):
         for name in ("train_loss", "test_accuracy"):
@@ -86,9 +92,9 @@ def test_curves_are_the_epochs_of_each_row(odd):
 
 
 def test_what_a_record_says_is_shown_as_text(browser, odd, tmp_path):
-    trials = results.load_trials([odd])
+    trials = load_table_rows([odd])
     file = tmp_path / "page.html"
-    file.write_text(f"<!doctype html>{results.explorer([odd], trials).data}")
+    file.write_text(f"<!doctype html>{trials_explorer([odd], trials).data}")
     page = watch(browser.new_page(), file.as_uri())
     page.goto(file.as_uri())
     page.get_by_role("searchbox").fill("no image")
@@ -103,12 +109,12 @@ def test_what_a_record_says_is_shown_as_text(browser, odd, tmp_path):
 def test_synthetic_studies_are_named(odd):
     assert (
         "demo: These numbers come from synthetic images"
-        in results.warning(results.load_trials([DEMO])).data
+        in synthetic_studies_warning(load_table_rows([DEMO])).data
     )
-    photographed = results.load_trials([odd]).assign(dataset="cifar10")
-    assert results.warning(photographed) is None
+    photographed = load_table_rows([odd]).assign(dataset="cifar10")
+    assert synthetic_studies_warning(photographed) is None
 
 
 def test_a_folder_without_records_is_named(tmp_path):
     with pytest.raises(InputError, match=f"study={tmp_path} holds no records"):
-        results.load_trials([DEMO, tmp_path])
+        load_table_rows([DEMO, tmp_path])

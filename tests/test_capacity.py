@@ -7,13 +7,29 @@ import pandas as pd
 import pytest
 from studies import write_record
 
-from dsstudy.analysis import capacity
-from dsstudy.launching.machine import Machine, environment
-from dsstudy.pages import capacity, capacity_figures
-from dsstudy.report import origin
+from dsstudy.analysis.capacity import (
+    MIB,
+    held_per_parameter,
+    less_from,
+    load_capacity,
+    memory_growth,
+    model_sizes,
+    time_ratios,
+    zero_theory,
+)
+from dsstudy.launching.machine import Machine, describe_environment
+from dsstudy.pages.capacity import (
+    answer_text,
+    peaks_figure,
+    peaks_table,
+    ratios_figure,
+    ratios_table,
+    stage_figure,
+)
+from dsstudy.paths import project_root
+from dsstudy.report.origin import origin_facts
 from dsstudy.spec.model_counts import model_counts
 from dsstudy.spec.study import Study, load_study
-from dsstudy.spec.trial import project_root
 
 STUDY = """
 defaults: {image_size: 64, optimizer: adam, epochs: 2}
@@ -37,7 +53,7 @@ def study(planned) -> Study:
     """Return a study all of whose trials are recorded, and none timed."""
     study = planned(STUDY)
     for trial in study.trials:
-        own = parameters(trial.model) * BYTES[line_of(study, trial.name)] / capacity.MIB
+        own = parameters(trial.model) * BYTES[line_of(study, trial.name)] / MIB
         memory = {"peak_memory_mb": LIBRARIES[trial.engine] + own, "held_memory_mb": own / 2}
         sums = {name: trial.processes * value for name, value in memory.items()}
         write_record(study.folder, trial, sums, best_accuracy=10.0, seconds_per_epoch=9.0)
@@ -73,39 +89,39 @@ def write_times(study: Study, timing: str = "exclusive") -> None:
 
 
 def test_memory_is_a_ranks_and_its_growth_leaves_the_libraries_out(study):
-    trials = capacity.load(study.folder)
-    held = capacity.per_parameter(trials)
+    trials = load_capacity(study.folder)
+    held = held_per_parameter(trials)
     assert list(held.columns) == [TINY, BASE]
-    growth = capacity.growth(trials)
+    growth = memory_growth(trials)
     for line, bytes_each in BYTES.items():
         np.testing.assert_allclose(held.loc[line], bytes_each / 2)
         assert growth.loc[line, "bytes"] == pytest.approx(bytes_each)
         engine = trials.loc[trials["line"] == line, "engine"].iloc[0]
-        assert growth.loc[line, "rest"] == pytest.approx(LIBRARIES[engine] * capacity.MIB)
+        assert growth.loc[line, "rest"] == pytest.approx(LIBRARIES[engine] * MIB)
 
 
 def test_a_line_that_grows_slower_takes_less_from_where_it_has_made_up_for_its_libraries():
     found = pd.DataFrame({"bytes": [18, 12], "rest": [600e6, 900e6]}, index=["normal", "ZeRO"])
-    assert capacity.less_from(found, "ZeRO", "normal") == pytest.approx(50e6)
-    assert capacity.less_from(found, "normal", "ZeRO") == np.inf
+    assert less_from(found, "ZeRO", "normal") == pytest.approx(50e6)
+    assert less_from(found, "normal", "ZeRO") == np.inf
 
 
 @pytest.mark.parametrize(
     ("stage", "each"), [(0, 16), (1, 8 + 8 / 64), (2, 4 + 12 / 64), (3, 16 / 64)]
 )
 def test_theory_is_that_of_zeros_paper(stage, each):
-    assert capacity.theory(stage, 64) == each
+    assert zero_theory(stage, 64) == each
 
 
 def test_times_are_compared_round_by_round(study):
     write_times(study)
-    ratios = capacity.ratios(capacity.load(study.folder))
+    ratios = time_ratios(load_capacity(study.folder))
     for line, by_model in RATIOS.items():
         for model, ratio in by_model.items():
             row = ratios.loc[line, model]
             assert (row["n"], row["state"]) == (3, "completed")
             assert (row["low"], row["high"]) == pytest.approx((ratio, ratio))
-    answer = capacity.answer(capacity.load(study.folder))
+    answer = answer_text(load_capacity(study.folder))
     assert (
         "goes from 1.00 (95 %: 1.00 to 1.00) times normal training's time (ZeRO 1, small" in answer
     )
@@ -120,14 +136,14 @@ def test_times_are_compared_round_by_round(study):
 def test_a_time_that_was_not_measured_alone_is_never_a_ratio(study, timing):
     if timing:
         write_times(study, timing)
-    trials = capacity.load(study.folder)
-    ratios = capacity.ratios(trials)
+    trials = load_capacity(study.folder)
+    ratios = time_ratios(trials)
     assert set(ratios["state"]) == {"not timed alone"}
     assert ratios["value"].isna().all()
     assert (ratios["rough"] == 1).all()
-    assert "cannot be told yet" in capacity.answer(trials)
-    assert "not timed alone" in capacity.times(trials).to_html()
-    crosses = [line for line in capacity_figures.times(trials).axes[0].lines
+    assert "cannot be told yet" in answer_text(trials)
+    assert "not timed alone" in ratios_table(trials).to_html()
+    crosses = [line for line in ratios_figure(trials).axes[0].lines
                if line.get_marker() == "x"]  # fmt: skip
     assert sum(np.isfinite(line.get_ydata()).sum() for line in crosses) == len(ratios)
 
@@ -136,15 +152,15 @@ def test_what_is_missing_is_said_and_left_out(study):
     for trial in study.trials:
         if trial.model == BASE or line_of(study, trial.name) == "ZeRO 1":
             (study.folder / trial.name / "trial.json").unlink()
-    trials = capacity.load(study.folder)
-    assert list(capacity.sizes(trials).index) == [TINY]
-    assert capacity.growth(trials)["bytes"].isna().all()
-    assert capacity.ratios(trials).loc[("ZeRO 1", TINY), "state"] == "missing"
-    assert "missing" in capacity.peaks(trials).to_html()
-    assert "cannot be told yet: a line needs two sizes" in capacity.answer(trials)
-    capacity_figures.by_stage(trials)
-    capacity_figures.peaks(trials)
-    capacity_figures.times(trials)
+    trials = load_capacity(study.folder)
+    assert list(model_sizes(trials).index) == [TINY]
+    assert memory_growth(trials)["bytes"].isna().all()
+    assert time_ratios(trials).loc[("ZeRO 1", TINY), "state"] == "missing"
+    assert "missing" in peaks_table(trials).to_html()
+    assert "cannot be told yet: a line needs two sizes" in answer_text(trials)
+    stage_figure(trials)
+    peaks_figure(trials)
+    ratios_figure(trials)
 
 
 def test_the_study_has_a_trial_of_every_line_and_size_and_the_models_are_counted():
@@ -156,9 +172,9 @@ def test_the_study_has_a_trial_of_every_line_and_size_and_the_models_are_counted
 
 
 def test_a_record_states_how_the_allocator_was_set(study, monkeypatch):
-    assert origin.facts(study.folder)["allocator"] == "none"
+    assert origin_facts(study.folder)["allocator"] == "none"
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
-    found = environment(Machine.here())
+    found = describe_environment(Machine.here())
     write_record(study.folder, study.trials[0].model_copy(update={"overwrite": True}),
                  environment=found | {"device": "cpu", "dataset": DATASET})  # fmt: skip
-    assert origin.facts(study.folder)["allocator"] == "MALLOC_MMAP_THRESHOLD_=65536"
+    assert origin_facts(study.folder)["allocator"] == "MALLOC_MMAP_THRESHOLD_=65536"

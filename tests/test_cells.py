@@ -6,10 +6,33 @@ import pytest
 from studies import trial_of, write_record
 from test_analysis import LENET, bold_cells, texts
 
-from dsstudy.analysis import cells, load
-from dsstudy.pages import lenet_full, words
+from dsstudy.analysis.cells import (
+    adam_over_sgd,
+    compare_engines,
+    counted_values,
+    load_trials,
+    study_architectures,
+)
+from dsstudy.analysis.load import load_epochs, load_results
+from dsstudy.analysis.provenance import timing_machines
+from dsstudy.pages.lenet_full import (
+    BELOW,
+    INSIDE,
+    UNKNOWN,
+    accuracies_figure,
+    accuracies_table,
+    gaps_table,
+    last_epoch_table,
+    learning_curves_figure,
+    lenet_cells,
+    lenet_gaps,
+    lenet_text,
+)
+from dsstudy.pages.study import unfinished_reasons
+from dsstudy.pages.table1 import accuracy_table, differences_table
+from dsstudy.pages.table2 import adam_table, adam_text, seconds_table
 from dsstudy.paper import printed
-from dsstudy.report import origin, table_style
+from dsstudy.report.origin import study_progress_text
 
 
 def seeds(root, normal, deepspeed, setting="SGD", **result):
@@ -18,7 +41,7 @@ def seeds(root, normal, deepspeed, setting="SGD", **result):
         for seed, accuracy in enumerate(accuracies):
             trial = trial_of(("lenet", engine, setting), seed=seed)
             write_record(root, trial, best_accuracy=accuracy, **result)
-    return load.load_results(root)
+    return load_results(root)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +54,7 @@ def seeds(root, normal, deepspeed, setting="SGD", **result):
 )
 def test_differences_are_paired_by_seed(tmp_path, deepspeed, verdict):
     trials = seeds(tmp_path, (64.0, 66.0, 68.0), deepspeed)
-    found = cells.compare(trials, "best_accuracy").loc["lenet", "SGD"]
+    found = compare_engines(trials, "best_accuracy").loc["lenet", "SGD"]
     assert (found["verdict"], found["n"]) == (verdict, 3)
     assert found["published"] == pytest.approx(58.41 - 65.62)
     # Unpaired, deviations of two points within each engine would hide a difference of four.
@@ -42,11 +65,11 @@ def test_differences_are_paired_by_seed(tmp_path, deepspeed, verdict):
 
 def test_one_seed_gives_no_verdict_and_seeds_that_only_one_side_has_do_not_pair(tmp_path):
     trials = seeds(tmp_path, (64.0, 66.0, 68.0), (50.0,))
-    found = cells.compare(trials, "best_accuracy").loc["lenet", "SGD"]
+    found = compare_engines(trials, "best_accuracy").loc["lenet", "SGD"]
     assert (found["verdict"], found["n"]) == ("one seed: no interval", 1)
     assert found["value"] == -14
-    assert cells.compare(trials, "best_accuracy").loc["lenet", "Adam+S"]["verdict"] == "no pair"
-    html = table_style.differences(trials).to_html()
+    assert compare_engines(trials, "best_accuracy").loc["lenet", "Adam+S"]["verdict"] == "no pair"
+    html = differences_table(trials).to_html()
     shown = [" ".join(text.split()) for text in texts(html)]
     assert shown[:4] == ["−14.00", "−7.21", "1", "one seed: no interval"]
 
@@ -55,9 +78,9 @@ def test_only_a_best_that_can_be_told_is_bold(tmp_path):
     sure = seeds(tmp_path / "sure", (70.0, 70.2, 70.1), (60.0, 60.2, 60.1))
     unsure = seeds(tmp_path / "unsure", (70.0, 60.0, 65.0), (60.0, 69.0, 65.5))
     single = seeds(tmp_path / "single", (70.0,), (69.9,))
-    assert bold_cells(table_style.table1(sure).to_html()) == {(0, 3)}
-    assert bold_cells(table_style.table1(unsure).to_html()) == set()
-    assert bold_cells(table_style.table1(single).to_html()) == {(0, 3)}  # as the paper has it
+    assert bold_cells(accuracy_table(sure).to_html()) == {(0, 3)}
+    assert bold_cells(accuracy_table(unsure).to_html()) == set()
+    assert bold_cells(accuracy_table(single).to_html()) == {(0, 3)}  # as the paper has it
 
 
 def timed(root, normal, deepspeed):
@@ -76,15 +99,15 @@ def timed(root, normal, deepspeed):
         for name, rounds in sides
     ]
     (root / "times.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return load.load_results(root)
+    return load_results(root)
 
 
 def test_times_in_rounds_give_ratios_with_intervals(tmp_path):
     trials = timed(tmp_path / "a", (10.0, 20.0, 30.0), (20.0, 40.4, 59.4))
-    found = cells.compare(trials, "seconds_per_epoch").loc["lenet", "SGD"]
+    found = compare_engines(trials, "seconds_per_epoch").loc["lenet", "SGD"]
     assert found["value"] == pytest.approx((2 + 2.02 + 1.98) / 3)
     assert (found["n"], found["verdict"]) == (3, "normal faster")
-    html = table_style.table2(trials).to_html()
+    html = seconds_table(trials).to_html()
     assert texts(html)[1].split() == ["20.00", "±", "10.00,", "n", "=", "3"]
     assert texts(html)[2].split()[0] == "2.00"
     assert bold_cells(html) == {(0, 1)}
@@ -93,12 +116,12 @@ def test_times_in_rounds_give_ratios_with_intervals(tmp_path):
     environment = other.result()["environment"]
     environment["hardware"]["processor"] = "another"
     other.finish(other.result() | {"environment": environment})
-    more = load.load_results(tmp_path / "a")
-    assert texts(table_style.table2(more).to_html()) == texts(html)
-    assert origin.clocks(more) == origin.clocks(trials)
+    more = load_results(tmp_path / "a")
+    assert texts(seconds_table(more).to_html()) == texts(html)
+    assert timing_machines(more) == timing_machines(trials)
     unsure = timed(tmp_path / "b", (10.0, 20.0, 30.0), (5.0, 40.0, 36.0))
-    assert bold_cells(table_style.table2(unsure).to_html()) == set()
-    assert "cannot be told" in table_style.table2(unsure).to_html()
+    assert bold_cells(seconds_table(unsure).to_html()) == set()
+    assert "cannot be told" in seconds_table(unsure).to_html()
 
 
 def test_a_round_and_a_trainings_own_time_are_no_pair(tmp_path):
@@ -107,41 +130,41 @@ def test_a_round_and_a_trainings_own_time_are_no_pair(tmp_path):
     file.write_text(file.read_text().splitlines()[0])
     seeds(tmp_path / "alone", (64.0,), (60.0,))  # exclusive
     file.rename(tmp_path / "alone" / "times.jsonl")
-    trials = load.load_results(tmp_path / "alone")
-    counting = cells.counting(trials, "seconds_per_epoch")
+    trials = load_results(tmp_path / "alone")
+    counting = counted_values(trials, "seconds_per_epoch")
     assert sorted(counting.groupby(level="engine").size()) == [1, 3]
-    assert cells.compare(trials, "seconds_per_epoch")["n"].sum() == 0
+    assert compare_engines(trials, "seconds_per_epoch")["n"].sum() == 0
 
 
 def test_what_adam_adds_is_told_engine_by_engine(tmp_path):
     for setting, seconds in (("SGD+S", (20.0, 10.0)), ("Adam+S", (19.0, 15.0))):
-        for engine, second in zip(printed.ENGINES, seconds, strict=True):
+        for engine, second in zip(printed.PAPER_ENGINES, seconds, strict=True):
             write_record(tmp_path, trial_of(("lenet", engine, setting)), seconds_per_epoch=second)
-    trials = load.load_results(tmp_path)
-    found = cells.adam_over_sgd(trials).loc["lenet"]
+    trials = load_results(tmp_path)
+    found = adam_over_sgd(trials).loc["lenet"]
     assert found["value"].to_dict() == {"deepspeed": 0.95, "normal": 1.5}
     assert found["published"].round(2).to_dict() == {"deepspeed": 0.89, "normal": 1.11}
-    assert texts(table_style.adam(trials).to_html()) == ["0.95", "0.89", "1.50", "1.11"]
-    told = words.adam(trials)
+    assert texts(adam_table(trials).to_html()) == ["0.95", "0.89", "1.50", "1.11"]
+    told = adam_text(trials)
     assert "normal training takes 1.50 times as long" in told
     assert "one measurement each, without an interval" in told
-    assert words.adam(seeds(tmp_path / "sgd", (64.0,), (60.0,))).startswith("No engine has")
+    assert adam_text(seeds(tmp_path / "sgd", (64.0,), (60.0,))).startswith("No engine has")
 
 
 def test_what_a_study_plans_and_lacks_is_shown_as_missing(planned):
     study = planned("matrix: {model: [lenet, alexnet], seed: [0, 1], engine: [normal]}")
     write_record(study.folder, study.trials[0])
     write_record(study.folder, study.trials[1], status="failed", error="Traceback\nout of memory")
-    trials = cells.load_trials(study.folder)
+    trials = load_trials(study.folder)
     assert trials["status"].value_counts().to_dict() == {"completed": 1, "failed": 1, "missing": 2}
-    assert cells.architectures(trials) == ["lenet", "alexnet"]
-    assert words.state(study.folder) == "1 of 4 trials are complete; 2 missing, 1 failed."
-    assert origin.unfinished(study.folder) == {
+    assert study_architectures(trials) == ["lenet", "alexnet"]
+    assert study_progress_text(study.folder) == "1 of 4 trials are complete; 2 missing, 1 failed."
+    assert unfinished_reasons(study.folder) == {
         study.trials[1].name: "failed: out of memory",
         study.trials[2].name: "not run yet, or not published",
         study.trials[3].name: "not run yet, or not published",
     }
-    table = texts(table_style.table1(trials).to_html())
+    table = texts(accuracy_table(trials).to_html())
     assert len(table) == 12
     assert table[3].startswith("65.62")
     assert "1 of 2 failed" in table[3]
@@ -152,14 +175,14 @@ def test_lenets_page_says_whether_the_papers_number_is_one_of_ours(tmp_path):
     # One more run: 65 ± 4.303 * 1 * sqrt(4 / 3) = 60.03 to 69.97; the paper's 65.62 is inside.
     # DeepSpeed: 66 ± 0.1 * 4.969: 58.41 is far below. The gap: 1 ± ..., the paper's is -7.21.
     trials = seeds(tmp_path, (64.0, 65.0, 66.0), (65.9, 66.0, 66.1))
-    row, gaps = lenet_full.row(trials), lenet_full.gaps(trials)
+    row, gaps = lenet_cells(trials), lenet_gaps(trials)
     assert row.loc[("SGD", "normal"), "low"] == pytest.approx(65 - 4.9685, abs=1e-3)
-    assert row["where"].to_dict()["SGD", "normal"] == lenet_full.INSIDE
-    assert row["where"].to_dict()["SGD", "deepspeed"] == lenet_full.BELOW
-    assert row["where"].to_dict()["Adam+S", "normal"] == lenet_full.OPEN
+    assert row["where"].to_dict()["SGD", "normal"] == INSIDE
+    assert row["where"].to_dict()["SGD", "deepspeed"] == BELOW
+    assert row["where"].to_dict()["Adam+S", "normal"] == UNKNOWN
     assert gaps.loc["SGD", "verdict"] == "cannot be told: the interval includes zero"
-    assert gaps.loc["SGD", "where"] == lenet_full.BELOW
-    told = lenet_full.in_words(trials)
+    assert gaps.loc["SGD", "where"] == BELOW
+    told = lenet_text(trials)
     assert "Within the 95 % interval of one more run of ours: 1 of the paper's 6" in told
     assert "DeepSpeed SGD (58.41; ours 66.00)" in told
     assert (
@@ -169,9 +192,9 @@ def test_lenets_page_says_whether_the_papers_number_is_one_of_ours(tmp_path):
 
 def test_lenets_page_works_with_whatever_there_is(tmp_path):
     seeds(tmp_path, (64.0,), ())
-    trials, epochs = cells.load_trials(tmp_path), load.load_epochs(tmp_path)
-    assert "missing" in lenet_full.accuracies(trials).to_html()
-    assert "no pair" in lenet_full.gap_table(trials).to_html()
-    assert len(texts(lenet_full.last_and_best(epochs, trials).to_html())) == 6
-    for figure in (lenet_full.against_the_paper(trials), lenet_full.learning_curves(epochs)):
+    trials, epochs = load_trials(tmp_path), load_epochs(tmp_path)
+    assert "missing" in accuracies_table(trials).to_html()
+    assert "no pair" in gaps_table(trials).to_html()
+    assert len(texts(last_epoch_table(epochs, trials).to_html())) == 6
+    for figure in (accuracies_figure(trials), learning_curves_figure(epochs)):
         assert figure.axes

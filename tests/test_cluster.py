@@ -12,12 +12,13 @@ import pytest
 from interrupted import assert_same, outcome
 from waiting import PATIENCE, wait_until
 
-from dsstudy.launching import launcher
+from dsstudy.errors import InputError
+from dsstudy.launching.launcher import _launcher_command
 from dsstudy.launching.machine import Machine, rank_environment
-from dsstudy.records.folder_lock import holder
+from dsstudy.records.folder_lock import folder_holder
 from dsstudy.records.record import Record
 from dsstudy.spec.study import load_study
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.spec.trial import Trial
 from dsstudy.studies.ray_cluster import RayCluster
 
 BIN = Path(sys.executable).parent
@@ -47,7 +48,7 @@ def test_without_ray_one_sentence_says_how_to_get_it(monkeypatch):
 def test_deepspeed_is_told_which_gpus_are_the_trials(visible, device, option):
     environment = {"CUDA_VISIBLE_DEVICES": visible, "DSSTUDY_DEVICE": device}
     trial = Trial(engine="deepspeed", processes=2)
-    assert option in launcher._command(trial, environment, ["module"])
+    assert option in _launcher_command(trial, environment, ["module"])
 
 
 def test_ranks_share_the_threads_that_the_trial_may_have(monkeypatch):
@@ -91,7 +92,7 @@ def test_a_lost_nodes_trial_goes_on_elsewhere_from_its_checkpoint(planned, tmp_p
 
         def on_node_two() -> Record | None:
             for record in (Record(trial.folder) for trial in planned.trials):
-                who = holder(record.folder)
+                who = folder_holder(record.folder)
                 far = who and len(record.epochs()) >= 2
                 if far and psutil.Process(who["pid"]).environ()[NODE] == "two":
                     return record

@@ -11,13 +11,18 @@ from click.testing import CliRunner
 from studies import profile_row
 
 from dsstudy.analysis.advice import advise
-from dsstudy.analysis.comparison import break_even, efficiency, load_comparison, predict
+from dsstudy.analysis.comparison import (
+    efficiency,
+    load_comparison,
+    measured_break_even,
+    predict_epochs,
+)
 from dsstudy.cli import main
 from dsstudy.errors import InputError
 from dsstudy.launching.machine import Gpu, Machine
-from dsstudy.pages import compare
+from dsstudy.pages.compare import comparison_json, report_text
 from dsstudy.records.reading import read_lines
-from dsstudy.studies.compare_engines import compare, plan
+from dsstudy.studies.compare_engines import measure_engines, plan_comparison
 
 NET = """\
 from torch import nn
@@ -72,7 +77,7 @@ def test_a_model_of_ones_own_is_measured_under_every_engine(own):
     assert result["recommendation"]["engine"] in result["phase_seconds"]
 
     (folder,) = (own / "runs" / "comparisons").iterdir()
-    shown = compare.page(load_comparison(folder))
+    shown = report_text(load_comparison(folder))
     assert result["recommendation"]["sentence"] in shown
     batches = {row["name"]: row["steps_per_epoch"] for row in read_lines(folder / "times.jsonl")}
     assert len(batches) == 8
@@ -101,7 +106,7 @@ def test_a_model_of_ones_own_is_measured_under_every_engine(own):
 def test_bad_input_ends_before_anything_is_trained(own, monkeypatch, parameters, sentence):
     monkeypatch.setattr(Machine, "here", lambda: Machine("CPU", 2, 8, False, False))
     with pytest.raises(InputError) as error:
-        compare(parameters)
+        measure_engines(parameters)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
     assert not (own / "runs").exists()
@@ -116,7 +121,9 @@ def test_the_command_ends_in_the_sentence(own):
 def test_all_engines_train_with_the_same_settings():
     gpus = (Gpu("A", 80, True),) * 3
     machine = Machine("CPU", 8, 64, True, True, gpus)
-    trials, left_out = plan({"batch_size": 32, "precision": "bf16", "zero_stage": 2}, machine)
+    trials, left_out = plan_comparison(
+        {"batch_size": 32, "precision": "bf16", "zero_stage": 2}, machine
+    )
     assert not left_out
     assert [(t.engine, t.processes, t.batch_size) for t in trials] == [
         ("normal", 1, 32), ("normal", 1, 4),
@@ -130,7 +137,7 @@ def test_all_engines_train_with_the_same_settings():
 
 def test_an_engine_that_cannot_run_here_is_left_out_with_the_reason():
     machine = Machine("CPU", 2, 8, False, False, compiler=False)
-    trials, left_out = plan({}, machine)
+    trials, left_out = plan_comparison({}, machine)
     assert {trial.engine for trial in trials} == {"normal", "ddp"}
     ((engine, reason),) = ((one["engine"], one["reason"]) for one in left_out)
     assert engine == "deepspeed"
@@ -239,8 +246,8 @@ def test_one_round_tells_nothing(tmp_path):
     assert "one round has no spread" in advice.sentence
     # A page and JSON can be had of it, too.
     found = load_comparison(tmp_path)
-    assert "one round" in compare.page(found)
-    first = json.loads(json.dumps(compare.as_json(found), allow_nan=False))["timed"][0]
+    assert "one round" in report_text(found)
+    first = json.loads(json.dumps(comparison_json(found), allow_nan=False))["timed"][0]
     assert first["seconds_per_epoch"]["low"] is None
 
 
@@ -262,7 +269,7 @@ def test_unequal_shares_of_a_cpu_are_said(tmp_path):
 
 def test_more_devices_are_predicted_from_two_batch_sizes(tmp_path):
     found = load_comparison(written(tmp_path, ALONE | TWO))
-    frame = predict(found, bandwidth=4e9).set_index(["engine", "devices"])
+    frame = predict_epochs(found, bandwidth=4e9).set_index(["engine", "devices"])
     assert frame.loc[("normal", 1), "seconds"] == pytest.approx(100 * 8.4e-3)
     # 2.5 ms of rest, 3.2 ms of arithmetic; a ring sends 4 MB from each of two ranks: 1 ms.
     assert frame.loc[("ddp", 2), "seconds"] == pytest.approx(100 * 6.7e-3)
@@ -271,13 +278,13 @@ def test_more_devices_are_predicted_from_two_batch_sizes(tmp_path):
     assert frame.loc[("ddp", 2), "speedup"] == pytest.approx(8.4 / 6.7, rel=1e-3)
     assert math.isnan(frame.loc[("ddp", 4), "measured"])
     # (0.5 ms of rest and 1 ms of gradients more) / (0.05 ms an image saved)
-    assert break_even(found, "ddp", 4e9) == pytest.approx(30)
+    assert measured_break_even(found, "ddp", 4e9) == pytest.approx(30)
     assert efficiency(found.timed[2], found.normal) == pytest.approx(0.7)
 
 
 def test_ranks_on_one_cpu_are_no_devices(tmp_path):
     found = load_comparison(written(tmp_path, ALONE | TWO, device="cpu"))
-    frame = predict(found).set_index(["engine", "devices"])
+    frame = predict_epochs(found).set_index(["engine", "devices"])
     assert math.isnan(frame.loc[("ddp", 2), "measured"])
     assert efficiency(found.timed[2], found.normal) == pytest.approx(1.4)
 

@@ -8,11 +8,29 @@ import pandas as pd
 import pytest
 from studies import profile_row, trial_of, write_record, write_study
 
-from dsstudy.analysis import load
 from dsstudy.analysis.claims.evidence import CannotTellError
-from dsstudy.analysis.cost_model import model, pairs
-from dsstudy.pages.cost_model import figures, tables, text
+from dsstudy.analysis.cost_model.model import (
+    FORMS,
+    FULL,
+    LINE,
+    SHARE,
+    SHARED_ARITHMETIC,
+    break_even_batch,
+    explained_share,
+    fit_cost,
+    fit_groups,
+    fitted_bandwidth,
+    left_out_errors,
+    predict_seconds,
+    step_parts,
+)
+from dsstudy.analysis.cost_model.pairs import _beside_normal, paper_pairs, study_pairs
+from dsstudy.pages.cost_model.data import convolutional, load_studies, study_fits
+from dsstudy.pages.cost_model.figures import left_out_figure
+from dsstudy.pages.cost_model.tables import origins_table, study_errors_table
+from dsstudy.pages.cost_model.text import answer_text, studies_text
 from dsstudy.paper import printed
+from dsstudy.records.study_folder import find_study
 
 KNOWN = pd.Series({"factor": 1.4, "saved": 4e-14, "gradient": 3e-10, "constant": 2e-3})
 LENETS = tuple(cell for cell in printed.CELLS if cell[0] != "lenet")
@@ -32,27 +50,27 @@ def made(coefficients: pd.Series, seed: int = 0, count: int = 8) -> pd.DataFrame
         index=[f"network {n}" for n in range(count)],
     )
     pairs["engine"], pairs["setting"] = "deepspeed", "SGD"
-    return pairs.assign(seconds=model.predict(pairs, coefficients))
+    return pairs.assign(seconds=predict_seconds(pairs, coefficients))
 
 
 def table2(setting: str = "SGD") -> pd.DataFrame:
-    return {name: some for _, name, some in model.groups(pairs.paper_pairs())}[setting]
+    return {name: some for _, name, some in fit_groups(paper_pairs())}[setting]
 
 
-@pytest.mark.parametrize("terms", model.FORMS.values(), ids=model.FORMS)
+@pytest.mark.parametrize("terms", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("relative", [True, False])
 def test_a_fit_recovers_the_coefficients_that_made_the_data(terms, relative):
     coefficients = KNOWN.where(KNOWN.index.isin(terms), 0.0)
     pairs = made(coefficients)
-    found = model.fit(pairs, terms, relative)
+    found = fit_cost(pairs, terms, relative)
     np.testing.assert_allclose(found, coefficients, rtol=1e-6)
-    np.testing.assert_allclose(model.held_out(pairs, terms), 0, atol=1e-6)
-    assert model.explained(pairs, terms) == pytest.approx(1)
+    np.testing.assert_allclose(left_out_errors(pairs, terms), 0, atol=1e-6)
+    assert explained_share(pairs, terms) == pytest.approx(1)
 
 
 def test_what_would_be_negative_is_left_out():
     pairs = made(KNOWN)
-    found = model.fit(pairs.assign(seconds=pairs["seconds"] - 1e-2), model.FULL)
+    found = fit_cost(pairs.assign(seconds=pairs["seconds"] - 1e-2), FULL)
     assert found["constant"] == 0
     assert (found >= 0).all()
 
@@ -60,63 +78,63 @@ def test_what_would_be_negative_is_left_out():
 def test_the_network_that_is_predicted_has_no_say_in_its_prediction():
     pairs = made(KNOWN)
     spoilt = pairs.assign(seconds=pairs["seconds"].mask(pairs.index == "network 3", 9.0))
-    errors = model.held_out(spoilt, model.FULL)
+    errors = left_out_errors(spoilt, FULL)
     predicted = (errors + 1) * spoilt["seconds"]
     assert predicted["network 3"] == pytest.approx(pairs["seconds"]["network 3"])
     assert (errors.drop("network 3").abs() > 1e-3).any()
 
 
 def test_table_2_is_a_line_through_the_convolutional_networks_that_the_vit_is_far_from():
-    for _, _, some in model.groups(text.convolutional(pairs.paper_pairs())):
-        assert 0.98 < model.explained(some, model.LINE) < 0.995
+    for _, _, some in fit_groups(convolutional(paper_pairs())):
+        assert 0.98 < explained_share(some, LINE) < 0.995
     for setting in printed.SETTINGS:
-        assert model.held_out(table2(setting), model.LINE)["vit"] > 0.5
+        assert left_out_errors(table2(setting), LINE)["vit"] > 0.5
 
 
 def test_at_break_even_both_sides_take_the_same_time():
-    pairs, share = table2(), model.SHARE
-    found = model.fit(pairs, model.SHARED)
-    known = model.parts(pairs, found, share)
+    pairs, share = table2(), SHARE
+    found = fit_cost(pairs, SHARED_ARITHMETIC)
+    known = step_parts(pairs, found, share)
     np.testing.assert_allclose(known["rest"] + known["arithmetic"], pairs["normal"])
     ranks = known[["ranks' rest", "ranks' arithmetic", "transfer"]].sum(axis=1)
-    np.testing.assert_allclose(ranks, model.predict(pairs, found))
+    np.testing.assert_allclose(ranks, predict_seconds(pairs, found))
 
-    times = model.break_even(pairs, found, share) / pairs["images"]
+    times = break_even_batch(pairs, found, share) / pairs["images"]
     larger = pairs.assign(
         flops=pairs["flops"] * times, normal=known["rest"] + known["arithmetic"] * times
     )
-    np.testing.assert_allclose(model.predict(larger, found), larger["normal"])
-    by_link = [model.break_even(pairs, found, share, speed) for speed in (1e9, 1e10, 1e11)]
+    np.testing.assert_allclose(predict_seconds(larger, found), larger["normal"])
+    by_link = [break_even_batch(pairs, found, share, speed) for speed in (1e9, 1e10, 1e11)]
     assert (by_link[0] > by_link[1]).all()
     assert (by_link[1] > by_link[2]).all()
-    fitted = model.bandwidth(pairs, found)
+    fitted = fitted_bandwidth(pairs, found)
     np.testing.assert_allclose(
-        model.break_even(pairs, found, share, fitted), model.break_even(pairs, found, share)
+        break_even_batch(pairs, found, share, fitted), break_even_batch(pairs, found, share)
     )
 
 
 def test_where_no_arithmetic_is_saved_no_batch_is_large_enough():
     nothing = KNOWN.where(KNOWN.index != "saved", 0.0)
-    assert np.isinf(model.break_even(made(nothing), nothing, model.SHARE)).all()
+    assert np.isinf(break_even_batch(made(nothing), nothing, SHARE)).all()
 
 
 def test_a_study_with_the_papers_numbers_has_the_papers_pairs(tmp_path):
     write_study(tmp_path)
     key = ["engine", "setting", "architecture"]
-    pairs = (pairs.study_pairs(tmp_path), pairs.paper_pairs())
+    pairs = (study_pairs(tmp_path), paper_pairs())
     ours, theirs = (some.set_index(key).sort_index() for some in pairs)
     ours["sent"] /= 2  # DeepSpeed in fp32, not in fp16
     pd.testing.assert_frame_equal(ours, theirs, check_dtype=False)
 
 
 def test_a_ring_sends_each_gradient_nearly_twice():
-    assert set(pairs.paper_pairs()["sent"]) == {2.0}  # two ranks, once each, in half precision
+    assert set(paper_pairs()["sent"]) == {2.0}  # two ranks, once each, in half precision
     steps = pd.DataFrame(
         {"engine": ["normal", "deepspeed"], "processes": [1, 8], "precision": "fp32",
          "architecture": "lenet", "model": "lenet", "image_size": 32, "setting": "SGD",
          "images": 16, "seconds": 0.01}
     )  # fmt: skip
-    assert pairs._pairs(steps)["sent"].item() == 4 * 2 * 7 / 8
+    assert _beside_normal(steps)["sent"].item() == 4 * 2 * 7 / 8
 
 
 def test_the_times_of_rounds_alone_count_by_their_median(tmp_path):
@@ -125,14 +143,14 @@ def test_the_times_of_rounds_alone_count_by_their_median(tmp_path):
     rounds = {"seconds_per_step": [0.02, 0.03, 0.9], "steps_per_epoch": 3125, "steps": 20}
     row = {"name": trial.name, "timing": "exclusive", "seconds_per_epoch_estimate": 93.75, **rounds}
     (tmp_path / "times.jsonl").write_text(pd.DataFrame([row]).to_json(orient="records", lines=True))
-    pairs = pairs.study_pairs(tmp_path).set_index(["architecture", "setting"])
+    pairs = study_pairs(tmp_path).set_index(["architecture", "setting"])
     assert pairs.loc[("alexnet", "SGD"), "seconds"] == pytest.approx(0.03)
     # Where it was timed counts, not where it was trained.
     another = {"processor": "another", "cores": 2, "memory_gib": 24.0, "gpus": []}
     row["environment"] = {"hardware": another}
     (tmp_path / "times.jsonl").write_text(json.dumps(row))
     with pytest.raises(CannotTellError, match="different machines"):
-        pairs.study_pairs(tmp_path)
+        study_pairs(tmp_path)
 
 
 def test_of_a_profiled_study_the_plain_steps_count_of_every_engine_and_batch_size(tmp_path):
@@ -151,8 +169,8 @@ def test_of_a_profiled_study_the_plain_steps_count_of_every_engine_and_batch_siz
         lines.append(json.dumps(profile_row(model, images, engine, milliseconds, **known)) + "\n")
     (tmp_path / "profiles.jsonl").write_text("".join(lines))
 
-    pairs = pairs.study_pairs(tmp_path)
-    assert [(engine, setting, len(some)) for engine, setting, some in model.groups(pairs)] == [
+    pairs = study_pairs(tmp_path)
+    assert [(engine, setting, len(some)) for engine, setting, some in fit_groups(pairs)] == [
         ("ddp", "SGD", 8),
         ("deepspeed", "SGD", 8),
     ]
@@ -161,7 +179,7 @@ def test_of_a_profiled_study_the_plain_steps_count_of_every_engine_and_batch_siz
 
     (tmp_path / "profiles.jsonl").write_text("".join(lines).replace("exclusive", "shared"))
     with pytest.raises(CannotTellError, match="No profile was measured alone"):
-        pairs.study_pairs(tmp_path)
+        study_pairs(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -197,30 +215,30 @@ def test_a_study_that_does_not_reach_says_why(tmp_path, written, reason):
         if momentum:
             write_record(tmp_path, trial_of(cell, **momentum))
     with pytest.raises(CannotTellError, match=reason):
-        pairs.study_pairs(tmp_path)
-    found = tables.studies([tmp_path])
-    assert reason in text.studies_in_words(found)
-    assert tables.errors_by_study(found) is None
-    assert "No study here can test it yet." in text.answer(pairs.paper_pairs(), found)
+        study_pairs(tmp_path)
+    found = load_studies([tmp_path])
+    assert reason in studies_text(found)
+    assert study_errors_table(found) is None
+    assert "No study here can test it yet." in answer_text(paper_pairs(), found)
 
 
 def test_the_page_stands_without_a_study_and_lists_several(tmp_path):
     other = write_study(tmp_path / "other")
-    found = tables.studies([load.study_folder("runs/demo"), other])
-    assert len(figures.predictions(pairs.paper_pairs(), found).axes) == 6
-    assert len(list(text.fits(found))) == 6
-    assert "No study is in this book yet" in text.studies_in_words(tables.studies([]))
-    assert tables.origins([]) is None
-    assert len(figures.predictions(pairs.paper_pairs(), {}).axes) == 2
+    found = load_studies([find_study("runs/demo"), other])
+    assert len(left_out_figure(paper_pairs(), found).axes) == 6
+    assert len(list(study_fits(found))) == 6
+    assert "No study is in this book yet" in studies_text(load_studies([]))
+    assert origins_table([]) is None
+    assert len(left_out_figure(paper_pairs(), {}).axes) == 2
 
 
 def test_the_closing_sentence_follows_the_numbers():
-    pairs = pairs.paper_pairs()
-    demo = tables.studies([load.study_folder("runs/demo")])
-    assert "names the faster side of 7 of 7 networks" in text.answer(pairs, demo)
-    assert "several ranks were faster in 0 of 19 pairs with DeepSpeed" in text.answer(pairs, demo)
+    pairs = paper_pairs()
+    demo = load_studies([find_study("runs/demo")])
+    assert "names the faster side of 7 of 7 networks" in answer_text(pairs, demo)
+    assert "several ranks were faster in 0 of 19 pairs with DeepSpeed" in answer_text(pairs, demo)
     # Were the ViT slower with DeepSpeed too, nothing would pay soon, and the sentence would say so.
     slower = pairs["seconds"].where(pairs["architecture"] != "vit", 3 * pairs["seconds"])
-    other = text.answer(pairs.assign(seconds=slower), demo)
-    assert "ViT 10," in text.answer(pairs, demo)
+    other = answer_text(pairs.assign(seconds=slower), demo)
+    assert "ViT 10," in answer_text(pairs, demo)
     assert "ViT 10," not in other

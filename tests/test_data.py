@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
+from dsstudy.errors import InputError
 from dsstudy.images.data import balanced_subset, epoch_order, load_data, rank_batches
 from dsstudy.images.image_folder import cache_folder
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.spec.trial import Trial
 
 
 def folder_trial(root, **parameters) -> Trial:

@@ -12,8 +12,8 @@ import dsstudy
 from dsstudy.images.data import Split
 from dsstudy.launching.machine import Machine
 from dsstudy.launching.run import run_trial
-from dsstudy.training.checkpoint import newest_first
-from dsstudy.training.models import count
+from dsstudy.training.checkpoint import newest_checkpoints
+from dsstudy.training.models import count_model
 from dsstudy.training.session import evaluate
 
 SMALL_VIT = {"model": "timm/vit_tiny_patch16_224", "image_size": 16}
@@ -86,14 +86,14 @@ def test_all_ranks_of_ddp_skip_the_same_steps(short, monkeypatch):
     (epoch,) = record.epochs()
     assert 0 < epoch["skipped_steps"] < 20
     for rank in (0, 1):
-        file = newest_first(record.checkpoints)[0] / f"rank{rank}.pt"
+        file = newest_checkpoints(record.checkpoints)[0] / f"rank{rank}.pt"
         assert torch.load(file, weights_only=True)["skipped_steps"] == epoch["skipped_steps"]
 
 
 def test_without_a_scheduler_or_clipping_deepspeed_has_none_either():
-    from dsstudy.training.loops.deepspeed import config
+    from dsstudy.training.loops.deepspeed import deepspeed_config
 
-    settings = config(dsstudy.Trial(engine="deepspeed"))
+    settings = deepspeed_config(dsstudy.Trial(engine="deepspeed"))
     assert settings["gradient_clipping"] == 0.0  # left out, DeepSpeed clips at 1.0
     assert "scheduler" not in settings
 
@@ -134,7 +134,7 @@ def test_what_a_rank_holds_is_counted_on_its_tensors(short, engine, bytes_each):
     trial = short(optimizer="adam", train_images=32, **SMALL_VIT, **engine)
     (epoch,) = run_trial(trial).epochs()
     held = epoch["held_memory_mb"] * 2**20 / trial.processes
-    assert held / count(trial).parameters == pytest.approx(bytes_each, rel=0.04)
+    assert held / count_model(trial).parameters == pytest.approx(bytes_each, rel=0.04)
 
 
 def test_tables_read_a_folder_of_records(short):

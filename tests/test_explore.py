@@ -18,16 +18,16 @@ from playwright.sync_api import Page, expect
 from waiting import wait_until
 
 from dsstudy.explorer.choices import Choices
-from dsstudy.explorer.overlay import POINTS, Course, Overlay, published
-from dsstudy.explorer.queue import PATIENCE, Queue, Training
+from dsstudy.explorer.overlay import POINTS, Course, Overlay, printed_accuracy
+from dsstudy.explorer.queue import STOP_SECONDS, Queue, Training
 from dsstudy.launching.machine import Machine, problems
 from dsstudy.launching.run import run_trial
 from dsstudy.paper import printed
-from dsstudy.records.folder_lock import holder
+from dsstudy.records.folder_lock import folder_holder
 from dsstudy.records.record import Record
+from dsstudy.records.study_folder import trial_state
+from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import Trial
-from dsstudy.studies.batch import state
-from dsstudy.training.loops import ENGINES
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "explore.ipynb"
 
@@ -84,11 +84,13 @@ def test_every_number_of_the_paper_has_its_combination():
         optimizer, _, scheduled = setting.lower().partition("+")
         scheduler = printed.SCHEDULERS[engine] if scheduled else "none"
         trial = Trial(model=architecture, engine=engine, optimizer=optimizer, scheduler=scheduler)
-        found[architecture, engine, setting] = published(trial)
-    table = printed.published("best_accuracy")
+        found[architecture, engine, setting] = printed_accuracy(trial)
+    table = printed.printed_values("best_accuracy")
     assert list(found.values()) == table["value"].tolist()
-    assert published(Trial(optimizer="adam")) is None
-    assert published(Trial(scheduler="warmup")) is None  # the paper's normal training had CyclicLR
+    assert printed_accuracy(Trial(optimizer="adam")) is None
+    assert (
+        printed_accuracy(Trial(scheduler="warmup")) is None
+    )  # the paper's normal training had CyclicLR
 
 
 def test_the_curve_of_a_finished_run_is_its_record(short):
@@ -143,7 +145,7 @@ def test_the_figure_holds_each_run_once_and_the_papers_numbers(short):
     overlay.show(courses, trials)
     assert (overlay.dashes(first), overlay.dashes(second)) == ("", kept)
     (line,) = overlay.figure.layout.shapes
-    assert line.y0 == published(trials[0])
+    assert line.y0 == printed_accuracy(trials[0])
     overlay.show({}, [])
     assert not overlay.figure.layout.shapes
 
@@ -172,17 +174,17 @@ def test_a_stopped_training_leaves_no_process_and_goes_on(short, engine):
     wait_until(has_begun_epoch(trial, 2))
     stopped, recorded = queue.training, Record(trial.folder).epochs()
     queue.stop()
-    stopped.process.wait(PATIENCE + 5)
+    stopped.process.wait(STOP_SECONDS + 5)
     assert queue.step() is stopped
     assert not queue.busy  # what waited is forgotten
     assert not stopped.error()
     assert not processes_of(trial.folder)
-    assert holder(trial.folder) is None
-    assert state(Record(trial.folder)) == "unfinished"
+    assert folder_holder(trial.folder) is None
+    assert trial_state(Record(trial.folder)) == "unfinished"
     again = Training(trial)
     wait_until(has_begun_epoch(trial, len(recorded) + 2))
     again.stop()
-    again.process.wait(PATIENCE + 5)
+    again.process.wait(STOP_SECONDS + 5)
     assert Record(trial.folder).epochs()[: len(recorded)] == recorded
 
 
@@ -199,7 +201,7 @@ def test_a_training_ends_with_the_kernel(short):
     wait_until(has_begun_epoch(trial, 1))
     kernel.send_signal(signal.SIGKILL)
     kernel.wait()
-    training.wait(PATIENCE + 5)
+    training.wait(STOP_SECONDS + 5)
     wait_until(lambda: not processes_of(trial.folder))
     assert len(Record(trial.folder).epochs()) < trial.epochs
 
@@ -305,8 +307,8 @@ def test_choose_run_watch_the_curve_grow_stop(page: Page, address, runs):
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(status).to_contain_text("stopped after")
     (folder,) = (runs / "trials").iterdir()
-    assert holder(folder) is None
-    assert state(Record(folder)) == "unfinished"
+    assert folder_holder(folder) is None
+    assert trial_state(Record(folder)) == "unfinished"
     expect(page.get_by_role("checkbox", name="normal: lenet")).to_be_checked()
 
     page.get_by_role("button", name="Run", exact=True).click()

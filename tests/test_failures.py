@@ -12,10 +12,11 @@ import pytest
 from waiting import wait_until
 
 import dsstudy
+from dsstudy.launching.launcher import TrialError
 from dsstudy.launching.machine import Gpu, Machine, problems
-from dsstudy.launching.run import TrialError, run_trial
+from dsstudy.launching.run import run_trial
+from dsstudy.spec.engines import LAUNCHED
 from dsstudy.spec.trial import Trial
-from dsstudy.training.loops import LAUNCHED
 
 LAPTOP = Machine("a processor", cores=4, memory_gib=16, cpu_fp16=False, cpu_bf16=False)
 WORKSTATION = Machine(

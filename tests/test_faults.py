@@ -24,16 +24,21 @@ from test_failures import processes_of, wait_for_training
 from waiting import PATIENCE, wait_until
 
 import dsstudy
+from dsstudy import paths
 from dsstudy.launching import launcher
-from dsstudy.launching.run import TrialError, run_trial
+from dsstudy.launching import notebook as notebook_module
+from dsstudy.launching.launcher import TrialError, _free_port
+from dsstudy.launching.notebook import _note_failure
+from dsstudy.launching.run import run_trial
 from dsstudy.launching.warm_kernels import WarmProvisioner
-from dsstudy.records.folder_lock import held, holder
+from dsstudy.records.folder_lock import folder_holder, hold_folder
 from dsstudy.records.record import Record
+from dsstudy.records.study_folder import study_states
+from dsstudy.spec.engines import LAUNCHED
 from dsstudy.spec.study import load_study
 from dsstudy.spec.trial import Trial
-from dsstudy.studies import batch
+from dsstudy.studies.batch import run_study
 from dsstudy.training import session
-from dsstudy.training.loops import LAUNCHED
 from dsstudy.training.rank import rank_lock
 
 BIN = Path(sys.executable).parent
@@ -152,7 +157,7 @@ def test_a_rank_whose_parent_is_gone_does_not_wait_for_another_attempts_rank(sho
 def test_no_engine_takes_a_folder_that_a_rank_may_still_write(short, monkeypatch):
     record = Record(short().folder)
     record.start(short(**TWO))
-    monkeypatch.setattr(launcher, "PATIENCE", 0.1)
+    monkeypatch.setattr(launcher, "RANKS_END_SECONDS", 0.1)
     with rank_lock(record, 1):
         with pytest.raises(dsstudy.InputError, match="a rank of an earlier attempt still runs in"):
             run_trial(short(overwrite=True))
@@ -174,7 +179,7 @@ def test_an_error_that_finds_no_space_leaves_nothing_half_said(tmp_path):
 
 
 def test_a_port_in_use_is_given_up_for_another(short, monkeypatch, capsys):
-    free_port, asked = launcher._free_port, []
+    free_port, asked = _free_port, []
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -196,7 +201,7 @@ LONG = "matrix: {epochs: [1000]}\ndefaults: {train_images: 320, test_images: 100
 def tiny(tmp_path, monkeypatch):
     """A study of one long trial, in folders of its own."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(batch, "published_folder", lambda study: tmp_path / "published" / study)
+    monkeypatch.setattr(paths, "results_folder", lambda: tmp_path / "published")
     file = tmp_path / "tiny.yaml"
     file.write_text(LONG)
     return load_study(file)
@@ -228,15 +233,15 @@ def test_the_second_run_of_a_study_says_who_holds_it(tiny):
         # Nor does a trial take a second trainer, and it is not disturbed by one that asks.
         with pytest.raises(dsstudy.InputError, match="is in use by process"):
             run_trial(trial)
-        assert batch._after(ValueError("no"), trial, Record(trial.folder), False) == "no"
-        assert batch.study_states(tiny.folder) == {trial.name: "running"}
+        assert _note_failure(ValueError("no"), trial, Record(trial.folder), False) == "no"
+        assert study_states(tiny.folder) == {trial.name: "running"}
         assert runner.poll() is None
 
 
 def test_a_killed_kernel_is_told_of_and_the_study_goes_on(tiny):
     record = Record(tiny.trials[0].folder)
     with running(tiny) as runner:
-        kernel = psutil.Process(holder(record.folder)["pid"])
+        kernel = psutil.Process(folder_holder(record.folder)["pid"])
         assert kernel.pid != runner.pid
         # No ports, which another program could take before the kernel does.
         assert len({s.laddr for s in kernel.net_connections("unix") if "dsstudy-" in s.laddr}) == 5
@@ -244,7 +249,7 @@ def test_a_killed_kernel_is_told_of_and_the_study_goes_on(tiny):
         said, _ = runner.communicate(timeout=PATIENCE)
     assert runner.returncode == 1
     assert "the notebook's kernel was killed; run the study again to go on" in said
-    assert batch.study_states(tiny.folder) == {record.folder.name: "unfinished"}
+    assert study_states(tiny.folder) == {record.folder.name: "unfinished"}
     recorded = record.epochs()
     with running(tiny):
         wait_until(lambda: len(record.epochs()) > len(recorded))
@@ -261,7 +266,7 @@ def test_a_kernel_killed_before_it_first_answers_leaves_its_trial_unfinished(tin
 
     monkeypatch.setattr(WarmProvisioner, "launch_kernel", start_and_kill)
     (trial,) = tiny.trials
-    assert batch.run_study(tiny, tiny.trials) == {trial.name: "unfinished"}
+    assert run_study(tiny, tiny.trials) == {trial.name: "unfinished"}
     result = Record(trial.folder).result()
     assert result["error"] == "the notebook's kernel was killed; run the study again to go on"
 
@@ -272,11 +277,11 @@ def test_a_cell_that_raises_after_the_training_is_told_of(tiny, tmp_path, monkey
     notebook = nbformat.read(Path(__file__).parents[1] / "notebooks" / "trial.ipynb", 4)
     notebook.cells.append(nbformat.v4.new_code_cell("raise KeyError('a plot')"))
     nbformat.write(notebook, root / "notebooks" / "trial.ipynb")
-    monkeypatch.setattr(batch, "project_root", lambda: root)
+    monkeypatch.setattr(notebook_module, "project_root", lambda: root)
     tiny.file.write_text(LONG.replace("1000", "1"))
     study = load_study(tiny.file)
     (trial,) = study.trials
-    assert batch.run_study(study, study.trials) == {trial.name: "completed"}
+    assert run_study(study, study.trials) == {trial.name: "completed"}
     said = capsys.readouterr().out
     assert f"{trial.name}: trained to its end, but its notebook was not: KeyError: 'a plot'" in said
 
@@ -341,12 +346,12 @@ def test_killed_ranks_leave_no_shared_memory_behind(short):
 
 @pytest.mark.parametrize("note", ["[]", "3", '{"pid": ', None])
 def test_a_folder_is_held_whatever_its_note_says(tmp_path, note):
-    with held(tmp_path):
+    with hold_folder(tmp_path):
         (tmp_path / ".holder.json").unlink()
         if note is not None:
             (tmp_path / ".holder.json").write_text(note)
         with pytest.raises(dsstudy.InputError, match="in use by process unknown"):
-            held(tmp_path).__enter__()
+            hold_folder(tmp_path).__enter__()
 
 
 def test_a_held_folder_is_let_go_however_its_holder_ends(tmp_path):
@@ -357,13 +362,13 @@ def test_a_held_folder_is_let_go_however_its_holder_ends(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "folder")]
     other = subprocess.Popen(command, stdout=subprocess.PIPE)
     other.stdout.readline()
-    assert holder(tmp_path / "folder")["pid"] == other.pid
+    assert folder_holder(tmp_path / "folder")["pid"] == other.pid
     with pytest.raises(dsstudy.InputError, match=f"in use by process {other.pid}"):
-        held(tmp_path / "folder").__enter__()
+        hold_folder(tmp_path / "folder").__enter__()
     other.kill()
     other.wait()
-    assert holder(tmp_path / "folder") is None
-    with held(tmp_path / "folder"):
-        assert holder(tmp_path / "folder")["pid"] == os.getpid()
-    assert holder(tmp_path / "folder") is None
+    assert folder_holder(tmp_path / "folder") is None
+    with hold_folder(tmp_path / "folder"):
+        assert folder_holder(tmp_path / "folder")["pid"] == os.getpid()
+    assert folder_holder(tmp_path / "folder") is None
     shutil.rmtree(tmp_path / "folder")

@@ -12,9 +12,10 @@ from machines import ADDRESSES, two_machines, why_not
 from waiting import PATIENCE, wait_until
 
 import dsstudy
+from dsstudy.errors import InputError
 from dsstudy.launching.hostfile import check_hosts, read_hosts
 from dsstudy.records.record import Record
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.spec.trial import Trial
 
 TRAIN = "import dsstudy, json, sys; dsstudy.run_trial(dsstudy.Trial(**json.loads(sys.argv[1])))"
 ENGINES = ("deepspeed", "ddp")

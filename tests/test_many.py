@@ -8,11 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dsstudy.analysis import load
+from dsstudy import paths
+from dsstudy.analysis.load import load_epochs, load_results
 from dsstudy.errors import InputError
+from dsstudy.records.published_copy import publish_study
 from dsstudy.records.record import Record
+from dsstudy.records.study_folder import study_states
 from dsstudy.spec.study import expand
-from dsstudy.studies import batch
 
 MANY = """\
 defaults: {epochs: 3, data_dir: /home/somebody/images}
@@ -24,8 +26,7 @@ matrix: {model: [vit, lenet], engine: [deepspeed, normal], seed: SEEDS}
 def runs(tmp_path, monkeypatch) -> Path:
     """Return the folder of a study with 400 records, among them all that a record can lack."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
-    for module in (batch, load):
-        monkeypatch.setattr(module, "published_folder", lambda study: tmp_path / "published")
+    monkeypatch.setattr(paths, "results_folder", lambda: tmp_path / "published")
     file = tmp_path / "many.yaml"
     file.write_text(MANY.replace("SEEDS", str(list(range(100)))))
     for number, trial in enumerate(expand(file)):
@@ -54,7 +55,7 @@ def runs(tmp_path, monkeypatch) -> Path:
 
 
 def test_what_is_published_is_what_each_record_says(runs):
-    target = batch.publish(runs)
+    target = publish_study(runs)
     rows, epochs = [], []
     for record in map(Record, runs.glob("*/")):
         trial, result = record.trial(), record.result()
@@ -71,7 +72,7 @@ def test_what_is_published_is_what_each_record_says(runs):
 
 
 def test_a_folder_named_after_another_trial_is_not_published_under_its_name(runs):
-    target = batch.publish(runs)
+    target = publish_study(runs)
     before = (target / "trials.jsonl").read_bytes()
     planned, renamed = [r for r in map(Record, sorted(runs.glob("*/"))) if r.finished][:2]
     name, its_own = planned.trial().name, renamed.trial().name
@@ -79,13 +80,13 @@ def test_a_folder_named_after_another_trial_is_not_published_under_its_name(runs
     shutil.rmtree(planned.folder)
     renamed.folder.rename(runs / name)
     with pytest.raises(InputError, match=f"of another trial.* name the folder {its_own}$"):
-        batch.publish(runs)
+        publish_study(runs)
     assert (target / "trials.jsonl").read_bytes() == before
 
 
 def test_published_and_run_folders_load_alike(runs):
-    target = batch.publish(runs)
-    for load in (load.load_results, load.load_epochs):
+    target = publish_study(runs)
+    for load in (load_results, load_epochs):
         both = load(runs)  # where most trials are in both, and count once
         assert len(both) == len(both.drop_duplicates([c for c in ("name", "epoch") if c in both]))
         finished = both[both["name"].isin(load(target)["name"])].reset_index(drop=True)
@@ -96,53 +97,53 @@ def test_published_and_run_folders_load_alike(runs):
 
 
 def test_trials_that_another_machine_published_stay_as_they_are(runs):
-    target = batch.publish(runs)
+    target = publish_study(runs)
     before = {name: (target / name).read_bytes() for name in ("trials.jsonl", "epochs.jsonl")}
     for folder in sorted(runs.glob("*/"))[::2]:
         shutil.rmtree(folder)
-    batch.publish(runs)
+    publish_study(runs)
     assert before == {name: (target / name).read_bytes() for name in before}
     # Two branches merged by hand: no line is lost, and they are in order again.
     for name, text in before.items():
         lines = text.splitlines()
         random.Random(0).shuffle(lines)
         (target / name).write_bytes(b"\n".join(lines))
-    batch.publish(runs)
+    publish_study(runs)
     assert before == {name: (target / name).read_bytes() for name in before}
 
 
 def test_times_that_another_machine_published_stay(runs):
-    target = batch.publish(runs)
+    target = publish_study(runs)
     time = {"timing": "exclusive", "seconds_per_step": [0.2], "steps_per_epoch": 10,
             "seconds_per_epoch_estimate": 2.0, "steps": 9}  # fmt: skip
     for place, names in ((target, "ab"), (runs, "bc")):
-        rows = [{"name": name, **time, "place": place.name} for name in names]
+        rows = [{"name": name, **time, "place": place.parent.name} for name in names]
         (place / "times.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    batch.publish(runs)
+    publish_study(runs)
     rows = map(json.loads, (target / "times.jsonl").read_text().splitlines())
     found = [(row["name"], row["place"]) for row in rows]
-    assert found == [("a", "published"), ("b", "many"), ("c", "many")]
+    assert found == [("a", "published"), ("b", "runs"), ("c", "runs")]
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_trial_that_fails_here_leaves_the_published_one_as_it_is(runs, interrupted):
-    target = batch.publish(runs)
+    target = publish_study(runs)
     before = {name: (target / name).read_bytes() for name in ("trials.jsonl", "epochs.jsonl")}
     record = next(r for r in map(Record, sorted(runs.glob("*/"))) if r.finished)
     (record.folder / "epochs.jsonl").unlink()
     record.fail("killed", interrupted)
     names = {"study": "many", "trials": [record.trial().name]}
     (runs / "study.json").write_text(json.dumps(names))
-    assert batch.study_states(runs) == {record.trial().name: "published"}
-    batch.publish(runs)
+    assert study_states(runs) == {record.trial().name: "published"}
+    publish_study(runs)
     assert before == {name: (target / name).read_bytes() for name in before}
 
 
 def test_a_trial_that_is_run_again_takes_the_place_of_its_published_row(runs):
-    target = batch.publish(runs)
+    target = publish_study(runs)
     record = next(r for r in map(Record, sorted(runs.glob("*/"))) if r.finished)
     record.finish(record.result() | {"best_accuracy": 99.0})
-    batch.publish(runs)
-    results = load.load_results(target).set_index("name")
+    publish_study(runs)
+    results = load_results(target).set_index("name")
     assert results.loc[record.trial().name, "best_accuracy"] == 99.0
     assert (results["best_accuracy"] == 99.0).sum() == 1

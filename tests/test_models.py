@@ -2,9 +2,16 @@ import pytest
 import torch
 from renew_counts import counted
 
+from dsstudy.errors import InputError
 from dsstudy.spec.model_counts import model_counts
-from dsstudy.spec.trial import ARCHITECTURES, InputError, Trial
-from dsstudy.training.models import build_model, check_model, count, model_summary, parameter_count
+from dsstudy.spec.trial import ARCHITECTURES, Trial
+from dsstudy.training.models import (
+    build_model,
+    check_model,
+    count_model,
+    model_summary,
+    parameter_count,
+)
 
 # With 1000 classes, as published: torchvision's and timm's documentation. LeNet with 10: 62,006,
 # from the layers of the DeepSpeed example.
@@ -77,13 +84,13 @@ def test_summary_counts_parameters_and_multiplications():
 def test_the_arithmetic_of_a_step_is_counted_forward_and_backward():
     first = 28 * 28 * 6 * 75  # whose input, the image, needs no gradient
     forward = first + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10
-    assert count(Trial()).flops == 2 * (3 * forward - first)
+    assert count_model(Trial()).flops == 2 * (3 * forward - first)
 
 
 @pytest.mark.parametrize("key", counted(), ids=str)
 def test_the_counts_are_those_of_the_models_that_the_study_files_name(key):
     # Where this fails: python tests/renew_counts.py
-    assert model_counts()[key] == count(counted()[key])
+    assert model_counts()[key] == count_model(counted()[key])
 
 
 def test_nothing_else_is_counted():

@@ -4,13 +4,13 @@ from dsstudy.paper import printed
 
 
 def value(column: str, *cell: str) -> float:
-    table = printed.published(column).set_index(["architecture", "engine", "setting"])
+    table = printed.printed_values(column).set_index(["architecture", "engine", "setting"])
     return table.loc[cell, "value"]
 
 
 def test_the_tables_hold_the_42_cells():
     for column in ("best_accuracy", "seconds_per_epoch"):
-        table = printed.published(column)
+        table = printed.printed_values(column)
         cells = [tuple(row[:3]) for row in table.itertuples(index=False)]
         assert tuple(cells) == printed.CELLS
         assert len(set(cells)) == 42

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from dsstudy.studies.trace import PHASES, read_trace, timeline
+from dsstudy.records.schema import PHASES
+from dsstudy.studies.trace import read_trace, timeline
 
 MAIN, WORKER, STREAM, NCCL = 1, 2, 7, 20
 

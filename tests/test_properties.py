@@ -31,13 +31,23 @@ from strategies import (
 )
 from studies import profile_row, trial_of, write_record
 
-import dsstudy
-from dsstudy.analysis import load, step_phases
+from dsstudy import paths
+from dsstudy.analysis.load import load_epochs, load_results
+from dsstudy.analysis.step_phases import load_profiles
 from dsstudy.cli import main
+from dsstudy.errors import InputError
+from dsstudy.launching.notebook import trial_command
+from dsstudy.paths import published_folder
+from dsstudy.records.published_copy import publish_study
 from dsstudy.records.record import Record
-from dsstudy.spec.study import about, load_study, published_folder
-from dsstudy.spec.trial import PLACES, SWITCHES, InputError, Trial
-from dsstudy.studies import batch
+from dsstudy.records.study_folder import (
+    read_study_json,
+    records_outside_study,
+    study_states,
+    write_study,
+)
+from dsstudy.spec.study import load_study
+from dsstudy.spec.trial import PLACES, SWITCHES, Trial
 
 slow = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
 settings.register_profile(
@@ -52,7 +62,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 def places(tmp_path, monkeypatch) -> Path:
     """A folder with runs/ and book/results/ in it, both of which are the library's for now."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(dsstudy.spec.study, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
     (tmp_path / "runs").mkdir()
     return tmp_path
 
@@ -143,7 +153,7 @@ def test_a_valid_trial_survives_json_text_and_papermill(parameters):
     for copy in (dumped, json.loads(json.dumps(dumped)), through_text):
         assert Trial(**copy) == trial
         assert Trial(**copy).name == trial.name
-    command = result_of(batch.trial_command, trial)
+    command = result_of(trial_command, trial)
     if command:
         words, read = command[3:], {"-p": _resolve_type, "-r": str}
         given = zip(words[::3], words[1::3], words[2::3], strict=True)
@@ -197,7 +207,7 @@ def test_no_study_that_a_file_names_leads_out(places, name):
     for study, trials in ((name, []), ("fine", [name])):
         content = json.dumps({"study": study, "trials": trials})
         (places / "runs" / "study.json").write_text(content)
-        known = result_of(about, places / "runs", naming="study.json")
+        known = result_of(read_study_json, places / "runs", naming="study.json")
         for trial in known["trials"] if known else []:
             assert inside(places / "runs" / trial, places / "runs")
     result = result_of(published_folder, name)
@@ -208,9 +218,9 @@ def test_a_study_from_elsewhere_publishes_nowhere_else(places):
     write_record(places / "runs" / "x", trial_of(("lenet", "normal", "SGD")))
     note = places / "runs" / "x" / "study.json"
     note.write_text(json.dumps({"study": "../../../stolen", "trials": []}))
-    assert result_of(batch.publish, note.parent, naming=str(note)) is None
+    assert result_of(publish_study, note.parent, naming=str(note)) is None
     note.write_text(json.dumps({"study": "x", "trials": ["../../secret"]}))
-    assert result_of(batch.study_states, note.parent, naming=str(note)) is None
+    assert result_of(study_states, note.parent, naming=str(note)) is None
     assert sorted(path.name for path in places.iterdir()) == ["runs"]
 
 
@@ -252,10 +262,10 @@ def written(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("written")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DSSTUDY_RUNS", str(root / "runs"))
-        patch.setattr(dsstudy.spec.study, "project_root", lambda: root)
+        patch.setattr(paths, "project_root", lambda: root)
         (root / "x.yaml").write_text("matrix: {dataset: [cifar10]}")
         study = load_study(root / "x.yaml")
-        batch.write_study(study)
+        write_study(study)
         record = write_record(study.folder, study.trials[0])
         record.add_steps(0, np.ones(9, np.float32), np.ones(9))
         record.set_predictions(np.arange(9))
@@ -264,7 +274,7 @@ def written(tmp_path_factory) -> Path:
         (study.folder / "times.jsonl").write_text(json.dumps(row) + "\n")
         profile = profile_row("lenet", 16, "ddp", (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
         (study.folder / "profiles.jsonl").write_text(json.dumps(profile) + "\n")
-        batch.publish(study.folder)
+        publish_study(study.folder)
         record.set_progress(PROGRESS)
     return root
 
@@ -306,8 +316,8 @@ def read_everything(study: Path, trial: Path, damaged: Path) -> None:
     for read in (record.trial, record.epochs, record.result, record.steps, record.predictions,
                  record.progress, record.__repr__, lambda: record.finished):  # fmt: skip
         result_of(read, naming=str(damaged))
-    for load in (load.load_results, load.load_epochs, load.strangers,
-                 step_phases.load_profiles):  # fmt: skip
+    for load in (load_results, load_epochs, records_outside_study,
+                 load_profiles):  # fmt: skip
         try:
             load(study)
         except InputError as error:

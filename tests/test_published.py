@@ -17,13 +17,17 @@ import pytest
 from bs4 import BeautifulSoup
 from site_checks import check_page, serve
 
-from dsstudy.analysis import cells, load
-from dsstudy.analysis.claims import claims
+from dsstudy.analysis.cells import load_trials
+from dsstudy.analysis.claims.claims import judge_study
+from dsstudy.analysis.load import load_epochs
 from dsstudy.book import CHAPTERS, OWN_PAGES, TOLD, build_book, study_folders
-from dsstudy.pages import lenet_full
+from dsstudy.pages.claims import claims_table
+from dsstudy.pages.lenet_full import accuracies_table, gaps_table, last_epoch_table
+from dsstudy.pages.study import unfinished_table
 from dsstudy.paper import printed
-from dsstudy.report import origin, table_style
-from dsstudy.spec.trial import ARCHITECTURES, project_root
+from dsstudy.paths import project_root
+from dsstudy.report.origin import SYNTHETIC, origin_box, origin_facts, records_path
+from dsstudy.spec.trial import ARCHITECTURES
 
 DEMO = Path(__file__).parent / "records" / "demo"
 RESULTS = project_root() / "book" / "results"
@@ -156,7 +160,7 @@ def test_table1_is_the_mean_of_the_records_lines(book, results):
         rows = body(book / target / "table1.html", "table1")
         assert len(rows) == len(records.architectures())
         for architecture, row in zip(records.architectures(), rows, strict=True):
-            sides = [(e, s) for e in printed.ENGINES for s in printed.SETTINGS]
+            sides = [(e, s) for e in printed.PAPER_ENGINES for s in printed.SETTINGS]
             for (engine, setting), text in zip(sides, row, strict=True):
                 values = list(records.accuracies(architecture, engine, setting).values())
                 if values:
@@ -176,7 +180,8 @@ def test_differences_are_of_pairs_of_the_records_lines(book, results):
             for setting in printed.SETTINGS:
                 shown_gap, _, n, verdict = next(rows)
                 deepspeed, normal = (
-                    records.accuracies(architecture, engine, setting) for engine in printed.ENGINES
+                    records.accuracies(architecture, engine, setting)
+                    for engine in printed.PAPER_ENGINES
                 )
                 gaps = [deepspeed[seed] - normal[seed] for seed in deepspeed if seed in normal]
                 assert int(n) == len(gaps)
@@ -197,7 +202,7 @@ def test_table2_is_of_exclusive_times_of_the_records_lines(book, results):
         for architecture in records.architectures():
             for setting in printed.SETTINGS:
                 *times, ratio, _ = next(rows)
-                sides = [records.seconds(architecture, e, setting) for e in printed.ENGINES]
+                sides = [records.seconds(architecture, e, setting) for e in printed.PAPER_ENGINES]
                 for text, side in zip(times, sides, strict=True):
                     if side:
                         expected = mean_and_deviation(list(side.values()))
@@ -217,7 +222,7 @@ def test_what_adam_adds_is_of_exclusive_times_of_the_records_lines(book, results
     for target, _, records in studies(results, "table2"):
         rows = body(book / target / "table2.html", "adam")
         for architecture, row in zip(records.architectures(), rows, strict=True):
-            for engine, text in zip(printed.ENGINES, row[::2], strict=True):
+            for engine, text in zip(printed.PAPER_ENGINES, row[::2], strict=True):
                 sgd, adam = (
                     records.seconds(architecture, engine, setting)
                     for setting in printed.SETTINGS[1:]
@@ -360,22 +365,19 @@ def check_ratios(page: Path, records: Records) -> None:
 
 def test_every_other_table_is_what_the_records_give(book, results):
     for target, folder, _ in studies(results):
-        trials, place = cells.load_trials(folder), book / target
-        epochs = load.load_epochs(folder)
+        trials, place = load_trials(folder), book / target
+        epochs = load_epochs(folder)
         expected = {
-            ("study", "unfinished"): table_style.unfinished(folder),
-            **{
-                (page, "provenance"): table_style.provenance_box(folder)
-                for page in pages_of(folder)
-            },
+            ("study", "unfinished"): unfinished_table(folder),
+            **{(page, "provenance"): origin_box(folder) for page in pages_of(folder)},
         }
         if "claims" in pages_of(folder):
-            expected["claims", "claims"] = table_style.claims(claims.judge_study(folder))
+            expected["claims", "claims"] = claims_table(judge_study(folder))
         if "lenet_full" in pages_of(folder):
             expected |= {
-                ("lenet_full", "lenet"): lenet_full.accuracies(trials),
-                ("lenet_full", "gaps"): lenet_full.gap_table(trials),
-                ("lenet_full", "last"): lenet_full.last_and_best(epochs, trials),
+                ("lenet_full", "lenet"): accuracies_table(trials),
+                ("lenet_full", "gaps"): gaps_table(trials),
+                ("lenet_full", "last"): last_epoch_table(epochs, trials),
             }
         for (page, table), styler in expected.items():
             if styler is None:
@@ -391,7 +393,7 @@ def test_the_box_names_the_records_and_links_to_them(book, results):
         for page in pages_of(folder):
             html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
             (link,) = html.select("table#T_provenance a")
-            assert link.text == origin.records(folder)
+            assert link.text == records_path(folder)
             if folder.is_relative_to(project_root()):
                 assert (project_root() / link.text).samefile(folder / "trials.jsonl")
             copy = (book / target / link["href"]).read_bytes()
@@ -405,11 +407,11 @@ def test_synthetic_numbers_stand_only_under_their_banner(book, results):
         for page in pages_of(folder):
             html = BeautifulSoup((book / target / f"{page}.html").read_text(), "html.parser")
             banners = [note.text for note in html.select("main [role=note]")]
-            assert (origin.SYNTHETIC in banners) == synthetic, (name, page)
+            assert (SYNTHETIC in banners) == synthetic, (name, page)
         first = BeautifulSoup((book / "intro.html").read_text(), "html.parser").select_one("main")
         assert (f"{name} (synthetic images)" in first.text) == synthetic
     engines = BeautifulSoup((book / "engines.html").read_text(), "html.parser")
-    assert origin.SYNTHETIC in [note.text for note in engines.select("main [role=note]")]
+    assert SYNTHETIC in [note.text for note in engines.select("main [role=note]")]
 
 
 def test_pages_of_figures_hold_them(book, results):
@@ -454,7 +456,7 @@ def test_the_first_page_gives_the_answers(book, results):
         assert len(answer) > 80
         assert (answer in first) != synthetic
     for _, folder, _ in studies(results):
-        facts = origin.facts(folder)
+        facts = origin_facts(folder)
         for fact in ("hardware", "images", "epochs", "seeds", "times", "profiles"):
             assert facts[fact] == "none" or facts[fact] in first or synthetic
 

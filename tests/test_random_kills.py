@@ -18,10 +18,10 @@ import psutil
 import pytest
 from interrupted import assert_same
 
-from dsstudy.launching.machine import Machine, environment
+from dsstudy.launching.machine import Machine, describe_environment
 from dsstudy.records.record import Record
 from dsstudy.spec.study import Study, load_study
-from dsstudy.studies import batch
+from dsstudy.studies.batch import run_study
 
 KILLS = int(os.environ.get("DSSTUDY_KILLS", "200"))
 SHORT = "train_images: 640, test_images: 200, checkpoint_steps: 13"
@@ -45,7 +45,7 @@ def study_of(folder: Path, name: str, number: int) -> Study:
 
 def start(study: Study) -> threading.Thread:
     """Run a study as its user does: papermill, a warm kernel, the launcher."""
-    thread = threading.Thread(target=batch.run_study, args=(study, study.trials))
+    thread = threading.Thread(target=run_study, args=(study, study.trials))
     thread.start()
     return thread
 
@@ -126,6 +126,6 @@ def test_trials_killed_at_random_moments_end_as_if_nothing_had_happened(
             "killed": killed,
             "seed": seed,
             "date": datetime.now(UTC).date().isoformat(),
-            "environment": environment(Machine.here()),
+            "environment": describe_environment(Machine.here()),
         }
         Path(file).write_text(json.dumps(outcome, indent=1) + "\n")

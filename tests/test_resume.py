@@ -15,11 +15,11 @@ from interrupted import SMALL, assert_same, train_until
 import dsstudy
 from dsstudy.launching import run
 from dsstudy.launching.machine import Machine
-from dsstudy.launching.run import run_trial
+from dsstudy.launching.notebook import _note_failure
+from dsstudy.launching.run import _Clock, run_trial
 from dsstudy.records.record import Record
 from dsstudy.spec.trial import Trial
-from dsstudy.studies import batch
-from dsstudy.training.checkpoint import name_of, newest_first, remove
+from dsstudy.training.checkpoint import checkpoint_name, newest_checkpoints, remove_checkpoint
 
 DROPOUT = {"model": "squeezenet1_0", "image_size": 21, "epochs": 2}
 """A model whose training draws random numbers."""
@@ -43,8 +43,8 @@ def forget_the_end(record: Record, epochs: int, checkpoints: int) -> None:
     (record.folder / "result.json").unlink()
     lines = (record.folder / "epochs.jsonl").read_text().splitlines(keepends=True)
     (record.folder / "epochs.jsonl").write_text("".join(lines[:epochs]))
-    for folder in newest_first(record.checkpoints)[:checkpoints]:
-        remove(folder)
+    for folder in newest_checkpoints(record.checkpoints)[:checkpoints]:
+        remove_checkpoint(folder)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, file, whole, 
     shutil.copytree(whole.folder, tmp_path / "trial")
     record = Record(tmp_path / "trial")
     forget_the_end(record, epochs=2, checkpoints=0)
-    newest, before = newest_first(record.checkpoints)
+    newest, before = newest_checkpoints(record.checkpoints)
     damage(newest / file)
     run_trial(Trial(**SMALL, output_dir=str(record.folder)))
     said = capsys.readouterr().out
@@ -182,7 +182,7 @@ def test_a_damaged_manifest_is_not_taken_for_other_images(whole, tmp_path, capsy
     shutil.copytree(whole.folder, tmp_path / "trial")
     record = Record(tmp_path / "trial")
     forget_the_end(record, epochs=2, checkpoints=0)
-    newest, _ = newest_first(record.checkpoints)
+    newest, _ = newest_checkpoints(record.checkpoints)
     text = (newest / "manifest.json").read_text()
     (newest / "manifest.json").write_text(text.replace('"fingerprint": "', '"fingerprint": "0'))
     run_trial(Trial(**SMALL, output_dir=str(record.folder)))
@@ -191,9 +191,9 @@ def test_a_damaged_manifest_is_not_taken_for_other_images(whole, tmp_path, capsy
 
 
 def test_the_last_two_checkpoints_are_kept(whole):
-    assert [folder.name for folder in newest_first(whole.checkpoints)] == [
-        name_of(epoch=3, step=20),
-        name_of(epoch=3, step=12),
+    assert [folder.name for folder in newest_checkpoints(whole.checkpoints)] == [
+        checkpoint_name(epoch=3, step=20),
+        checkpoint_name(epoch=3, step=12),
     ]
 
 
@@ -214,7 +214,7 @@ def test_other_images_or_devices_than_it_began_with_are_refused(fact, sentence, 
     shutil.copytree(whole.folder, tmp_path / "trial")
     record = Record(tmp_path / "trial")
     forget_the_end(record, epochs=2, checkpoints=0)
-    for folder in newest_first(record.checkpoints):
+    for folder in newest_checkpoints(record.checkpoints):
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest["facts"] |= fact
         manifest.pop("facts_sha256")
@@ -246,10 +246,10 @@ def test_a_kernel_killed_while_it_overwrites_leaves_what_it_has_recorded(whole, 
     record = Record(tmp_path / "trial")
     forget_the_end(record, epochs=2, checkpoints=0)
     trial = Trial(**SMALL, output_dir=str(record.folder), overwrite=True)
-    batch._after(DeadKernelError("Kernel died"), trial, record, out_of_memory=False)
+    _note_failure(DeadKernelError("Kernel died"), trial, record, out_of_memory=False)
     assert record.result()["interrupted"] is True
     assert len(record.epochs()) == 2
-    assert len(newest_first(record.checkpoints)) == 2
+    assert len(newest_checkpoints(record.checkpoints)) == 2
 
 
 def test_overwriting_begins_anew_where_checkpoints_are_linked_to_another_disk(whole, tmp_path):
@@ -259,7 +259,7 @@ def test_overwriting_begins_anew_where_checkpoints_are_linked_to_another_disk(wh
     record.checkpoints.symlink_to(tmp_path / "scratch")
     other = {"learning_rate": 0.01, "overwrite": True, "output_dir": str(record.folder)}
     record.start(Trial(**(SMALL | other)))
-    assert not newest_first(record.checkpoints)
+    assert not newest_checkpoints(record.checkpoints)
 
 
 def test_checkpoints_that_are_not_to_be_kept_go_before_the_trial_is_finished(
@@ -289,7 +289,7 @@ def test_checkpoints_that_are_not_to_be_kept_go_before_the_trial_is_finished(
 def test_times_are_shared_where_an_earlier_attempt_trained_a_part_of_an_epoch(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(run._Clock, "_cpu_seconds_of_others", staticmethod(lambda: 0.0))
+    monkeypatch.setattr(_Clock, "_cpu_seconds_of_others", staticmethod(lambda: 0.0))
     trial = Trial(**(SMALL | {"epochs": 1}), output_dir=str(tmp_path / "trial"))
     record = run_trial(trial)
     assert record.result()["timing"] == "exclusive"

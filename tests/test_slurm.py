@@ -10,10 +10,11 @@ import pytest
 from interrupted import assert_same
 from slurmnodes import left, slurm_nodes, wait_until, why_not
 
-from dsstudy.records.folder_lock import holder
-from dsstudy.records.record import Record, whole
+from dsstudy.paths import project_root
+from dsstudy.records.files import whole_file
+from dsstudy.records.folder_lock import folder_holder
+from dsstudy.records.record import Record
 from dsstudy.spec.study import load_study
-from dsstudy.spec.trial import project_root
 
 BIN = Path(sys.executable).parent
 STUDY = """
@@ -53,9 +54,9 @@ def test_a_task_without_a_trial_fails_and_says_why(study, task, arguments, said)
 
 def test_processes_of_one_number_on_two_machines_write_one_file(tmp_path, monkeypatch):
     # Every task notes the study when it starts: study.json, on storage that the nodes share.
-    with whole(tmp_path / "study.json") as one:
+    with whole_file(tmp_path / "study.json") as one:
         monkeypatch.setattr(socket, "gethostname", lambda: "another")
-        with whole(tmp_path / "study.json") as other:
+        with whole_file(tmp_path / "study.json") as other:
             other.write(b"other")
         one.write(b"one")
     assert (tmp_path / "study.json").read_text() == "one"
@@ -80,7 +81,7 @@ def test_a_lost_nodes_trial_is_queued_again_and_goes_on_from_its_checkpoint(stud
 
         def midway_on_two() -> Record | None:
             for record in records:
-                who = holder(record.folder)
+                who = folder_holder(record.folder)
                 if who and who["host"] == "two" and len(record.epochs()) >= 2:
                     return record
             return None

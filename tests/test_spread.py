@@ -4,7 +4,12 @@ import math
 
 import pytest
 
-from dsstudy.analysis import intervals
+from dsstudy.analysis.intervals import (
+    NORMAL_QUANTILE,
+    mean_interval,
+    prediction_interval,
+    student_t,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,20 +18,20 @@ from dsstudy.analysis import intervals
 )
 def test_student_is_as_printed(freedom, printed):
     """Abramowitz and Stegun, table 26.10, two-sided 95 %."""
-    assert intervals.student(freedom) == pytest.approx(printed, abs=5e-4)
+    assert student_t(freedom) == pytest.approx(printed, abs=5e-4)
 
 
 def test_student_at_other_levels():
-    assert intervals.student(1, 0.5) == pytest.approx(1)  # Cauchy's quartile
-    assert intervals.student(2, 0.5) == pytest.approx(math.sqrt(2 / 3))
-    assert intervals.student(5, 0.99) == pytest.approx(4.032, abs=5e-4)
-    assert intervals.student(100_000) == pytest.approx(intervals.NORMAL, abs=5e-5)
+    assert student_t(1, 0.5) == pytest.approx(1)  # Cauchy's quartile
+    assert student_t(2, 0.5) == pytest.approx(math.sqrt(2 / 3))
+    assert student_t(5, 0.99) == pytest.approx(4.032, abs=5e-4)
+    assert student_t(100_000) == pytest.approx(NORMAL_QUANTILE, abs=5e-5)
 
 
 def test_intervals_by_hand():
     # Mean 3, deviation 0.1: 4.303 * 0.1 / sqrt(3) = 0.2484; times sqrt(1 + 1/3) = 0.4968.
     values = [3.0, 3.1, 2.9]
-    mean, further = intervals.of_mean(values), intervals.of_next(values)
+    mean, further = mean_interval(values), prediction_interval(values)
     assert (mean.value, mean.n) == (pytest.approx(3), 3)
     assert (mean.low, mean.high) == (
         pytest.approx(2.7516, abs=1e-4),
@@ -40,7 +45,7 @@ def test_intervals_by_hand():
 
 
 def test_one_value_has_no_interval_and_excludes_nothing():
-    one, none = intervals.of_mean([3.0]), intervals.of_mean([])
+    one, none = mean_interval([3.0]), mean_interval([])
     assert (one.value, one.n, none.n) == (3.0, 1, 0)
     assert math.isnan(one.low)
     assert math.isnan(none.value)
@@ -49,7 +54,7 @@ def test_one_value_has_no_interval_and_excludes_nothing():
 
 
 def test_values_without_spread_still_tell():
-    same = intervals.of_mean([2.0, 2.0])
+    same = mean_interval([2.0, 2.0])
     assert (same.low, same.high) == (2.0, 2.0)
     assert same.excludes(0)
     assert not same.excludes(2.0)

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from studies import profile_row
 
-from dsstudy.analysis import step_phases
+from dsstudy.analysis.step_phases import compare_phases, is_shared, load_profiles
 from dsstudy.errors import InputError
-from dsstudy.report.phase_figures import bars, step_of
+from dsstudy.pages.step_time import answer_text, engine_differences_table, phases_table
+from dsstudy.records.schema import PHASES
+from dsstudy.report.phase_figures import phases_figure, step_figure
 from dsstudy.studies.profiling import profile_study
-from dsstudy.studies.trace import PHASES, read_trace, timeline
+from dsstudy.studies.trace import read_trace, timeline
 
 # Milliseconds a step by phase: data, forward, backward, communication, optimizer, rest.
 MILLISECONDS = {
@@ -34,7 +36,7 @@ def written(folder: Path, rows: list[dict]) -> Path:
 
 @pytest.fixture
 def profiles(tmp_path):
-    return step_phases.load_profiles(written(tmp_path, [row(*key) for key in MILLISECONDS]))
+    return load_profiles(written(tmp_path, [row(*key) for key in MILLISECONDS]))
 
 
 def test_a_step_is_that_of_the_middle_round_and_adds_up(profiles):
@@ -50,22 +52,22 @@ def test_ranks_count_alike(tmp_path):
     one = row("lenet", 16, "ddp")
     waiting = {phase: 0.0 for phase in PHASES} | {"communication": 6e-3}
     one["ranks"] = [one["ranks"][0], one["ranks"][0] | {"rounds": [waiting] * 3}]
-    (found,) = step_phases.load_profiles(written(tmp_path, [one])).to_dict("records")
+    (found,) = load_profiles(written(tmp_path, [one])).to_dict("records")
     assert found["communication"] == pytest.approx((2.4e-3 + 6e-3) / 2)
     assert found["profiled"] == pytest.approx(6e-3)
 
 
 def test_engines_are_compared_where_both_were_profiled(profiles):
-    frame = step_phases.compare(profiles, "ddp", "normal")
+    frame = compare_phases(profiles, "ddp", "normal")
     assert list(frame.index) == [("LeNet", 16), ("AlexNet", 128)]
     assert list(frame["ratio"]) == pytest.approx([6.0 / 4.0, 740.8 / 1290.6])
     assert list(frame["most"]) == ["communication", "backward"]  # added, and saved
     assert list(1e3 * frame["difference"]) == pytest.approx([2.0, 740.8 - 1290.6])
-    assert list(step_phases.compare(profiles, "deepspeed", "ddp")["most"]) == ["rest"]
+    assert list(compare_phases(profiles, "deepspeed", "ddp")["most"]) == ["rest"]
 
 
 def test_the_answer_says_what_each_engine_adds(profiles):
-    answer = step_phases.answer(profiles)
+    answer = answer_text(profiles)
     assert (
         "A step with DDP takes 1.04 times as long as with normal training (median of 2; longer in "
         "1); most of what is added is communication in 1."
@@ -76,24 +78,24 @@ def test_the_answer_says_what_each_engine_adds(profiles):
 
 def test_times_that_were_shared_are_marked_and_said(tmp_path):
     rows = [row(*key, timing="shared") for key in MILLISECONDS]
-    profiles = step_phases.load_profiles(written(tmp_path, rows))
-    assert step_phases.is_shared(profiles)
-    assert step_phases.table(profiles).to_html().count("<em>shared</em>") == len(rows)
-    assert step_phases.answer(profiles).endswith("other programs used the machine meanwhile.")
+    profiles = load_profiles(written(tmp_path, rows))
+    assert is_shared(profiles)
+    assert phases_table(profiles).to_html().count("<em>shared</em>") == len(rows)
+    assert answer_text(profiles).endswith("other programs used the machine meanwhile.")
 
 
 def test_one_profile_alone_is_shown_without_comparison(tmp_path):
-    alone = step_phases.load_profiles(written(tmp_path, [row("lenet", 16, "ddp")]))
-    assert step_phases.changes(alone) is None
-    assert "cannot be told yet" in step_phases.answer(alone)
-    assert "4.80" in step_phases.table(alone).to_html()
-    texts = [text.get_text() for text in bars(alone).axes[0].texts]
+    alone = load_profiles(written(tmp_path, [row("lenet", 16, "ddp")]))
+    assert engine_differences_table(alone) is None
+    assert "cannot be told yet" in answer_text(alone)
+    assert "4.80" in phases_table(alone).to_html()
+    texts = [text.get_text() for text in phases_figure(alone).axes[0].texts]
     assert texts == [" not profiled"] * 2
-    assert step_of(alone, "ResNet-18", 16) is None
+    assert step_figure(alone, "ResNet-18", 16) is None
 
 
 def test_bars_are_as_long_as_the_steps(profiles):
-    figure = bars(profiles)
+    figure = phases_figure(profiles)
     (axes,) = (axes for axes in figure.axes if axes.get_title(loc="left") == "LeNet, 16 images")
     ends = {}
     for bar in axes.patches:
@@ -103,7 +105,7 @@ def test_bars_are_as_long_as_the_steps(profiles):
 
 
 def test_one_step_has_a_line_for_each_rank(profiles):
-    (axes,) = step_of(profiles, "LeNet", 16).axes
+    (axes,) = step_figure(profiles, "LeNet", 16).axes
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert names == [
         "normal, rank 0", "DDP, rank 0", "DDP, rank 1", "DeepSpeed, rank 0", "DeepSpeed, rank 1",
@@ -120,18 +122,18 @@ def test_one_step_has_a_line_for_each_rank(profiles):
 def test_damaged_profiles_are_refused_in_a_sentence(tmp_path, damage):
     folder = written(tmp_path, [row("lenet", 16, "ddp") | damage])
     with pytest.raises(InputError, match=r"profiles\.jsonl cannot be read"):
-        step_phases.load_profiles(folder)
+        load_profiles(folder)
 
 
 def test_two_trials_that_would_share_a_bar_are_refused(tmp_path):
     rows = [row("lenet", 16, "ddp"), row("lenet", 16, "ddp", name="another")]
     with pytest.raises(InputError, match="two profiles of LeNet, 16 images, engine ddp"):
-        step_phases.load_profiles(written(tmp_path, rows))
+        load_profiles(written(tmp_path, rows))
 
 
 def test_a_study_without_profiles_says_how_to_measure_them(tmp_path):
     with pytest.raises(InputError, match="dsstudy profile parameters/"):
-        step_phases.load_profiles(tmp_path)
+        load_profiles(tmp_path)
 
 
 @pytest.mark.parametrize("engine", ["normal", "ddp", "deepspeed"])
@@ -163,4 +165,4 @@ def test_a_profile_is_measured_under_the_engines_own_launcher(planned, engine):
         assert profile["ranks"][rank]["rounds"][middle].items() <= means.items()
     # The trial's own record is not touched: it is still to be run.
     assert not (study.folder / trial.name / "trial.json").exists()
-    assert len(step_phases.load_profiles(study.folder)) == 1
+    assert len(load_profiles(study.folder)) == 1

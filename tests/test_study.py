@@ -6,8 +6,9 @@ import yaml
 from click.testing import CliRunner
 
 from dsstudy.cli import main
+from dsstudy.errors import InputError
 from dsstudy.spec.study import load_study, select
-from dsstudy.spec.trial import ARCHITECTURES, InputError
+from dsstudy.spec.trial import ARCHITECTURES
 
 PARAMETERS = Path(__file__).parents[1] / "parameters"
 QUICK = ("lenet", "squeezenet1_0")  # with more seeds in the study small

@@ -2,10 +2,11 @@ import json
 
 import pytest
 
-from dsstudy.analysis import cells, load
+from dsstudy.analysis.cells import values_with_states
+from dsstudy.analysis.load import load_results
 from dsstudy.launching.run import run_trial
+from dsstudy.records.study_folder import write_study
 from dsstudy.spec.study import load_study
-from dsstudy.studies.batch import write_study
 from dsstudy.studies.timing import time_study
 
 OTHERS = {
@@ -41,11 +42,11 @@ def test_times_alone_are_repeated_and_win_over_a_trials_own(tmp_path, monkeypatc
     run_trial(study.trials[0])
     write_study(study)
     times.write_text(json.dumps(row | {"timing": "exclusive"}) + "\n")
-    results = load.load_results(study.folder)
+    results = load_results(study.folder)
     assert results["timed_seconds_per_epoch"].tolist() == [row["seconds_per_epoch_estimate"]]
-    counted = cells.with_states(results, "seconds_per_epoch")
+    counted = values_with_states(results, "seconds_per_epoch")
     assert counted["value"].tolist() == [20 * seconds for seconds in row["seconds_per_step"]]
     assert (counted["state"] == "completed").all()
 
     times.write_text(json.dumps(row | {"timing": "shared"}) + "\n")
-    assert "timed_seconds_per_epoch" not in load.load_results(study.folder)
+    assert "timed_seconds_per_epoch" not in load_results(study.folder)

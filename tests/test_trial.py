@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.errors import InputError
+from dsstudy.spec.trial import Trial
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dsstudy.analysis import intervals, step_phases
-from dsstudy.analysis.comparison import Comparison, Timed, efficiency, ratio
+from dsstudy.analysis.comparison import Comparison, Timed, efficiency, step_ratio
+from dsstudy.analysis.intervals import LEVEL
+from dsstudy.analysis.step_phases import compare_phases
 from dsstudy.paper import printed
 
 WIDE = 4
@@ -41,24 +42,24 @@ def advise(found: Comparison) -> Advice:
     the interval of the ratio of their steps, paired by round, excludes 1.
     """
     candidates = found.candidates
-    fastest = min(candidates, key=lambda one: ratio(one, found.normal).value)
-    choice = next(c for c in candidates if c is fastest or not ratio(c, fastest).excludes(1))
+    fastest = min(candidates, key=lambda one: step_ratio(one, found.normal).value)
+    choice = next(c for c in candidates if c is fastest or not step_ratio(c, fastest).excludes(1))
     others = [one for one in candidates if one is not choice]
-    told = bool(others) and all(ratio(one, choice).excludes(1) for one in others)
+    told = bool(others) and all(step_ratio(one, choice).excludes(1) for one in others)
     return Advice(
         choice,
-        _sentence(choice, fastest, others, told),
+        _advice_sentence(choice, fastest, others, told),
         told,
         [
-            *(_against(found, one, choice) for one in others),
-            *_scaling(choice, found),
-            *_memory(found),
+            *(_against_text(found, one, choice) for one in others),
+            *_scaling_reasons(choice, found),
+            *_memory_reasons(found),
         ],
-        [*_risk(choice, fastest), *_doubts(found, others, told)],
+        [*_risk_doubts(choice, fastest), *_advice_doubts(found, others, told)],
     )
 
 
-def _sentence(choice: Timed, fastest: Timed, others: Sequence[Timed], told: bool) -> str:
+def _advice_sentence(choice: Timed, fastest: Timed, others: Sequence[Timed], told: bool) -> str:
     if not others:
         return f"Train with {choice.title}: no other engine runs here."
     if told:
@@ -85,22 +86,22 @@ def _sentence(choice: Timed, fastest: Timed, others: Sequence[Timed], told: bool
 
 
 def _scatters(one: Timed, choice: Timed) -> bool:
-    times = ratio(one, choice)
+    times = step_ratio(one, choice)
     return not times.excludes(1) and times.high > WIDE * times.low
 
 
-def _against(found: Comparison, one: Timed, choice: Timed) -> str:
+def _against_text(found: Comparison, one: Timed, choice: Timed) -> str:
     """Say how another engine's steps compare with the choice's, and in which phase they differ."""
-    times = ratio(one, choice)
+    times = step_ratio(one, choice)
     text = f"A step with {one.title} takes {times.value:.2f} times as long as with {choice.title}"
     if times.n < 2:
         return f"{text} (one round)."
-    text += f" ({round(100 * intervals.LEVEL)} % interval {times.low:.2f} to {times.high:.2f})"
+    text += f" ({round(100 * LEVEL)} % interval {times.low:.2f} to {times.high:.2f})"
     if not times.excludes(1):
         return f"{text}: no measurable difference."
     if not all(_is_profiled(found, each) for each in (one, choice)):
         return f"{text}."
-    frame = step_phases.compare(found.profiles, one.engine, choice.engine)
+    frame = compare_phases(found.profiles, one.engine, choice.engine)
     if frame.empty or (frame["difference"].iloc[0] > 0) != (times.value > 1):
         return f"{text}."
     return f"{text}; most of the difference is {frame['most'].iloc[0]}."
@@ -112,7 +113,7 @@ def _is_profiled(found: Comparison, one: Timed) -> bool:
     return one.processes in set(rows["processes"])
 
 
-def _scaling(choice: Timed, found: Comparison) -> list[str]:
+def _scaling_reasons(choice: Timed, found: Comparison) -> list[str]:
     if choice.devices == 1:
         return []
     share = 100 * efficiency(choice, found.normal)
@@ -122,7 +123,7 @@ def _scaling(choice: Timed, found: Comparison) -> list[str]:
     ]
 
 
-def _memory(found: Comparison) -> list[str]:
+def _memory_reasons(found: Comparison) -> list[str]:
     if len(found.candidates) < 2:
         return []
     least = min(found.timed, key=lambda one: one.memory / one.devices)
@@ -133,8 +134,8 @@ def _memory(found: Comparison) -> list[str]:
     ]
 
 
-def _risk(choice: Timed, fastest: Timed) -> list[str]:
-    times = ratio(choice, fastest)
+def _risk_doubts(choice: Timed, fastest: Timed) -> list[str]:
+    times = step_ratio(choice, fastest)
     if choice is fastest or times.n < 2:
         return []
     return [
@@ -143,7 +144,7 @@ def _risk(choice: Timed, fastest: Timed) -> list[str]:
     ]
 
 
-def _doubts(found: Comparison, others: Sequence[Timed], told: bool) -> list[str]:
+def _advice_doubts(found: Comparison, others: Sequence[Timed], told: bool) -> list[str]:
     doubts = [
         f"{printed.NAMES[one['engine']]} was left out: {one['reason']}."
         for one in found.about["left_out"]
@@ -157,7 +158,7 @@ def _doubts(found: Comparison, others: Sequence[Timed], told: bool) -> list[str]
             "This was measured on a CPU, whose cores all ranks share; the memory is what their "
             "processes had resident, libraries included. What GPUs would do it does not tell."
         )
-        doubts += _threads(found)
+        doubts += _thread_doubts(found)
     if found.about["settings"]["precision"] != "fp32":
         doubts.append(
             "In this precision DeepSpeed keeps the whole model, the others compute in it only: "
@@ -167,7 +168,7 @@ def _doubts(found: Comparison, others: Sequence[Timed], told: bool) -> list[str]
     return doubts
 
 
-def _threads(found: Comparison) -> list[str]:
+def _thread_doubts(found: Comparison) -> list[str]:
     """Say so where the engines did not have the same share of the CPU."""
     rows = [(key[-1], row["processes"], row["threads"]) for key, row in found.profiles.iterrows()]
     if len({ranks * threads for _, ranks, threads in rows}) == 1:

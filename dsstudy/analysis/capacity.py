@@ -11,21 +11,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dsstudy.analysis import cells, intervals
+from dsstudy.analysis.cells import load_labelled, measured_values
+from dsstudy.analysis.intervals import mean_interval
 from dsstudy.analysis.load import load_epochs
 from dsstudy.spec.model_counts import model_counts
 from dsstudy.spec.trial import DEFAULT_BUCKET
 
-AXIS = "line"
+WAY_AXIS = "line"
 """The axis of the study's matrix that names the lines."""
 
-BASE = "normal"
+BASE_WAY = "normal"
 """The line whose times the others' are compared with."""
 
 MIB = 2**20
 
 
-def load(path: str | Path) -> pd.DataFrame:
+def load_capacity(path: str | Path) -> pd.DataFrame:
     """Load a study of lines over sizes.
 
     Parameters
@@ -41,8 +42,10 @@ def load(path: str | Path) -> pd.DataFrame:
         process (resident on a CPU, allocated on a GPU), and ``held``, what tensors took at the end
         of a backward pass. NaN where a trial has none.
     """
-    trials = cells.load_labelled(path)
-    trials = trials[trials["axis"] == AXIS].drop(columns="axis").rename(columns={"label": "line"})
+    trials = load_labelled(path)
+    trials = (
+        trials[trials["axis"] == WAY_AXIS].drop(columns="axis").rename(columns={"label": "line"})
+    )
     memory = load_epochs(path).reindex(columns=["name", "peak_memory_mb", "held_memory_mb"])
     memory = memory.drop_duplicates("name").set_index("name")
     ranks = trials.reindex(columns=["processes"])["processes"]
@@ -54,31 +57,31 @@ def load(path: str | Path) -> pd.DataFrame:
     return trials.assign(parameters=sizes).reset_index(drop=True)
 
 
-def lines(trials: pd.DataFrame) -> list[str]:
+def ways(trials: pd.DataFrame) -> list[str]:
     """Return the lines in the study's order."""
     return list(trials["line"].unique())
 
 
-def sizes(trials: pd.DataFrame) -> pd.Series:
+def model_sizes(trials: pd.DataFrame) -> pd.Series:
     """Return the parameters of every model that a trial was begun for, by model, growing."""
     known = trials.dropna(subset="parameters").drop_duplicates("model")
     return known.set_index("model")["parameters"].sort_values()
 
 
-def by_size(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+def memory_by_size(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return ``peak`` or ``held``, in bytes a rank: a row a line, a column a model."""
     frame = trials[trials["status"] == "completed"].pivot(
         index="line", columns="model", values=column
     )
-    return frame.reindex(index=lines(trials), columns=list(sizes(trials).index))
+    return frame.reindex(index=ways(trials), columns=list(model_sizes(trials).index))
 
 
-def per_parameter(trials: pd.DataFrame) -> pd.DataFrame:
+def held_per_parameter(trials: pd.DataFrame) -> pd.DataFrame:
     """Return what a rank holds, in bytes a parameter: a row a line, a column a model."""
-    return by_size(trials, "held") / sizes(trials)
+    return memory_by_size(trials, "held") / model_sizes(trials)
 
 
-def growth(trials: pd.DataFrame) -> pd.DataFrame:
+def memory_growth(trials: pd.DataFrame) -> pd.DataFrame:
     """Fit how a rank's peak grows with the model.
 
     Returns
@@ -89,10 +92,12 @@ def growth(trials: pd.DataFrame) -> pd.DataFrame:
         NaN with fewer than two.
     """
     rows = {}
-    for line, peaks in by_size(trials, "peak").iterrows():
+    for line, peaks in memory_by_size(trials, "peak").iterrows():
         known = peaks.dropna()
         slope, rest = (
-            np.polyfit(sizes(trials)[known.index], known, 1) if len(known) > 1 else (np.nan,) * 2
+            np.polyfit(model_sizes(trials)[known.index], known, 1)
+            if len(known) > 1
+            else (np.nan,) * 2
         )
         rows[line] = {"bytes": slope, "rest": rest, "n": len(known)}
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -104,7 +109,7 @@ def less_from(found: pd.DataFrame, line: str, other: str) -> float:
     Parameters
     ----------
     found
-        As `growth` returns it.
+        As `memory_growth` returns it.
 
     Returns
     -------
@@ -116,7 +121,7 @@ def less_from(found: pd.DataFrame, line: str, other: str) -> float:
     return max(0.0, more / slower) if slower > 0 else np.inf
 
 
-def theory(stage: int, ranks: int) -> float:
+def zero_theory(stage: int, ranks: int) -> float:
     """Return the bytes that a rank holds for each parameter, in fp32 with Adam.
 
     Weights and gradients take 4 bytes each, the two states 8; stage 1 shares out the states, stage
@@ -132,17 +137,17 @@ def theory(stage: int, ranks: int) -> float:
     return weights + gradients + states
 
 
-def theories(trials: pd.DataFrame) -> pd.Series:
-    """Return `theory` by line, as far as a trial of the line was begun."""
+def theory_by_way(trials: pd.DataFrame) -> pd.Series:
+    """Return `zero_theory` by line, as far as a trial of the line was begun."""
     known = trials.dropna(subset="parameters").drop_duplicates("line").set_index("line")
     found = {
-        line: theory(int(one["zero_stage"]), int(one["processes"]))
+        line: zero_theory(int(one["zero_stage"]), int(one["processes"]))
         for line, one in known.iterrows()
     }
-    return pd.Series(found, dtype=float).reindex(lines(trials))
+    return pd.Series(found, dtype=float).reindex(ways(trials))
 
 
-def ratios(trials: pd.DataFrame) -> pd.DataFrame:
+def time_ratios(trials: pd.DataFrame) -> pd.DataFrame:
     """Compare each line's times with normal training's, round by round.
 
     Returns
@@ -153,48 +158,48 @@ def ratios(trials: pd.DataFrame) -> pd.DataFrame:
         why there is none; and ``rough``, the ratio of the trials' own times, which does not count.
     """
     rows = {}
-    for model in sizes(trials).index:
+    for model in model_sizes(trials).index:
         some = trials[trials["model"] == model].set_index("line")
-        for line in (line for line in lines(trials) if line != BASE):
-            rows[line, model] = _ratio(some.reindex([line]), some.reindex([BASE]))
+        for line in (line for line in ways(trials) if line != BASE_WAY):
+            rows[line, model] = _time_ratio(some.reindex([line]), some.reindex([BASE_WAY]))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["line", "model"])
 
 
-def _ratio(one: pd.DataFrame, base: pd.DataFrame) -> dict[str, Any]:
-    pair = [_alone(side) for side in (one, base)]
-    found = intervals.of_mean((pair[0] / pair[1]).dropna())
+def _time_ratio(one: pd.DataFrame, base: pd.DataFrame) -> dict[str, Any]:
+    pair = [_alone_rounds(side) for side in (one, base)]
+    found = mean_interval((pair[0] / pair[1]).dropna())
     own = [side.get("seconds_per_epoch", pd.Series([np.nan])).iloc[0] for side in (one, base)]
-    return {**vars(found), "state": _state(one, base, found.n), "rough": own[0] / own[1]}
+    return {**vars(found), "state": _ratio_state(one, base, found.n), "rough": own[0] / own[1]}
 
 
-def _state(one: pd.DataFrame, base: pd.DataFrame, pairs: int) -> str:
+def _ratio_state(one: pd.DataFrame, base: pd.DataFrame, pairs: int) -> str:
     if pairs:
         return "completed"
     states = [side["status"].fillna("missing").iloc[0] for side in (one, base)]
     return next((state for state in states if state != "completed"), "not timed alone")
 
 
-def _alone(side: pd.DataFrame) -> pd.Series:
+def _alone_rounds(side: pd.DataFrame) -> pd.Series:
     """Return a trial's times measured alone, by round."""
     if "timed_rounds" not in side or not isinstance(side["timed_rounds"].iloc[0], list):
         return pd.Series(dtype=float)
-    counting = cells.measured(side, "seconds_per_epoch").query("state == 'completed'")
+    counting = measured_values(side, "seconds_per_epoch").query("state == 'completed'")
     return counting.set_index("round")["value"]
 
 
-def kind(trials: pd.DataFrame, line: str) -> str:
+def way_kind(trials: pd.DataFrame, line: str) -> str:
     """Say in short how a line trains: by its engine, or DeepSpeed's ZeRO stage, ``0`` to ``3``."""
     one = trials[(trials["line"] == line) & trials["parameters"].notna()].iloc[0]
     return str(int(one["zero_stage"])) if one["engine"] == "deepspeed" else str(one["engine"])
 
 
-def by_zero_stage(trials: pd.DataFrame, small_buckets: bool) -> list[str]:
+def zero_ways(trials: pd.DataFrame, small_buckets: bool) -> list[str]:
     """Return DeepSpeed's lines that have begun, by stage: those of one kind of buckets."""
     begun = trials[trials["engine"].eq("deepspeed") & trials["parameters"].notna()]
     chosen = [
         line for line in begun["line"].unique() if has_small_buckets(trials, line) == small_buckets
     ]
-    return sorted(chosen, key=lambda line: kind(trials, line))
+    return sorted(chosen, key=lambda line: way_kind(trials, line))
 
 
 def has_small_buckets(trials: pd.DataFrame, line: str) -> bool:

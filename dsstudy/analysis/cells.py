@@ -6,16 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from dsstudy.analysis import intervals
+from dsstudy.analysis.intervals import Interval, mean_interval
 from dsstudy.analysis.load import load_results
+from dsstudy.errors import InputError
 from dsstudy.paper import printed
-from dsstudy.spec.study import about
-from dsstudy.spec.trial import ARCHITECTURES, PLACES, InputError, Trial
+from dsstudy.records.study_folder import read_study_json
+from dsstudy.spec.trial import ARCHITECTURES, PLACES, Trial
 
 CELL = ["architecture", "engine", "setting"]
 """What our trials and the paper's numbers are joined on."""
 
-VERDICTS = {
+VERDICT_WORDS = {
     "best_accuracy": ("DeepSpeed higher", "normal higher", "zero", "one seed"),
     "seconds_per_epoch": ("normal faster", "DeepSpeed faster", "one", "one measurement"),
 }
@@ -37,12 +38,14 @@ def load_trials(path: str | Path) -> pd.DataFrame:
         ``setting``, ``seed`` and the status ``missing``, as far as ``study.json`` names them.
     """
     results = load_results(path)
-    planned = pd.DataFrame(about(Path(path)).get("cells", []), columns=["name", *CELL, "seed"])
+    planned = pd.DataFrame(
+        read_study_json(Path(path)).get("cells", []), columns=["name", *CELL, "seed"]
+    )
     missing = planned[~planned["name"].isin(results["name"])].assign(status="missing")
     return pd.concat([results, missing], ignore_index=True) if len(missing) else results
 
 
-def architectures(trials: pd.DataFrame) -> list[str]:
+def study_architectures(trials: pd.DataFrame) -> list[str]:
     """Return the paper's architectures that a study has trials for, in the paper's order."""
     return [name for name in ARCHITECTURES if name in set(trials["architecture"])]
 
@@ -61,7 +64,7 @@ def load_labelled(path: str | Path) -> pd.DataFrame:
     InputError
         There are none.
     """
-    labels = about(Path(path)).get("labels")
+    labels = read_study_json(Path(path)).get("labels")
     if not labels:
         raise InputError(
             f"study={path} has no labels: set study to one whose matrix has axes of labels, each "
@@ -72,7 +75,7 @@ def load_labelled(path: str | Path) -> pd.DataFrame:
     return known.merge(load_trials(path), on="name", how="left")
 
 
-def with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+def values_with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return what was measured in the paper's cells, and which of it counts.
 
     Parameters
@@ -99,17 +102,17 @@ def with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     inside = trials[pd.MultiIndex.from_frame(trials[CELL]).isin(printed.CELLS)]
     for cell, some in inside[inside["status"] != "missing"].groupby(CELL):
         _check_alike(cell, some)
-    return measured(inside, column)
+    return measured_values(inside, column)
 
 
-def measured(trials: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return what some trials measured, and which of it counts: as `with_states`, of any trials."""
+def measured_values(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return what some trials measured, and which of it counts: as `values_with_states`, of any trials."""
     frame = trials.reindex(columns=[*CELL, "seed", column, "status", "timing", "timed_rounds"])
     frame = frame.rename(columns={column: "value", "status": "state"}).assign(round=0)
     if column == "seconds_per_epoch":
-        frame = frame.loc[of_rounds(trials).index]
+        frame = frame.loc[drop_untimed(trials).index]
         alone = frame["timed_rounds"].notna()
-        shared = (frame["state"] == "completed") & ~timed_alone(frame)
+        shared = (frame["state"] == "completed") & ~is_timed_alone(frame)
         frame["state"] = frame["state"].mask(shared, "shared")
         frame["value"] = frame["timed_rounds"].where(alone, frame["value"])
         frame["round"] = alone.astype(int)  # no pair for a training's own time
@@ -118,13 +121,13 @@ def measured(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     return frame[[*CELL, "seed", "round", "value", "state"]].astype({"value": float})
 
 
-def timed_alone(trials: pd.DataFrame) -> pd.Series:
+def is_timed_alone(trials: pd.DataFrame) -> pd.Series:
     """Say which trials' seconds were measured with nothing else on the machine."""
     exclusive = trials["timing"] == "exclusive"
     return exclusive | trials["timed_rounds"].notna() if "timed_rounds" in trials else exclusive
 
 
-def of_rounds(trials: pd.DataFrame) -> pd.DataFrame:
+def drop_untimed(trials: pd.DataFrame) -> pd.DataFrame:
     """Leave out completed trials that were not timed in rounds, where others of their cell were.
 
     Rounds alternate the engines on one machine; a training by itself may have had another.
@@ -142,13 +145,13 @@ def _check_alike(cell: Any, trials: pd.DataFrame) -> None:
     differing = [name for name in identity if trials[name].astype(str).nunique() > 1]
     if differing:
         raise InputError(
-            f"the study holds several trials for {printed.label(*cell)}, which differ in "
+            f"the study holds several trials for {printed.cell_label(*cell)}, which differ in "
             f"{', '.join(differing)} and not in the seed alone: give a study in which each of the "
             "paper's 42 trials is one set of parameters"
         )
 
 
-def cells(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+def paper_cells(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the paper's cells with our value and the published one.
 
     Parameters
@@ -167,18 +170,19 @@ def cells(trials: pd.DataFrame, column: str) -> pd.DataFrame:
         ``missing``, ``failed``, ``unfinished``, ``diverged``) and ``note`` on trials that do not
         count.
     """
-    published = printed.published(column).rename(columns={"value": "published"})
-    published = published[published["architecture"].isin(architectures(trials))]
-    measured = dict(list(with_states(trials, column).groupby(CELL)))
+    published = printed.printed_values(column).rename(columns={"value": "published"})
+    published = published[published["architecture"].isin(study_architectures(trials))]
+    measured = dict(list(values_with_states(trials, column).groupby(CELL)))
     ours = [
-        _cell(measured.get(cell)) for cell in published[CELL].itertuples(index=False, name=None)
+        _cell_summary(measured.get(cell))
+        for cell in published[CELL].itertuples(index=False, name=None)
     ]
     return pd.concat([published.reset_index(drop=True), pd.DataFrame(ours)], axis=1)
 
 
-def _cell(measured: pd.DataFrame | None) -> dict[str, Any]:
+def _cell_summary(measured: pd.DataFrame | None) -> dict[str, Any]:
     if measured is None:
-        return _cell(pd.DataFrame(columns=["round", "value", "state"]))
+        return _cell_summary(pd.DataFrame(columns=["round", "value", "state"]))
     states = measured.loc[measured["round"] < 2, "state"].value_counts()  # once a trial
     counting = next((state for state in ("completed", "shared") if state in states), None)
     values = measured.loc[measured["state"] == counting, "value"].astype(float)
@@ -192,28 +196,28 @@ def _cell(measured: pd.DataFrame | None) -> dict[str, Any]:
     }
 
 
-def best(trials: pd.DataFrame) -> list[tuple[str, str, str]]:
+def best_cells(trials: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Return each architecture's most accurate cell, where that can be told from the others.
 
     Where cells have one seed each, the higher number is the best, as in the paper's table. Where
     one has several, the 95 % interval of the paired difference must exclude zero.
     """
     found = []
-    for _, some in counting(trials, "best_accuracy").groupby(level="architecture"):
+    for _, some in counted_values(trials, "best_accuracy").groupby(level="architecture"):
         seeds = {cell: values.droplevel(CELL) for cell, values in some.groupby(level=CELL)}
         top = max(values.mean() for values in seeds.values())
         leaders = [cell for cell, values in seeds.items() if values.mean() == top]
         behind = [values for cell, values in seeds.items() if cell not in leaders]
-        found += [cell for cell in leaders if all(_told(seeds[cell], one) for one in behind)]
+        found += [cell for cell in leaders if all(_is_higher(seeds[cell], one) for one in behind)]
     return found
 
 
-def _told(first: pd.Series, second: pd.Series) -> bool:
+def _is_higher(first: pd.Series, second: pd.Series) -> bool:
     single = len(first) == len(second) == 1
-    return single or intervals.of_mean((first - second).dropna()).excludes(0)
+    return single or mean_interval((first - second).dropna()).excludes(0)
 
 
-def compare(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+def compare_engines(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Compare DeepSpeed with normal training in the same setting, seed by seed.
 
     The same seed gives both engines the same initial weights and the same order of images, so
@@ -234,31 +238,31 @@ def compare(trials: pd.DataFrame, column: str) -> pd.DataFrame:
         ``high``, its 95 % interval; ``n``, the pairs that count; ``verdict`` in words; and
         ``published``, the same of the paper's numbers.
     """
-    published = _between(printed.published(column).set_index(CELL)["value"], column)
+    published = _between_engines(printed.printed_values(column).set_index(CELL)["value"], column)
     keys = pd.MultiIndex.from_product(
-        [architectures(trials), printed.SETTINGS], names=["architecture", "setting"]
+        [study_architectures(trials), printed.SETTINGS], names=["architecture", "setting"]
     )
-    frame, found = _means(keys, paired(trials, column), published)
-    return frame.assign(verdict=[_verdict(one, column) for one in found])
+    frame, found = _interval_frame(keys, paired_values(trials, column), published)
+    return frame.assign(verdict=[_verdict_text(one, column) for one in found])
 
 
-def _means(
+def _interval_frame(
     keys: pd.MultiIndex, ours: dict[Any, pd.Series], published: dict[Any, pd.Series]
-) -> tuple[pd.DataFrame, list[intervals.Interval]]:
+) -> tuple[pd.DataFrame, list[Interval]]:
     """Return the mean of our pairs by key, beside the published one, and as intervals."""
-    found = [intervals.of_mean(ours.get(key, pd.Series(dtype=float))) for key in keys]
+    found = [mean_interval(ours.get(key, pd.Series(dtype=float))) for key in keys]
     theirs = [published[key].iloc[0] for key in keys]
     return pd.DataFrame(map(vars, found), keys).assign(published=theirs), found
 
 
-def paired(trials: pd.DataFrame, column: str) -> dict[Any, pd.Series]:
-    """Return by (architecture, setting) what `compare` takes the mean of: a value a pair."""
-    return _between(counting(trials, column), column)
+def paired_values(trials: pd.DataFrame, column: str) -> dict[Any, pd.Series]:
+    """Return by (architecture, setting) what `compare_engines` takes the mean of: a value a pair."""
+    return _between_engines(counted_values(trials, column), column)
 
 
-def _between(values: pd.Series, column: str) -> dict[Any, pd.Series]:
-    sides = values.unstack("engine").reindex(columns=list(printed.ENGINES)).dropna()
-    deepspeed, normal = (sides[engine] for engine in printed.ENGINES)
+def _between_engines(values: pd.Series, column: str) -> dict[Any, pd.Series]:
+    sides = values.unstack("engine").reindex(columns=list(printed.PAPER_ENGINES)).dropna()
+    deepspeed, normal = (sides[engine] for engine in printed.PAPER_ENGINES)
     apart = deepspeed - normal if column == "best_accuracy" else deepspeed / normal
     return dict(list(apart.groupby(level=["architecture", "setting"])))
 
@@ -278,12 +282,12 @@ def adam_over_sgd(trials: pd.DataFrame) -> pd.DataFrame:
         of Adam's seconds over SGD's; ``low`` and ``high``, its 95 % interval; ``n``, the pairs
         that count; and ``published``, the same of the paper's Table 2.
     """
-    ours = _adam_over_sgd(counting(trials, "seconds_per_epoch"))
-    published = _adam_over_sgd(printed.published("seconds_per_epoch").set_index(CELL)["value"])
+    ours = _adam_over_sgd(counted_values(trials, "seconds_per_epoch"))
+    published = _adam_over_sgd(printed.printed_values("seconds_per_epoch").set_index(CELL)["value"])
     keys = pd.MultiIndex.from_product(
-        [architectures(trials), printed.ENGINES], names=["architecture", "engine"]
+        [study_architectures(trials), printed.PAPER_ENGINES], names=["architecture", "engine"]
     )
-    return _means(keys, ours, published)[0]
+    return _interval_frame(keys, ours, published)[0]
 
 
 def _adam_over_sgd(seconds: pd.Series) -> dict[Any, pd.Series]:
@@ -292,14 +296,14 @@ def _adam_over_sgd(seconds: pd.Series) -> dict[Any, pd.Series]:
     return dict(list(ratios.groupby(level=["architecture", "engine"])))
 
 
-def counting(trials: pd.DataFrame, column: str) -> pd.Series:
+def counted_values(trials: pd.DataFrame, column: str) -> pd.Series:
     """Return the values that count, by architecture, engine, setting, seed and round."""
-    frame = with_states(trials, column)
+    frame = values_with_states(trials, column)
     return frame[frame["state"] == "completed"].set_index([*CELL, "seed", "round"])["value"]
 
 
-def _verdict(found: intervals.Interval, column: str) -> str:
-    above, below, middle, single = VERDICTS[column]
+def _verdict_text(found: Interval, column: str) -> str:
+    above, below, middle, single = VERDICT_WORDS[column]
     if found.n == 0:
         return "no pair"
     if found.n == 1:
@@ -309,7 +313,7 @@ def _verdict(found: intervals.Interval, column: str) -> str:
     return above if found.value > (0 if column == "best_accuracy" else 1) else below
 
 
-def count_verdicts(verdicts: Iterable[str]) -> str:
+def verdict_counts_text(verdicts: Iterable[str]) -> str:
     """Count verdicts in words, the most frequent first."""
     counts = pd.Series(list(verdicts), dtype=str).value_counts()
     return ", ".join(f"“{verdict}” {n}" for verdict, n in counts.items())

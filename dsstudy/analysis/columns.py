@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-TYPES = {float: "d", int: "q"}
+ARRAY_TYPES = {float: "d", int: "q"}
 """Of numbers, those that an `array` holds as they are, in a quarter of a list's memory."""
 
 
@@ -33,8 +33,8 @@ class Columns:
     def _put(self, name: str, value: Any) -> None:
         """Put a value into a column that is not there yet, or holds numbers of another kind."""
         if name not in self._columns:
-            first = self._length == 0 and type(value) in TYPES
-            column = array(TYPES[type(value)]) if first else [np.nan] * self._length
+            first = self._length == 0 and type(value) in ARRAY_TYPES
+            column = array(ARRAY_TYPES[type(value)]) if first else [np.nan] * self._length
             self._columns[name] = column
         try:
             self._columns[name].append(value)
@@ -50,7 +50,7 @@ class Columns:
         return pd.Series(column if isinstance(column, list) else np.asarray(column))
 
 
-def beside(left: pd.DataFrame, counts: list[int], right: pd.DataFrame) -> pd.DataFrame:
+def columns_beside(left: pd.DataFrame, counts: list[int], right: pd.DataFrame) -> pd.DataFrame:
     """Return a frame's rows, each as often as it counts, with another's columns beside them.
 
     Where both have a column, the right one's values win.

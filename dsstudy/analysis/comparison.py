@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dsstudy.analysis import intervals, step_phases
-from dsstudy.analysis.cost_model import model
-from dsstudy.analysis.intervals import Interval
-from dsstudy.errors import InputError
+from dsstudy.analysis.cost_model.model import GRADIENT_BYTES, LINKS
+from dsstudy.analysis.intervals import Interval, mean_interval
+from dsstudy.analysis.step_phases import load_profiles
+from dsstudy.errors import InputError, naming_file
 from dsstudy.paper import printed
-from dsstudy.records.reading import naming, read_lines, read_object
+from dsstudy.records.reading import read_lines, read_object
+from dsstudy.spec.engines import ENGINES
 
 DEVICES = (1, 2, 4, 8)
 """How many devices are predicted for."""
 
-BANDWIDTH = model.LINKS["PCIe 4.0 x16"]
+DEFAULT_BANDWIDTH = LINKS["PCIe 4.0 x16"]
 """Bytes a second between two devices, in one direction, where nothing else is said."""
 
 
@@ -68,7 +69,7 @@ class Timed:
 
     def epoch(self) -> Interval:
         """Return the seconds of an epoch: the mean over the rounds, and its interval."""
-        return intervals.of_mean(self.steps * self.steps_per_epoch)
+        return mean_interval(self.steps * self.steps_per_epoch)
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,10 @@ class Comparison:
     @property
     def candidates(self) -> list[Timed]:
         """Each engine on those ranks on which it was fastest, the simplest engine first."""
-        ranks = [[one for one in self.timed if one.engine == e] for e in step_phases.ENGINES]
-        return [min(some, key=lambda one: ratio(one, self.normal).value) for some in ranks if some]
+        ranks = [[one for one in self.timed if one.engine == e] for e in ENGINES]
+        return [
+            min(some, key=lambda one: step_ratio(one, self.normal).value) for some in ranks if some
+        ]
 
     @property
     def on_cpu(self) -> bool:
@@ -124,19 +127,19 @@ def load_comparison(folder: str | Path) -> Comparison:
     about = read_object(folder / "comparison.json")
     if about is None:
         raise InputError(f"{folder} holds no comparison: run 'dsstudy compare' first")
-    with naming(folder / "times.jsonl"):
+    with naming_file(folder / "times.jsonl"):
         rows = {row["name"]: row for row in read_lines(folder / "times.jsonl")}
-        every = [_timed(one, rows[one["name"]], about["device"]) for one in about["timed"]]
+        every = [_read_timed(one, rows[one["name"]], about["device"]) for one in about["timed"]]
         if len({len(one.steps) for one in every}) > 1:
             raise ValueError("its rows have different numbers of rounds")
         environment = rows[about["timed"][0]["name"]]["environment"]
     whole = [one for one in every if one.batch_size == every[0].batch_size]
-    whole.sort(key=lambda one: (step_phases.ENGINES.index(one.engine), one.processes))
+    whole.sort(key=lambda one: (list(ENGINES).index(one.engine), one.processes))
     small = {one.engine: one for one in every if one.batch_size < every[0].batch_size}
-    return Comparison(about, tuple(whole), small, step_phases.load_profiles(folder), environment)
+    return Comparison(about, tuple(whole), small, load_profiles(folder), environment)
 
 
-def _timed(one: dict[str, Any], row: dict[str, Any], device: str) -> Timed:
+def _read_timed(one: dict[str, Any], row: dict[str, Any], device: str) -> Timed:
     return Timed(
         one["engine"],
         one["processes"],
@@ -149,13 +152,13 @@ def _timed(one: dict[str, Any], row: dict[str, Any], device: str) -> Timed:
     )
 
 
-def ratio(one: Timed, other: Timed) -> Interval:
+def step_ratio(one: Timed, other: Timed) -> Interval:
     """Return how many times as long one's step takes as another's, paired by round.
 
     The geometric mean and the interval of its logarithm: what is twice as long one way is half as
     long the other way, and no limit lies below zero.
     """
-    log = intervals.of_mean(np.log(one.steps / other.steps))
+    log = mean_interval(np.log(one.steps / other.steps))
     return Interval(math.exp(log.value), _exp(log.low), _exp(log.high), log.n)
 
 
@@ -167,13 +170,13 @@ def _exp(number: float) -> float:
 
 def efficiency(one: Timed, normal: Timed) -> float:
     """Return the speed over normal training's on one device, shared out over the devices."""
-    return ratio(normal, one).value / one.devices
+    return step_ratio(normal, one).value / one.devices
 
 
 # Prediction
 
 
-def lines(found: Comparison, engine: str) -> tuple[np.ndarray, np.ndarray]:
+def rest_and_arithmetic(found: Comparison, engine: str) -> tuple[np.ndarray, np.ndarray]:
     """Return an engine's rest, and its arithmetic an image, on one device.
 
     Returns
@@ -188,15 +191,15 @@ def lines(found: Comparison, engine: str) -> tuple[np.ndarray, np.ndarray]:
     return whole.steps - slope * whole.batch_size, slope
 
 
-def transfer(found: Comparison, engine: str, devices: int, bandwidth: float) -> float:
+def transfer_seconds(found: Comparison, engine: str, devices: int, bandwidth: float) -> float:
     """Return the seconds in which each of the devices sends its gradients."""
     # DDP's gradients are those of weights in full precision; DeepSpeed keeps the model in less.
     precision = found.about["settings"]["precision"] if engine == "deepspeed" else "fp32"
-    size = model.GRADIENT_BYTES[precision] * found.about["parameters"]
+    size = GRADIENT_BYTES[precision] * found.about["parameters"]
     return 2 * (devices - 1) / devices * size / bandwidth
 
 
-def predict(found: Comparison, bandwidth: float = BANDWIDTH) -> pd.DataFrame:
+def predict_epochs(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> pd.DataFrame:
     """Predict each engine's epoch on 1, 2, 4 and 8 devices like the one at hand.
 
     Parameters
@@ -216,13 +219,13 @@ def predict(found: Comparison, bandwidth: float = BANDWIDTH) -> pd.DataFrame:
     """
     rows = []
     for engine in found.small:
-        rest, slope = lines(found, engine)
+        rest, slope = rest_and_arithmetic(found, engine)
         for n in DEVICES if engine != "normal" else (1,):
             if found.normal.batch_size % n:
                 continue
             share = found.normal.batch_size // n
-            steps = rest + slope * share + transfer(found, engine, n, bandwidth)
-            epoch = intervals.of_mean(steps * found.normal.steps_per_epoch)
+            steps = rest + slope * share + transfer_seconds(found, engine, n, bandwidth)
+            epoch = mean_interval(steps * found.normal.steps_per_epoch)
             rows.append(
                 {
                     "engine": engine,
@@ -231,13 +234,13 @@ def predict(found: Comparison, bandwidth: float = BANDWIDTH) -> pd.DataFrame:
                     "low": epoch.low,
                     "high": epoch.high,
                     "speedup": float(np.exp(np.mean(np.log(found.normal.steps / steps)))),
-                    "measured": _measured(found, engine, n),
+                    "measured": _measured_epoch(found, engine, n),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _measured(found: Comparison, engine: str, devices: int) -> float:
+def _measured_epoch(found: Comparison, engine: str, devices: int) -> float:
     return next(
         (
             one.epoch().value
@@ -248,16 +251,19 @@ def _measured(found: Comparison, engine: str, devices: int) -> float:
     )
 
 
-def break_even(
-    found: Comparison, engine: str, bandwidth: float = BANDWIDTH, devices: int = 2
+def measured_break_even(
+    found: Comparison, engine: str, bandwidth: float = DEFAULT_BANDWIDTH, devices: int = 2
 ) -> float:
     """Return from how many images a step an engine's devices outrun normal training on one.
 
-    Infinite where they never do. Source: `dsstudy.analysis.cost_model.model.break_even`, of which this is the form for
+    Infinite where they never do. Source: `dsstudy.analysis.cost_model.model.break_even_batch`, of which this is the form for
     a rest and an arithmetic that were measured.
     """
-    (rest, slope), (own, of_normal) = lines(found, engine), lines(found, "normal")
-    added = float(np.mean(rest - own)) + transfer(found, engine, devices, bandwidth)
+    (rest, slope), (own, of_normal) = (
+        rest_and_arithmetic(found, engine),
+        rest_and_arithmetic(found, "normal"),
+    )
+    added = float(np.mean(rest - own)) + transfer_seconds(found, engine, devices, bandwidth)
     saved = float(np.mean(of_normal - slope / devices))
     if added <= 0:
         return 0.0

@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 LEVEL = 0.95
 """The confidence of every interval in the book."""
 
-NORMAL = NormalDist().inv_cdf((1 + LEVEL) / 2)
+NORMAL_QUANTILE = NormalDist().inv_cdf((1 + LEVEL) / 2)
 """Half the width of that interval in standard deviations, where these are known: 1.96."""
 
 
@@ -52,7 +52,7 @@ class Interval:
         return (self.high - self.low) / 2
 
 
-def of_mean(values: Iterable[float]) -> Interval:
+def mean_interval(values: Iterable[float]) -> Interval:
     """Return the mean of some values and where the mean of many more would lie.
 
     Of paired values, give the differences (or the ratios).
@@ -60,7 +60,7 @@ def of_mean(values: Iterable[float]) -> Interval:
     return _around_mean(values, lambda n: math.sqrt(1 / n))
 
 
-def of_next(values: Iterable[float]) -> Interval:
+def prediction_interval(values: Iterable[float]) -> Interval:
     """Return the mean of some values and where one further value of their kind would lie."""
     return _around_mean(values, lambda n: math.sqrt(1 + 1 / n))
 
@@ -71,11 +71,11 @@ def _around_mean(values: Iterable[float], factor: Callable[[int], float]) -> Int
     if n < 2:
         return Interval(float(given[0]) if n else math.nan, math.nan, math.nan, n)
     mean = float(given.mean())
-    half = student(n - 1) * float(given.std(ddof=1)) * factor(n)
+    half = student_t(n - 1) * float(given.std(ddof=1)) * factor(n)
     return Interval(mean, mean - half, mean + half, n)
 
 
-def student(freedom: int, level: float = LEVEL) -> float:
+def student_t(freedom: int, level: float = LEVEL) -> float:
     """Return the number t for which Student's variable lies between -t and t at a level.
 
     Parameters

@@ -1,7 +1,6 @@
 """Records as tidy frames: trials and epochs."""
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -9,51 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from dsstudy.analysis.columns import Columns, beside
-from dsstudy.records.reading import naming, read_lines
+from dsstudy.analysis.columns import Columns, columns_beside
+from dsstudy.errors import InputError, naming_file
+from dsstudy.paths import published_folder
+from dsstudy.records.reading import read_lines
 from dsstudy.records.record import Record
-from dsstudy.spec.study import about, published_folder
-from dsstudy.spec.trial import InputError, Trial, project_root
-
-
-def study_folder(study: str | Path) -> Path:
-    """Find a study's records.
-
-    Parameters
-    ----------
-    study
-        ``runs/<study>`` or ``book/results/<study>``: absolute, or relative to the project's
-        folder, and ``runs/`` to ``$DSSTUDY_RUNS`` where that is set.
-
-    Raises
-    ------
-    InputError
-        Nothing was recorded there.
-    """
-    path = Path(study).expanduser()
-    runs = os.environ.get("DSSTUDY_RUNS")
-    if runs and path.parts[:1] == ("runs",):
-        path = Path(runs).joinpath(*path.parts[1:])
-    path = (project_root() / path).absolute()
-    if not (path / "trials.jsonl").exists() and not any(path.glob("*/trial.json")):
-        name = path.name or "demo"
-        raise InputError(
-            f"study={study} holds no records ({path}): run the study first, 'dsstudy run "
-            f"parameters/{name}.yaml', or set study to runs/<study> or book/results/<study>"
-        )
-    return path
-
-
-def strangers(path: Path) -> list[str]:
-    """Return the names of records that the study has no trial for: left from other parameters."""
-    known = _known(path)
-    if known is None:
-        return []
-    if (path / "trials.jsonl").exists():
-        names = (row["name"] for row in read_lines(path / "trials.jsonl"))
-    else:
-        names = (trial.name for trial in (Record(f).trial() for f in _folders(path)) if trial)
-    return [name for name in names if name not in known]
+from dsstudy.records.study_folder import read_study_json
+from dsstudy.spec.trial import Trial
 
 
 def load_results(path: str | Path) -> pd.DataFrame:
@@ -80,11 +41,11 @@ def load_results(path: str | Path) -> pd.DataFrame:
 
     Notes
     -----
-    Where a ``study.json`` lists the study's trials, only these are loaded; `strangers` names the
-    others.
+    Where a ``study.json`` lists the study's trials, only these are loaded;
+    `records_outside_study` names the others.
     """
     rows = Columns()
-    for row in _rows(Path(path)):
+    for row in _result_rows(Path(path)):
         rows.add(row)
     return _by_name(rows.frame())
 
@@ -109,7 +70,7 @@ def load_epochs(path: str | Path) -> pd.DataFrame:
         There are no records.
     """
     trials, epochs, counts = Columns(), Columns(), []
-    for trial, lines in _curves(Path(path)):
+    for trial, lines in _trials_and_epochs(Path(path)):
         trials.add(trial)
         counts.append(0)
         for line in lines:
@@ -119,7 +80,7 @@ def load_epochs(path: str | Path) -> pd.DataFrame:
         # A study that has just begun has no epochs, but the frame has its columns all the same.
         columns = ["name", "setting", *Trial.model_fields, "epoch", "test_accuracy"]
         return pd.DataFrame(columns=columns, dtype=float)
-    return _by_name(beside(trials.frame(), counts, epochs.frame()))
+    return _by_name(columns_beside(trials.frame(), counts, epochs.frame()))
 
 
 def _by_name(frame: pd.DataFrame) -> pd.DataFrame:
@@ -134,35 +95,35 @@ def _sources(path: Path) -> list[Path]:
     Trials that were published, perhaps from another machine, count as done for ``dsstudy run``:
     so they belong to a study's folder in ``runs/`` too.
     """
-    committed = published_folder(about(path).get("study", "none"))
+    committed = published_folder(read_study_json(path).get("study", "none"))
     if not (committed / "trials.jsonl").exists() or committed.samefile(path):
         return [path]
     return [path, committed]
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def _result_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yield every trial of a study once: its parameters, its result, its time measured alone."""
     seen: set[str] = set()
     times: dict[str, dict[str, Any]] = {}
     environments: dict[str, Any] = {}
     for source in _sources(path):
-        times = _times(source) | times
-        for row in _trials(source, seen):
+        times = _exclusive_times(source) | times
+        for row in _trial_rows(source, seen):
             seen.add(row["name"])
             if environment := row.get("environment"):  # most are the same: kept once
                 row["environment"] = environments.setdefault(repr(environment), environment)
             yield row | times.get(row["name"], {})
 
 
-def _times(path: Path) -> dict[str, dict[str, Any]]:
+def _exclusive_times(path: Path) -> dict[str, dict[str, Any]]:
     return {
-        time["name"]: _timed(time)
+        time["name"]: _timed_columns(time)
         for time in read_lines(path / "times.jsonl")
         if time["timing"] == "exclusive"
     }
 
 
-def _timed(time: dict[str, Any]) -> dict[str, Any]:
+def _timed_columns(time: dict[str, Any]) -> dict[str, Any]:
     rounds = [seconds * time["steps_per_epoch"] for seconds in time["seconds_per_step"]]
     return {
         "timed_seconds_per_epoch": time["seconds_per_epoch_estimate"],
@@ -172,25 +133,25 @@ def _timed(time: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _trials(path: Path, seen: set[str]) -> Iterator[dict[str, Any]]:
+def _trial_rows(path: Path, seen: set[str]) -> Iterator[dict[str, Any]]:
     """Yield the trials of one source that were not seen before."""
     unfinished = {"status": "unfinished"}
     if (path / "trials.jsonl").exists():
-        for row in _published(path):
+        for row in _published_rows(path):
             if row["name"] not in seen:
-                yield _identity(_trial(path, row), row["name"]) | unfinished | row
+                yield _identity(_row_trial(path, row), row["name"]) | unfinished | row
     else:
         for record, trial, name in _records(path):
             yield _identity(trial, name) | (record.result() or unfinished)
 
 
-def _curves(path: Path) -> Iterator[tuple[dict[str, Any], Iterable[dict[str, Any]]]]:
+def _trials_and_epochs(path: Path) -> Iterator[tuple[dict[str, Any], Iterable[dict[str, Any]]]]:
     """Yield the parameters of the trials of a study, and their epochs."""
     seen: set[str] = set()
     for source in _sources(path):
         if (source / "trials.jsonl").exists():
-            rows = (row for row in _published(source) if row["name"] not in seen)
-            trials = {row["name"]: _identity(_trial(source, row), row["name"]) for row in rows}
+            rows = (row for row in _published_rows(source) if row["name"] not in seen)
+            trials = {row["name"]: _identity(_row_trial(source, row), row["name"]) for row in rows}
             seen |= trials.keys()
             if not trials:  # the study's folder has them all
                 continue
@@ -204,22 +165,22 @@ def _curves(path: Path) -> Iterator[tuple[dict[str, Any], Iterable[dict[str, Any
                 yield _identity(trial, name), record.epochs()
 
 
-def _published(path: Path) -> Iterator[dict[str, Any]]:
-    known = _known(path)
+def _published_rows(path: Path) -> Iterator[dict[str, Any]]:
+    known = _planned_names(path)
     for row in read_lines(path / "trials.jsonl"):
         if known is None or row["name"] in known:
             yield row
 
 
-def _trial(path: Path, row: dict[str, Any]) -> Trial:
+def _row_trial(path: Path, row: dict[str, Any]) -> Trial:
     """Return the trial of a published row; what an older one lacks is as it is by default."""
-    with naming(path / "trials.jsonl"):
+    with naming_file(path / "trials.jsonl"):
         return Trial(**{name: row[name] for name in Trial.model_fields if name in row})
 
 
 def _records(path: Path) -> Iterator[tuple[Record, Trial, str]]:
     """Yield the records at a path (one trial's folder, or a study's), with trial and name."""
-    known = _known(path)
+    known = _planned_names(path)
     seen: set[str] = set()
     for record in map(Record, _folders(path)):
         trial = record.trial()
@@ -235,9 +196,9 @@ def _records(path: Path) -> Iterator[tuple[Record, Trial, str]]:
         )
 
 
-def _known(path: Path) -> set[str] | None:
+def _planned_names(path: Path) -> set[str] | None:
     """Return the names of the trials that a study has, where that is noted."""
-    names = about(path).get("trials")
+    names = read_study_json(path).get("trials")
     return None if names is None else set(names)
 
 

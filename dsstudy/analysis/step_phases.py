@@ -1,32 +1,23 @@
-"""Where a step's time goes: profiles compared, phase by phase, engine by engine; tables, words."""
+"""Profiles of training steps, compared phase by phase, engine by engine."""
 
 import statistics
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pandas.io.formats.style import Styler
 
-from dsstudy.errors import InputError, one_line
+from dsstudy.errors import InputError, naming_file, one_line
 from dsstudy.paper import printed
-from dsstudy.records.reading import naming, read_lines
-from dsstudy.report.table_style import signed, small, style
+from dsstudy.records.reading import read_lines
+from dsstudy.records.schema import PHASES
+from dsstudy.spec.engines import ENGINES
+from dsstudy.spec.model_counts import short_model
 from dsstudy.spec.trial import ARCHITECTURES
-from dsstudy.studies.trace import PHASES
 
-ENGINES = ("normal", "ddp", "deepspeed")
-
-PAIRS = (("ddp", "normal"), ("deepspeed", "normal"), ("deepspeed", "ddp"))
+ENGINE_PAIRS = (("ddp", "normal"), ("deepspeed", "normal"), ("deepspeed", "ddp"))
 """Engines compared, each with the one that it is measured against."""
 
-KEY = ["label", "batch_size", "engine"]
-
-SHARED = (
-    "These times were measured while other programs used the machine too. They are preliminary: "
-    "they show how a step is taken apart, not how long its parts take."
-)
-"""What stands above times that are not ``exclusive``."""
+PROFILE_KEY = ["label", "batch_size", "engine"]
 
 
 def load_profiles(path: str | Path) -> pd.DataFrame:
@@ -58,9 +49,9 @@ def load_profiles(path: str | Path) -> pd.DataFrame:
             f"study={path} holds no profiles: measure some first, 'dsstudy profile "
             f"parameters/{Path(path).name}.yaml'"
         )
-    with naming(file):  # whose rounds may not go together
-        rows = [row | _measured(row) for row in sorted(rows, key=_place)]
-    frame = pd.DataFrame(rows).set_index(KEY)
+    with naming_file(file):  # whose rounds may not go together
+        rows = [row | _profile_columns(row) for row in sorted(rows, key=_profile_order)]
+    frame = pd.DataFrame(rows).set_index(PROFILE_KEY)
     for label, size, engine in frame.index[frame.index.duplicated()]:
         raise InputError(
             f"{one_line(file)} holds two profiles of {one_line(label)}, {size} images, engine "
@@ -69,7 +60,7 @@ def load_profiles(path: str | Path) -> pd.DataFrame:
     return frame
 
 
-def _measured(row: dict[str, Any]) -> dict[str, Any]:
+def _profile_columns(row: dict[str, Any]) -> dict[str, Any]:
     plain, profiled = row["plain_seconds"], row["profiled_seconds"]
     middle = profiled.index(statistics.median_low(profiled))
     phases = {
@@ -78,7 +69,7 @@ def _measured(row: dict[str, Any]) -> dict[str, Any]:
     }
     overhead = [one / other - 1 for one, other in zip(profiled, plain, strict=True)]
     return phases | {
-        "label": _label(row),
+        "label": _network_label(row),
         "profiled": sum(phases.values()),
         "plain": statistics.median(plain),
         "low": min(plain),
@@ -87,17 +78,17 @@ def _measured(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _label(row: dict[str, Any]) -> str:
+def _network_label(row: dict[str, Any]) -> str:
     name = printed.NAMES.get(row["architecture"], row["architecture"])
     if row["model"] == row["architecture"]:
         return name
-    return f"{name} ({printed.short_model(row['model'])})"
+    return f"{name} ({short_model(row['model'])})"
 
 
-def _place(row: dict[str, Any]) -> tuple[int, str, int, int]:
+def _profile_order(row: dict[str, Any]) -> tuple[int, str, int, int]:
     known = row["architecture"] in ARCHITECTURES
     place = ARCHITECTURES.index(row["architecture"]) if known else len(ARCHITECTURES)
-    return place, row["model"], row["batch_size"], ENGINES.index(row["engine"])
+    return place, row["model"], row["batch_size"], list(ENGINES).index(row["engine"])
 
 
 def is_shared(profiles: pd.DataFrame) -> bool:
@@ -105,7 +96,7 @@ def is_shared(profiles: pd.DataFrame) -> bool:
     return bool((profiles["timing"] != "exclusive").any())
 
 
-def compare(profiles: pd.DataFrame, engine: str, base: str) -> pd.DataFrame:
+def compare_phases(profiles: pd.DataFrame, engine: str, base: str) -> pd.DataFrame:
     """Compare two engines, phase by phase, wherever both were profiled.
 
     Returns
@@ -130,104 +121,3 @@ def compare(profiles: pd.DataFrame, engine: str, base: str) -> pd.DataFrame:
     ]
     frame["difference"] = one["profiled"] - other["profiled"]
     return frame.assign(ratio=one["plain"] / other["plain"])
-
-
-def table(profiles: pd.DataFrame) -> Styler:
-    """Show every step's milliseconds: plain, profiled, and by phase."""
-    texts = pd.DataFrame(
-        {
-            "threads": [f"{row.processes} × {row.threads}" for row in profiles.itertuples()],
-            "plain": [_plain(row) for row in profiles.itertuples()],
-            "profiled": profiles["profiled"].map(_ms),
-            "overhead": profiles["overhead"].map(_percent),
-            **{phase: profiles[phase].map(_ms) for phase in PHASES},
-        }
-    )
-    texts.index = pd.MultiIndex.from_tuples(
-        [(label, f"{size} images", printed.NAMES[e]) for label, size, e in profiles.index]
-    )
-    caption = (
-        "Milliseconds of a training step. Threads: processes times each one's threads. Plain: "
-        "without the profiler, the median over rounds, with their least and greatest below it. "
-        "Overhead: what profiling adds to it. Then the profiled step and its phases, which add up "
-        "to it: means over the steps of the middle round, and over the ranks."
-    )
-    return style(texts, caption, "phases", align="right")
-
-
-def _plain(row: Any) -> str:
-    shared = "" if row.timing == "exclusive" else " <em>shared</em>"
-    return f"{_ms(row.plain)}{shared}{small(f'{_ms(row.low)} to {_ms(row.high)}')}"
-
-
-def _ms(seconds: float) -> str:
-    return f"{1e3 * seconds:.2f}"
-
-
-def changes(profiles: pd.DataFrame) -> Styler | None:
-    """Show how each engine's step differs from another's, phase by phase."""
-    rows = {
-        (label, f"{size} images", f"{printed.NAMES[engine]} / {printed.NAMES[base]}"): {
-            "ratio": f"{row['ratio']:.2f}",
-            "difference": signed(1e3 * row["difference"]),
-            **{phase: signed(1e3 * row[phase]) for phase in PHASES},
-            "most of it": row["most"],
-        }
-        for engine, base in PAIRS
-        for (label, size), row in compare(profiles, engine, base).iterrows()
-    }
-    if not rows:
-        return None
-    order = {key: place for place, key in enumerate(profiles.index.droplevel("engine").unique())}
-    keys = sorted(rows, key=lambda key: order[key[0], int(key[1].split()[0])])
-    texts = pd.DataFrame([rows[key] for key in keys], pd.MultiIndex.from_tuples(keys))
-    caption = (
-        "One engine's step against another's: the ratio of the plain steps (above 1, the first "
-        "takes longer), then the difference of the profiled ones in milliseconds, phase by phase, "
-        "and the phase that carries most of it."
-    )
-    return style(texts, caption, "changes", align="right")
-
-
-def _percent(share: float) -> str:
-    return f"{share:+.0%}".replace("-", "−")
-
-
-def overhead_in_words(profiles: pd.DataFrame) -> str:
-    """Say how much longer the profiler makes a step."""
-    found = profiles["overhead"]
-    return (
-        f"Profiling changes the length of a step by {_percent(found.median())} in the middle of "
-        f"{len(found)} trials (from {_percent(found.min())} to {_percent(found.max())})."
-    )
-
-
-def answer(profiles: pd.DataFrame) -> str:
-    """Answer the page's question: which phases the engines' steps differ in."""
-    told = [text for engine, base in PAIRS if (text := _pair_in_words(profiles, engine, base))]
-    if not told:
-        return "It cannot be told yet: no network was profiled with two engines."
-    caveat = (
-        " These times are preliminary: other programs used the machine meanwhile."
-        if is_shared(profiles)
-        else ""
-    )
-    return " ".join(told) + caveat
-
-
-def _pair_in_words(profiles: pd.DataFrame, engine: str, base: str) -> str:
-    frame = compare(profiles, engine, base)
-    if frame.empty:
-        return ""
-    longer = frame[frame["ratio"] > 1]
-    over = "one comparison" if len(frame) == 1 else f"median of {len(frame)}"
-    text = (
-        f"A step with {printed.in_prose(engine)} takes {frame['ratio'].median():.2f} times as long "
-        f"as with {printed.in_prose(base)} ({over}; longer in {len(longer)})"
-    )
-    grown = longer[longer["difference"] > 0]
-    if grown.empty:
-        return f"{text}."
-    counts = Counter(grown["most"]).most_common()
-    most = ", ".join(f"{phase} in {n}" for phase, n in counts)
-    return f"{text}; most of what is added is {most}."

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from dsstudy.errors import InputError
 from dsstudy.launching.machine import Machine, problems
-from dsstudy.spec.trial import ARCHITECTURES, InputError, Trial
-from dsstudy.training.loops import ENGINES, LAUNCHED
+from dsstudy.spec.engines import ENGINES, LAUNCHED
+from dsstudy.spec.trial import ARCHITECTURES, Trial
 
 Options = dict[str, dict[str, Any]]
 """The answers to a question, by label: the parameters that each stands for."""
 
-FIRST = {
+FIRST_CHOICES = {
     "model": ["lenet"],
     "image size": ["32"],
     "engine": ["normal, 1 process", "deepspeed, 2 processes"],
@@ -47,11 +48,13 @@ class Choices:
     """
 
     def __init__(self, machine: Machine):
-        self.options = _questions(machine)
-        self.chosen = {question: list(labels) for question, labels in FIRST.items()}
+        self.options = _all_questions(machine)
+        self.chosen = {question: list(labels) for question, labels in FIRST_CHOICES.items()}
         # Kept, since the model has to be built to know; no answer changes while the page is open.
         self._problem = functools.cache(lambda trial: (*problems(trial, machine), "")[0])
-        possible = [label for label in FIRST["engine"] if not self.reasons("engine").get(label)]
+        possible = [
+            label for label in FIRST_CHOICES["engine"] if not self.reasons("engine").get(label)
+        ]
         self.chosen["engine"] = possible
 
     def reasons(self, question: str) -> dict[str, str]:
@@ -88,7 +91,7 @@ class Choices:
             return str(error)
 
 
-def _questions(machine: Machine) -> dict[str, Options]:
+def _all_questions(machine: Machine) -> dict[str, Options]:
     numbers = {
         "image size": ("image_size", (32, 64, 224)),
         "epochs": ("epochs", (1, 3, 5, 10, 25)),
@@ -96,23 +99,23 @@ def _questions(machine: Machine) -> dict[str, Options]:
     }
     found = {
         "model": {name: {"model": name} for name in ARCHITECTURES},
-        "engine": _engines(machine),
-        "data": _data(),
-        "images": _images(),
+        "engine": _engine_answers(machine),
+        "data": _dataset_answers(),
+        "images": _image_counts(),
     }
-    found |= {name: _values(name) for name in ("optimizer", "scheduler", "precision")}
+    found |= {name: _allowed_answers(name) for name in ("optimizer", "scheduler", "precision")}
     for question, (parameter, values) in numbers.items():
         found[question] = {str(value): {parameter: value} for value in values}
-    return {question: found[question] for question in FIRST}
+    return {question: found[question] for question in FIRST_CHOICES}
 
 
-def _values(parameter: str) -> Options:
+def _allowed_answers(parameter: str) -> Options:
     """Return everything that a parameter may be."""
     allowed = get_args(Trial.model_fields[parameter].annotation)
     return {value: {parameter: value} for value in allowed}
 
 
-def _engines(machine: Machine) -> Options:
+def _engine_answers(machine: Machine) -> Options:
     """Return every engine with one process, and those that are launched with more, as on two GPUs.
 
     A batch is split evenly over processes, so that not every number of GPUs can share one.
@@ -125,9 +128,9 @@ def _engines(machine: Machine) -> Options:
     return found
 
 
-def _data() -> Options:
+def _dataset_answers() -> Options:
     """Return the data sets, and every image folder that lies where data sets belong."""
-    names = (name for name in _values("dataset") if name != "imagefolder")
+    names = (name for name in _allowed_answers("dataset") if name != "imagefolder")
     found = sorted(_image_folders(Trial().data_folder)) or ["none"]
     folders: Options = {
         "imagefolder" if name == "none" else name: {"dataset": "imagefolder", "data_dir": name}
@@ -140,7 +143,7 @@ def _image_folders(root: Path) -> list[str]:
     return [folder.parent.name for folder in root.glob("*/train") if folder.is_dir()]
 
 
-def _images() -> Options:
+def _image_counts() -> Options:
     few = {"1,000 + 200 for the test": (1000, 200), "5,000 + 1,000": (5000, 1000)}
     return {"all": {"train_images": "all", "test_images": "all"}} | {
         label: {"train_images": train, "test_images": test} for label, (train, test) in few.items()

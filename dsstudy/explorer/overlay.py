@@ -8,15 +8,15 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dsstudy.pages.trial import ENGINE_COLORS
 from dsstudy.paper import printed
 from dsstudy.records.record import Record
+from dsstudy.report.figure_style import ENGINE_COLORS
 from dsstudy.spec.trial import Trial
 
 POINTS = 20
 """Points of the loss an epoch; each is the mean over the steps since the one before."""
 
-PATTERNS = ("", "8 8", "3 5", "12 5 3 5", "16 4", "8 12")
+DASH_PATTERNS = ("", "8 8", "3 5", "12 5 3 5", "16 4", "8 12")
 """Dashes, as SVG writes them: of two runs that are alike, the one below shows through."""
 
 Curve = tuple[np.ndarray, np.ndarray]
@@ -73,7 +73,7 @@ class Course:
         return x.ravel().tolist(), means.ravel().tolist()
 
 
-def published(trial: Trial) -> float | None:
+def printed_accuracy(trial: Trial) -> float | None:
     """Return the paper's best test accuracy (percent) for a trial's combination, if it has one.
 
     The paper has a combination of architecture, engine, optimizer and scheduler; its schedulers
@@ -81,11 +81,11 @@ def published(trial: Trial) -> float | None:
     """
     if trial.scheduler not in ("none", printed.SCHEDULERS.get(trial.engine)):
         return None
-    table = printed.published("best_accuracy").set_index(["architecture", "engine", "setting"])
+    table = printed.printed_values("best_accuracy").set_index(["architecture", "engine", "setting"])
     return table["value"].to_dict().get((trial.architecture, trial.engine, trial.setting))
 
 
-def title(trial: Trial) -> str:
+def run_title(trial: Trial) -> str:
     """Name a run in a few words: what it trains and how, and what sets it apart from others."""
     processes = f" ×{trial.processes}" if trial.processes > 1 else ""
     course = "" if trial.scheduler == "none" else f" + {trial.scheduler}"
@@ -93,15 +93,15 @@ def title(trial: Trial) -> str:
     data = trial.dataset if trial.data_dir == "none" else trial.data_folder.name
     return (
         f"{trial.engine}{processes}: {trial.model}, {trial.optimizer}{course}, {trial.precision}, "
-        f"{data}{images} at {trial.image_size} pixels, {_epochs(trial.epochs)}, seed {trial.seed}"
+        f"{data}{images} at {trial.image_size} pixels, {_epochs_text(trial.epochs)}, seed {trial.seed}"
     )
 
 
-def _epochs(number: int) -> str:
+def _epochs_text(number: int) -> str:
     return "1 epoch" if number == 1 else f"{number} epochs"
 
 
-def color(trial: Trial) -> str:
+def run_color(trial: Trial) -> str:
     """Return the colour of a trial's engine, as CSS writes it."""
     return "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * x for x in ENGINE_COLORS[trial.engine]))
 
@@ -155,8 +155,8 @@ class Overlay:
                 lengths = self.dashes(name).split()
                 dash = ",".join(f"{length}px" for length in lengths) or "solid"
                 common = {
-                    "name": title(trial),
-                    "line": {"color": color(trial), "dash": dash, "width": 2},
+                    "name": run_title(trial),
+                    "line": {"color": run_color(trial), "dash": dash, "width": 2},
                     "hovertemplate": "epoch %{x:.2f}: %{y:.3~f}<br>%{fullData.name}<extra></extra>",
                     "col": 1,
                 }
@@ -170,7 +170,7 @@ class Overlay:
 
     def dashes(self, name: str) -> str:
         """Return the dashes of a run that is shown, by its trial's name; the first has none."""
-        return PATTERNS[self._numbers[name] % len(PATTERNS)]
+        return DASH_PATTERNS[self._numbers[name] % len(DASH_PATTERNS)]
 
     def _number(self) -> None:
         """Give the runs that are new the numbers that are free; the others keep theirs."""
@@ -193,9 +193,9 @@ class Overlay:
     def _draw_published(self, trials: Sequence[Trial]) -> None:
         """Draw a line for each of the paper's numbers, once."""
         lines = {
-            (trial.architecture, trial.engine, trial.setting): (value, color(trial))
+            (trial.architecture, trial.engine, trial.setting): (value, run_color(trial))
             for trial in trials
-            if (value := published(trial)) is not None
+            if (value := printed_accuracy(trial)) is not None
         }
         self.figure.layout.shapes = [
             {
@@ -207,7 +207,7 @@ class Overlay:
         ]
         self.figure.layout.annotations = [
             {
-                "text": f"paper, {_epochs(printed.EPOCHS)} of CIFAR-10: {printed.NAMES[cell[0]]}, "
+                "text": f"paper, {_epochs_text(printed.EPOCHS)} of CIFAR-10: {printed.NAMES[cell[0]]}, "
                 f"{printed.NAMES[cell[1]]}, {cell[2]}: {value:.2f} %",
                 "font": {"color": line, "size": 11},
                 "showarrow": False,

@@ -14,14 +14,17 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
+from dsstudy.errors import InputError
 from dsstudy.explorer.choices import Choices
-from dsstudy.explorer.overlay import Course, Overlay, color, published, title
+from dsstudy.explorer.overlay import Course, Overlay, printed_accuracy, run_color, run_title
 from dsstudy.explorer.queue import Queue, Training
 from dsstudy.launching.machine import Machine
-from dsstudy.launching.run import how_far
+from dsstudy.launching.notebook import shell_line
+from dsstudy.launching.progress import progress_text
+from dsstudy.paths import project_root
 from dsstudy.records.record import Record
-from dsstudy.spec.trial import InputError, Trial, project_root
-from dsstudy.studies.batch import shell_line, state
+from dsstudy.records.study_folder import trial_state
+from dsstudy.spec.trial import Trial
 
 INTERVAL = 0.5
 """Seconds between two looks at the records of what trains."""
@@ -29,9 +32,9 @@ INTERVAL = 0.5
 LISTED = 40
 """How many runs are listed: the newest."""
 
-RUNS = "Runs, the newest first: tick those to be laid over one another"
+RUNS_QUESTION = "Runs, the newest first: tick those to be laid over one another"
 
-COMMAND = "The same from any shell of this machine; it leaves the executed notebook too:"
+COMMAND_TITLE = "The same from any shell of this machine; it leaves the executed notebook too:"
 
 _FILES = Path(__file__).parent / "widgets"
 
@@ -86,14 +89,14 @@ class Explorer(widgets.VBox):
         Explorer.latest = self
         self.choices = Choices(machine or Machine.here())
         self.queue, self.overlay = _QUEUE, Overlay()
-        self.courses = {course.trial.name: course for course in _recorded()}
+        self.courses = {course.trial.name: course for course in _newest_runs()}
         self.trials: list[Trial] = []
         self._following: asyncio.Task | None = None
         self.questions = {name: self._question(name) for name in self.choices.options}
         self.run = widgets.Button(description="Run", button_style="primary")
         self.stop = widgets.Button(description="Stop")
         self.status, self.paper, self.command = widgets.HTML(), widgets.HTML(), Command()
-        self.runs = Choice(question=RUNS, several=True, least=0, form="list")
+        self.runs = Choice(question=RUNS_QUESTION, several=True, least=0, form="list")
         self.run.on_click(lambda button: self.start())
         self.stop.on_click(lambda button: self.end())
         self.runs.observe(lambda change: self._draw(), "chosen")
@@ -110,7 +113,7 @@ class Explorer(widgets.VBox):
             layout=widgets.Layout(**half | {"flex": "2 1 460px"}),
         )
         both = widgets.Box([left, right], layout=widgets.Layout(flex_flow="row wrap"))
-        return [both, widgets.HTML(COMMAND), self.command]
+        return [both, widgets.HTML(COMMAND_TITLE), self.command]
 
     def _question(self, name: str) -> Choice:
         several = name == "engine"
@@ -141,8 +144,8 @@ class Explorer(widgets.VBox):
             self.trials = []
             self._say(str(error))
         lines = [shell_line(trial) for trial in self.trials]
-        self.command.text = "\n".join([_at_home(), *lines] if lines else [])
-        self.paper.value = "".join(_of_the_paper(trial) for trial in self.trials)
+        self.command.text = "\n".join([_project_line(), *lines] if lines else [])
+        self.paper.value = "".join(_paper_html(trial) for trial in self.trials)
         self._draw()
 
     def start(self) -> None:
@@ -178,9 +181,9 @@ class Explorer(widgets.VBox):
         self.runs.options = [
             {
                 "value": name,
-                "label": title(course.trial),
+                "label": run_title(course.trial),
                 "note": self._state(course.trial),
-                "color": color(course.trial) if name in shown else "transparent",
+                "color": run_color(course.trial) if name in shown else "transparent",
                 "dashes": dashes.get(name, ""),
             }
             for name, course in self.courses.items()
@@ -205,7 +208,7 @@ class Explorer(widgets.VBox):
         before, ended = self.queue.training, self.queue.step()
         training = self.queue.training
         if ended:
-            self._say(ended.error() or f"{title(ended.trial)}: {self._state(ended.trial)}")
+            self._say(ended.error() or f"{run_title(ended.trial)}: {self._state(ended.trial)}")
         if training:
             course = self.courses.setdefault(training.trial.name, Course(training.trial))
             self._say(self._progress(training, course.look()))
@@ -218,7 +221,7 @@ class Explorer(widgets.VBox):
         if training.stopping:
             return "Stopping ..."
         seconds = round(time.monotonic() - training.started)
-        where = how_far(progress) if progress else f"libraries load, {seconds} s"
+        where = progress_text(progress) if progress else f"libraries load, {seconds} s"
         if len(Record(training.trial.folder).epochs()) == training.trial.epochs:
             where = "the last epoch is over"
         more = f" ({len(self.queue.waiting)} waiting)" if self.queue.waiting else ""
@@ -233,7 +236,7 @@ class Explorer(widgets.VBox):
         if record.trial() is None:
             return "not begun"
         if result is None or result.get("interrupted"):
-            if state(record) == "running":
+            if trial_state(record) == "running":
                 return "training, started elsewhere"
             return f"stopped after {epochs} of {trial.epochs} epochs; Run goes on with it"
         if result["status"] == "failed":
@@ -247,7 +250,7 @@ class Explorer(widgets.VBox):
         self.status.value = f"<div role='status'>{html.escape(words)}</div>"
 
 
-def _at_home() -> str:
+def _project_line() -> str:
     """Return the line for ``sh`` after which a trial's own is understood in any folder."""
     commands = Path(sys.executable).parent
     return (
@@ -255,7 +258,7 @@ def _at_home() -> str:
     )
 
 
-def _recorded() -> Iterator[Course]:
+def _newest_runs() -> Iterator[Course]:
     """Yield the newest runs of single trials that are on this machine, the newest first."""
     files = list(Trial().folder.parent.glob("*/trial.json"))
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)[:LISTED]:
@@ -265,8 +268,8 @@ def _recorded() -> Iterator[Course]:
                 yield Course(trial)
 
 
-def _of_the_paper(trial: Trial) -> str:
-    value = published(trial)
+def _paper_html(trial: Trial) -> str:
+    value = printed_accuracy(trial)
     said = "the paper has no number for it"
     if value is not None:
         said = f"the paper's best test accuracy is <b>{value:.2f}&nbsp;%</b>"

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dsstudy.errors import InputError
 from dsstudy.spec.trial import Trial
 
-PATIENCE = 10.0
+STOP_SECONDS = 10.0
 """Seconds that a stopped training has to end its ranks and let go of its folder."""
 
 
@@ -50,7 +50,7 @@ class Training:
         return self.process.stdin.closed
 
     def stop(self) -> None:
-        """Ask the training to end; it and its ranks are gone within `PATIENCE` seconds."""
+        """Ask the training to end; it and its ranks are gone within `STOP_SECONDS` seconds."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
@@ -119,7 +119,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     trial = Trial.model_validate_json(sys.stdin.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()
-    from dsstudy.launching.run import TrialError, run_trial
+    from dsstudy.launching.launcher import TrialError
+    from dsstudy.launching.run import run_trial
 
     try:
         run_trial(trial)
@@ -132,7 +133,7 @@ def _end_with_input() -> None:
     while os.read(sys.stdin.fileno(), 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(PATIENCE)
+    time.sleep(STOP_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

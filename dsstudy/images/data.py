@@ -9,9 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dsstudy.errors import InputError
 from dsstudy.images.image_folder import SPLITS, Splits, list_images, load_image_folder
 from dsstudy.images.synthetic import SYNTHETIC_CLASSES, SYNTHETIC_IMAGES, draw
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.spec.trial import Trial
 
 SUBSET_SEED = 0
 """A limited number of images is the same subset for every trial."""

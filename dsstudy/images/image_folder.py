@@ -12,7 +12,8 @@ import platformdirs
 from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.errors import InputError
+from dsstudy.spec.trial import Trial
 
 SPLITS = ("train", "test")
 

@@ -9,8 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dsstudy.errors import InputError, shown
-from dsstudy.records.reading import naming
+from dsstudy.errors import InputError, naming_file, quoted
 from dsstudy.spec.trial import Trial
 
 HANDED_ON = ("DS_", "DSSTUDY_", "GLOO_", "MALLOC_", "NCCL_", "OMP_", "PATH", "PYTHON", "TORCH_")
@@ -33,8 +32,8 @@ def read_hosts(trial: Trial) -> dict[str, int]:
     """
     if trial.hostfile == "none":
         return {}
-    file, found = hostfile(trial), {}
-    with naming(file):
+    file, found = hostfile_path(trial), {}
+    with naming_file(file):
         lines = file.read_text().splitlines()
     for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
@@ -43,18 +42,18 @@ def read_hosts(trial: Trial) -> dict[str, int]:
             found[match[1]] = int(match[2])
         elif text:
             raise InputError(
-                f"{file}:{number}: {shown(text)} names no machine: write its name and how many "
+                f"{file}:{number}: {quoted(text)} names no machine: write its name and how many "
                 "ranks it takes, for example 'worker-1 slots=2'"
             )
     return found
 
 
-def hostfile(trial: Trial) -> Path:
+def hostfile_path(trial: Trial) -> Path:
     """Return where a trial's hostfile lies."""
     return Path(trial.hostfile).expanduser().absolute()
 
 
-def ranks_a_host(trial: Trial) -> int:
+def ranks_per_host(trial: Trial) -> int:
     """Return how many of a trial's ranks one machine runs."""
     return trial.processes // max(1, len(read_hosts(trial)))
 
@@ -70,7 +69,7 @@ def check_hosts(trial: Trial) -> None:
     slots = read_hosts(trial)
     if trial.hostfile == "none":
         return
-    if set(slots.values()) != {ranks_a_host(trial)} or trial.processes % len(slots):
+    if set(slots.values()) != {ranks_per_host(trial)} or trial.processes % len(slots):
         offered = ", ".join(f"{host} {number}" for host, number in slots.items()) or "none"
         raise InputError(
             f"processes={trial.processes} are not the slots that hostfile={trial.hostfile} offers "
@@ -111,7 +110,7 @@ def check_reachable(trial: Trial) -> None:
         )
 
 
-def launch_over_hosts(
+def hosts_command(
     trial: Trial, port: int, environment: Mapping[str, str], ranks: list[str]
 ) -> list[str]:
     """Return the command that starts a trial's ranks on all machines of its hostfile.
@@ -144,13 +143,13 @@ def launch_over_hosts(
         lines = [f"{name}={value}\n" for name, value in handed_on.items()]
         Path(environment["DS_ENV_FILE"]).write_text("".join(lines))
         return [
-            f"{bin_folder}/deepspeed", f"--hostfile={hostfile(trial)}", "--force_multi",
+            f"{bin_folder}/deepspeed", f"--hostfile={hostfile_path(trial)}", "--force_multi",
             "--no_ssh_check", "--no_local_rank", *options, "--module", *ranks,
         ]  # fmt: skip
     handed = [f"{name}={value}" for name, value in handed_on.items()]
     torchrun = [
         f"{bin_folder}/torchrun", f"--nnodes={len(machines)}", "--node_rank=%n",
-        f"--nproc_per_node={ranks_a_host(trial)}", f"--log_dir={os.devnull}", *options, "--module",
+        f"--nproc_per_node={ranks_per_host(trial)}", f"--log_dir={os.devnull}", *options, "--module",
     ]  # fmt: skip
     go = ["cd", str(Path.cwd())], ["exec", "env", *handed, *torchrun, *ranks]
     return [*_PDSH, "-w", ",".join(machines), "; ".join(map(shlex.join, go))]

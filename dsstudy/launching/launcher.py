@@ -16,18 +16,19 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from dsstudy.launching.hostfile import check_reachable, launch_over_hosts
+from dsstudy.errors import InputError
+from dsstudy.launching.hostfile import check_reachable, hosts_command
 from dsstudy.launching.machine import Machine, memory_kills, rank_environment
 from dsstudy.records.record import Record
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.spec.trial import Trial
 
-STARTING = 600.0
+START_SECONDS = 600.0
 """Seconds that ranks have at least to get to their first step: libraries load, ops may compile."""
 
-PORTS = 3
+PORT_TRIES = 3
 """How many ports are tried: another process may take a free one before the ranks do."""
 
-PATIENCE = 60.0
+RANKS_END_SECONDS = 60.0
 """Seconds to wait until the ranks of an attempt that was killed are gone; they see it in one."""
 
 
@@ -54,7 +55,7 @@ def wait_for_earlier_ranks(record: Record) -> None:
     """
     for lock in sorted(record.folder.glob(".rank*.lock")):
         try:
-            with FileLock(lock).acquire(timeout=PATIENCE):
+            with FileLock(lock).acquire(timeout=RANKS_END_SECONDS):
                 pass
         except Timeout:
             raise InputError(
@@ -96,7 +97,7 @@ def launch(
     shared = None if trial.hostfile == "none" else record.folder
     if shared:
         check_reachable(trial)
-    for attempt in range(PORTS):
+    for attempt in range(PORT_TRIES):
         with tempfile.TemporaryDirectory(".tmp", ".errors-", shared) as errors:
             own = {
                 "DSSTUDY_PARENT_HOST": socket.gethostname(),
@@ -117,12 +118,12 @@ def launch(
             if ranks.done:
                 return
             error = ranks.what_went_wrong(hung)
-        if "EADDRINUSE" not in str(error) or attempt == PORTS - 1:
+        if "EADDRINUSE" not in str(error) or attempt == PORT_TRIES - 1:
             raise error
         print("The port at which the ranks were to meet was taken meanwhile: trying another.")
 
 
-def _command(trial: Trial, environment: dict[str, str], ranks: list[str]) -> list[str]:
+def _launcher_command(trial: Trial, environment: dict[str, str], ranks: list[str]) -> list[str]:
     """Return the launcher's command; `ranks` is a module and its arguments.
 
     References
@@ -131,7 +132,7 @@ def _command(trial: Trial, environment: dict[str, str], ranks: list[str]) -> lis
     https://docs.pytorch.org/docs/stable/elastic/run.html
     """
     if trial.hostfile != "none":
-        return launch_over_hosts(trial, _free_port(), environment, ranks)
+        return hosts_command(trial, _free_port(), environment, ranks)
     commands = {
         "deepspeed": [
             "deepspeed",
@@ -174,7 +175,9 @@ class _Ranks:
         self.log.unlink(missing_ok=True)  # what is left of an earlier launcher may still write it
         with self.log.open("wb") as log:
             self.launcher = subprocess.Popen(
-                _command(trial, environment, ["dsstudy.training.rank", str(record.folder)]),
+                _launcher_command(
+                    trial, environment, ["dsstudy.training.rank", str(record.folder)]
+                ),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -198,7 +201,7 @@ class _Ranks:
                 seen, at = progress, time.monotonic()
             if progress:
                 show(progress)
-            patience = limit if limit == "none" or progress else max(limit, STARTING)
+            patience = limit if limit == "none" or progress else max(limit, START_SECONDS)
             if patience != "none" and time.monotonic() - at > patience:
                 return self._where_they_stand(seen)
             # Rank 0 writes the last epoch last: the launcher's own way out takes three seconds.

@@ -10,10 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dsstudy.launching import hostfile
-from dsstudy.spec.trial import InputError, Trial, project_root
+from dsstudy.errors import InputError
+from dsstudy.launching.hostfile import check_hosts, ranks_per_host
+from dsstudy.paths import project_root
+from dsstudy.spec.trial import Trial
 
-LIBRARIES = ("torch", "torchvision", "timm", "deepspeed", "numpy", "pandas", "papermill")
+RECORDED_LIBRARIES = ("torch", "torchvision", "timm", "deepspeed", "numpy", "pandas", "papermill")
 """Libraries whose versions every record states."""
 
 
@@ -76,17 +78,17 @@ def problems(trial: Trial, machine: Machine) -> list[str]:
         empty where the trial can run.
     """
     try:
-        hostfile.check_hosts(trial)
+        check_hosts(trial)
     except InputError as error:
         return [str(error)]
     found = [
         *_engine_problems(trial, machine),
         *(_device_problems(trial, machine) or _precision_problems(trial, machine)),
     ]
-    from dsstudy.images import data
-    from dsstudy.training import models
+    from dsstudy.images.data import check_data
+    from dsstudy.training.models import check_model
 
-    for check in (data.check_data, models.check_model):
+    for check in (check_data, check_model):
         try:
             check(trial)
         except InputError as error:
@@ -103,12 +105,12 @@ def rank_environment(trial: Trial, machine: Machine) -> dict[str, str]:
         "TORCH_EXTENSIONS_DIR": str(ops_folder()),
         "DS_ACCELERATOR": device,
         # Without a share of the cores each, ranks on one CPU fight over all of them.
-        "OMP_NUM_THREADS": str(max(1, _threads(machine) // hostfile.ranks_a_host(trial))),
+        "OMP_NUM_THREADS": str(max(1, _usable_threads(machine) // ranks_per_host(trial))),
         "PYTHONUNBUFFERED": "1",
     }
 
 
-def _threads(machine: Machine) -> int:
+def _usable_threads(machine: Machine) -> int:
     """Return how many threads a trial may have here: as many as cores, if nobody said fewer."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     return min(machine.cores, int(said)) if said.isdecimal() else machine.cores
@@ -159,7 +161,7 @@ def compile_ops() -> None:
         raise InputError(f"DeepSpeed's C++ ops do not compile here:\n{done.stdout}{done.stderr}")
 
 
-def environment(machine: Machine) -> dict[str, Any]:
+def describe_environment(machine: Machine) -> dict[str, Any]:
     """Return what every record states of where it was made: hardware, versions, commit.
 
     And how the C library's allocator was set, on which a process's resident memory depends.
@@ -192,7 +194,7 @@ def _device_problems(trial: Trial, machine: Machine) -> list[str]:
     if device == "cuda" and not machine.gpus:
         return ["device=cuda is not possible without a GPU: set device to cpu or auto"]
     places = len(machine.gpus) if device == "cuda" else machine.cores
-    ranks = hostfile.ranks_a_host(trial)
+    ranks = ranks_per_host(trial)
     if ranks > places:
         name = "GPUs" if device == "cuda" else "CPU cores"
         here = "" if ranks == trial.processes else f", {ranks} of them here,"
@@ -237,7 +239,7 @@ def _cores() -> int:
 
 def _versions() -> dict[str, str]:
     installed = {}
-    for library in LIBRARIES:
+    for library in RECORDED_LIBRARIES:
         try:
             installed[library] = metadata.version(library)
         except metadata.PackageNotFoundError:

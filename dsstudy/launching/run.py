@@ -1,10 +1,8 @@
 """Running one trial: in this process, or through a launcher that starts its ranks."""
 
 import contextlib
-import io
 import os
 import statistics
-import sys
 import time
 import traceback
 from datetime import UTC, datetime
@@ -13,8 +11,8 @@ from typing import Any
 
 import psutil
 import torch
-from tqdm import tqdm
 
+from dsstudy.errors import InputError
 from dsstudy.images.data import ImageData, load_data
 from dsstudy.launching.hostfile import read_hosts
 from dsstudy.launching.launcher import (
@@ -23,12 +21,13 @@ from dsstudy.launching.launcher import (
     launch,
     wait_for_earlier_ranks,
 )
-from dsstudy.launching.machine import Machine, environment, problems
-from dsstudy.records.folder_lock import held
+from dsstudy.launching.machine import Machine, describe_environment, problems
+from dsstudy.launching.progress import TrialBar
+from dsstudy.records.folder_lock import hold_folder
 from dsstudy.records.record import Record
-from dsstudy.spec.trial import InputError, Trial
-from dsstudy.training import checkpoint
-from dsstudy.training.loops import LAUNCHED
+from dsstudy.spec.engines import LAUNCHED
+from dsstudy.spec.trial import Trial
+from dsstudy.training.checkpoint import newest_sound_checkpoint, read_facts
 from dsstudy.training.rank import train_rank
 
 SHARED_CORES = 0.15
@@ -70,7 +69,7 @@ def run_trial(trial: Trial) -> Record:
     data = load_data(trial)
     with contextlib.ExitStack() as stack:
         with record.writable():
-            stack.enter_context(held(record.folder))
+            stack.enter_context(hold_folder(record.folder))
         if _only_to_be_shown(trial, record):  # another process has just finished it
             return record
         wait_for_earlier_ranks(record)
@@ -98,13 +97,13 @@ def _only_to_be_shown(trial: Trial, record: Record) -> bool:
 
 def _where_to_start(trial: Trial, record: Record, machine: Machine, data: ImageData) -> Path | None:
     """Return the checkpoint to go on from, and say so; None for a trial that begins."""
-    found = checkpoint.newest_sound(record.checkpoints, len(record.epochs()), say=print)
+    found = newest_sound_checkpoint(record.checkpoints, len(record.epochs()), say=print)
     if found is None:
         if 0 < len(record.epochs()) < trial.epochs:
             print("There is no sound checkpoint: training begins at the beginning, and the epochs "
                   "that are recorded stay as they are")  # fmt: skip
         return None
-    facts, device = checkpoint.facts_of(found), machine.device(trial)
+    facts, device = read_facts(found), machine.device(trial)
     if (began := facts.get("device", device)) != device:  # earlier versions did not note it
         raise InputError(
             f"device={device} is not where this trial began: set device to {began}, or overwrite "
@@ -154,57 +153,6 @@ def _train(
     return None
 
 
-class TrialBar(tqdm):
-    """A progress bar over a trial's steps: epoch, step, loss, accuracy, time left.
-
-    In a notebook it is one output that is updated in place, so that its last state is what an
-    executed notebook keeps.
-    """
-
-    def __init__(self, trial: Trial):
-        self.handle = _notebook_display()
-        super().__init__(
-            desc=f"starting {trial.processes} ranks" if trial.processes > 1 else "starting",
-            total=None,
-            bar_format="{desc} {bar:24} {percentage:3.0f} % [{elapsed}, {remaining} left]",
-            mininterval=0,
-            ascii=False,
-            file=io.StringIO() if self.handle else sys.stderr,
-        )
-
-    def show(self, progress: dict[str, Any]) -> None:
-        """Show a training's progress, as `Session` tells it."""
-        self.total = progress["epochs"] * progress["steps"]
-        self.n = (progress["epoch"] - 1) * progress["steps"] + progress["step"]
-        self.set_description_str(how_far(progress))
-
-    def display(self, *args: Any, **kwargs: Any) -> None:
-        """Draw the bar where it belongs: in the notebook's output, or on the terminal."""
-        if self.handle:
-            self.handle.update({"text/plain": str(self)}, raw=True)
-        else:
-            super().display(*args, **kwargs)
-
-
-def how_far(progress: dict[str, Any]) -> str:
-    """Say how far a training has come, as `Session` tells it."""
-    loss, accuracy = progress["loss"], progress["accuracy"]
-    return (
-        f"epoch {progress['epoch']}/{progress['epochs']}"
-        f"  step {progress['step']:,}/{progress['steps']:,}"
-        f"  loss {'not finite' if loss is None else f'{loss:.3f}'}"
-        f"  test accuracy {'–' if accuracy is None else f'{accuracy:.2f} %'}"
-    )
-
-
-def _notebook_display() -> Any:
-    if "ipykernel" not in sys.modules:
-        return None
-    from IPython.display import display
-
-    return display({"text/plain": "starting"}, raw=True, display_id=True)
-
-
 def _result(
     record: Record,
     trial: Trial,
@@ -234,7 +182,7 @@ def _result(
         "error": str(error) if error else None,
         "interrupted": isinstance(error, InterruptedTrialError),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": environment(machine)
+        "environment": describe_environment(machine)
         | {
             "device": machine.device(trial),
             "hosts": len(read_hosts(trial)) or 1,

@@ -26,7 +26,7 @@ from jupyter_client.provisioning import LocalProvisioner
 from tqdm import tqdm
 from traitlets import default
 
-LIBRARIES = (
+PRELOADED = (
     "ipykernel.kernelapp",
     "torch._dynamo",
     "torchinfo",
@@ -76,7 +76,7 @@ class WarmProvisioner(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Fork a kernel for the command's connection file."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(LIBRARIES))
+        context.set_forkserver_preload(list(PRELOADED))
         arguments = cmd[cmd.index("-f") :]
         process = context.Process(
             target=_be_kernel, args=(arguments, dict(kwargs["env"]), kwargs.get("cwd"))
@@ -124,7 +124,7 @@ def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str | 
     os.environ.update(environment)
     if folder:
         os.chdir(folder)
-    _heed(environment)
+    _apply_environment(environment)
     # What is printed goes into the notebook; the terminal belongs to the study's own bar.
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
@@ -138,7 +138,7 @@ def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str | 
     launch_new_instance()
 
 
-def _heed(environment: dict[str, str]) -> None:
+def _apply_environment(environment: dict[str, str]) -> None:
     """Set what libraries read from a kernel's environment as they load: they did so before it."""
     import matplotlib
 

@@ -10,15 +10,15 @@ from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from dsstudy.paper import printed
-from dsstudy.report import origin
-from dsstudy.report.table_style import style
-from dsstudy.spec.trial import project_root
+from dsstudy.paths import project_root
+from dsstudy.report.origin import hardware_text
+from dsstudy.report.table_style import style_table
 
 ROUTES = ("slurm", "ray", "hosts")
 
 
 @functools.cache
-def record(route: str) -> dict[str, Any]:
+def benchmark_result(route: str) -> dict[str, Any]:
     """Return what was measured of a route, one of `ROUTES`: a file of ``benchmarks/results``."""
     file = project_root() / "benchmarks" / "results" / f"{route}.json"
     content = json.loads(file.read_text())
@@ -26,28 +26,28 @@ def record(route: str) -> dict[str, Any]:
     return content
 
 
-def commands(route: str) -> Markdown:
+def commands_text(route: str) -> Markdown:
     """Show the commands that ran a study over a route, as they were given."""
-    known = record(route)
+    known = benchmark_result(route)
     given = known.get("commands") or [known["array"]["command"]]
     return Markdown("```\n" + "\n".join(given) + "\n```")
 
 
-def where(route: str) -> Markdown:
+def measured_text(route: str) -> Markdown:
     """Say where a route's numbers come from."""
-    known = record(route)
+    known = benchmark_result(route)
     place = known["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in place["software"].items())
     return Markdown(
         f"Measured {known['date']} by `{known['command']}` on "
-        f"{origin.hardware(place['hardware'])}; {versions}; commit {place['commit'][:7]}; "
+        f"{hardware_text(place['hardware'])}; {versions}; commit {place['commit'][:7]}; "
         f"record: `benchmarks/results/{route}.json`."
     )
 
 
-def costs() -> Styler:
+def costs_table() -> Styler:
     """Show what either route for many trials adds to them, and what a lost node costs."""
-    slurm, ray = record("slurm"), record("ray")
+    slurm, ray = benchmark_result("slurm"), benchmark_result("ray")
     array, over_ray = slurm["array"]["seconds"], ray["seconds"]
     lost, ray_lost = slurm["array"]["lost"]["seconds"], ray["lost"]["seconds"]
     again, trains = "until the trial runs again", "until it trains again"
@@ -58,7 +58,10 @@ def costs() -> Styler:
         "from the loss of a node until it trains again *": (trains, lost, ray_lost),
     }
     texts = pd.DataFrame(
-        [[_seconds(one[name]), _seconds(two[name])] for name, one, two in rows.values()],
+        [
+            [_whole_seconds(one[name]), _whole_seconds(two[name])]
+            for name, one, two in rows.values()
+        ],
         index=list(rows),
         columns=["Slurm", "Ray"],
     )
@@ -67,16 +70,16 @@ def costs() -> Styler:
         "them lost. * Most of it is waiting in the queue: a lost trial comes after those that had "
         "not begun, on the one node that is left."
     )
-    return style(texts, caption, "cluster_costs", align="right")
+    return style_table(texts, caption, "cluster_costs", align="right")
 
 
-def _seconds(value: float) -> str:
+def _whole_seconds(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def losses() -> Markdown:
+def lost_nodes_text() -> Markdown:
     """Say what became of the trials whose nodes were lost."""
-    slurm, ray = record("slurm"), record("ray")
+    slurm, ray = benchmark_result("slurm"), benchmark_result("ray")
     total, set_to = slurm["trials"], slurm["settings"]
     return Markdown(
         f"Under Slurm, node *two* was lost while it trained "
@@ -90,7 +93,7 @@ def losses() -> Markdown:
     )
 
 
-def hosts() -> pd.DataFrame:
+def host_costs() -> pd.DataFrame:
     """Return what it costs that a trial's two ranks are on two machines.
 
     Returns
@@ -101,7 +104,7 @@ def hosts() -> pd.DataFrame:
         ``high``, the smallest and the largest.
     """
     rows = {}
-    for name, rounds in record("hosts")["seconds"].items():
+    for name, rounds in benchmark_result("hosts")["seconds"].items():
         engine, _, place = name.partition(", ")
         starts, steps = ([one[what] for one in rounds] for what in ("start", "step"))
         rows[engine, place] = {
@@ -116,8 +119,8 @@ def hosts() -> pd.DataFrame:
 
 
 def hosts_table() -> Styler:
-    """Show `hosts`."""
-    frame = hosts()
+    """Show `host_costs`."""
+    frame = host_costs()
     texts = pd.DataFrame(
         {
             "seconds to the first step": [
@@ -130,19 +133,19 @@ def hosts_table() -> Styler:
         },
         index=pd.Index([f"{printed.NAMES[engine]}, {place}" for engine, place in frame.index]),
     )
-    rounds = len(next(iter(record("hosts")["seconds"].values())))
+    rounds = len(next(iter(benchmark_result("hosts")["seconds"].values())))
     caption = (
         f"LeNet, two ranks with one core each, synthetic images, batches of 16: the median of "
         f"{rounds} rounds (smallest to largest)."
     )
-    return style(texts, caption, "cluster_hosts", align="right")
+    return style_table(texts, caption, "cluster_hosts", align="right")
 
 
-def answer() -> Markdown:
+def answer_text() -> Markdown:
     """Answer the page's question, in computed words."""
-    frame = hosts()["step"]
-    first = [f"{record('slurm')['array']['seconds']['until the first step']:.0f} s over Slurm",
-             f"{record('ray')['seconds']['until the first step']:.0f} s over Ray"]  # fmt: skip
+    frame = host_costs()["step"]
+    first = [f"{benchmark_result('slurm')['array']['seconds']['until the first step']:.0f} s over Slurm",
+             f"{benchmark_result('ray')['seconds']['until the first step']:.0f} s over Ray"]  # fmt: skip
     ratios = [
         f"{frame[engine, 'two machines'] / frame[engine, 'one machine']:.2f} with "
         f"{printed.NAMES[engine]}"

@@ -10,34 +10,36 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from dsstudy.analysis import intervals
 from dsstudy.analysis.advice import advise
 from dsstudy.analysis.comparison import (
-    BANDWIDTH,
+    DEFAULT_BANDWIDTH,
     DEVICES,
     Comparison,
     Timed,
-    break_even,
     efficiency,
-    predict,
+    measured_break_even,
+    predict_epochs,
 )
-from dsstudy.analysis.intervals import Interval
-from dsstudy.analysis.step_phases import ENGINES
-from dsstudy.pages.trial import ENGINE_COLORS
+from dsstudy.analysis.comparison import load_comparison as load_comparison  # for the notebook
+from dsstudy.analysis.intervals import LEVEL, Interval
 from dsstudy.paper import printed
-from dsstudy.report.table_style import style
-from dsstudy.studies.trace import PHASES
+from dsstudy.records.schema import PHASES
+from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.report.table_style import style_table
+from dsstudy.spec.engines import ENGINES
 
-TIMES = (
+TIMES_CAPTION = (
     "Seconds of an epoch: mean over the rounds, ± half of its 95 % interval (Student's t). Memory: "
     "the peak over all ranks, in MiB. Efficiency: how many times as fast as normal training on one "
     "device, over the number of devices."
 )
 
-STEP = "Milliseconds of a profiled step, by phase (mean over the middle round's steps and ranks)."
+STEP_CAPTION = (
+    "Milliseconds of a profiled step, by phase (mean over the middle round's steps and ranks)."
+)
 
 
-def subject(found: Comparison) -> str:
+def subject_text(found: Comparison) -> str:
     """Say what was compared, with what, and where."""
     settings, hardware = found.about["settings"], found.environment["hardware"]
     gpus = [gpu["name"] for gpu in hardware["gpus"]]
@@ -54,12 +56,12 @@ def subject(found: Comparison) -> str:
     )
 
 
-def times_table(found: Comparison) -> pd.DataFrame:
+def engine_times_table(found: Comparison) -> pd.DataFrame:
     """Return the texts of the table of times, a row an engine and number of ranks."""
     return pd.DataFrame(
         {
             _row_name(one): {
-                "devices": _devices(found, one),
+                "devices": _devices_text(found, one),
                 "s / epoch": _plus_minus(one.epoch()),
                 "memory": f"{one.memory:,.0f}",
                 "efficiency": f"{100 * efficiency(one, found.normal):.0f} %",
@@ -69,7 +71,7 @@ def times_table(found: Comparison) -> pd.DataFrame:
     ).T
 
 
-def phases_table(found: Comparison) -> pd.DataFrame:
+def engine_phases_table(found: Comparison) -> pd.DataFrame:
     """Return the texts of the table of a step's phases, a row an engine."""
     rows = {printed.NAMES[key[-1]]: row for key, row in found.profiles.iterrows()}
     return pd.DataFrame(
@@ -77,22 +79,26 @@ def phases_table(found: Comparison) -> pd.DataFrame:
     ).T
 
 
-def predictions_table(found: Comparison, bandwidth: float = BANDWIDTH) -> pd.DataFrame:
+def predictions_table(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> pd.DataFrame:
     """Return the texts of the table of predictions, a row an engine, and where two devices pay."""
     rows: dict[str, dict[str, str]] = {}
-    for engine, some in predict(found, bandwidth).groupby("engine", sort=False):
+    for engine, some in predict_epochs(found, bandwidth).groupby("engine", sort=False):
         texts = {
             f"{row.devices:.0f}": _plus_minus(Interval(row.seconds, row.low, row.high, 0))
-            + ("" if math.isnan(row.measured) else f" ({_number(row.measured)})")
+            + ("" if math.isnan(row.measured) else f" ({_seconds_text(row.measured)})")
             for row in some.itertuples()
         }
-        pays = "" if engine == "normal" else _images(break_even(found, engine, bandwidth))
+        pays = (
+            ""
+            if engine == "normal"
+            else _images_text(measured_break_even(found, engine, bandwidth))
+        )
         rows[printed.NAMES[engine]] = {f"{n}": texts.get(f"{n}", "–") for n in DEVICES}
         rows[printed.NAMES[engine]]["two pay from"] = pays or "–"
     return pd.DataFrame(rows).T
 
 
-def assumptions(found: Comparison, bandwidth: float = BANDWIDTH) -> str:
+def assumptions_text(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> str:
     """Say what the predictions rest on."""
     device = "GPUs like this one"
     if found.on_cpu:
@@ -113,36 +119,36 @@ def assumptions(found: Comparison, bandwidth: float = BANDWIDTH) -> str:
     )
 
 
-def page(found: Comparison, bandwidth: float = BANDWIDTH) -> str:
+def report_text(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> str:
     """Return the whole page as plain text."""
     advice = advise(found)
     parts = [
-        subject(found),
+        subject_text(found),
         f"VERDICT\n{advice.sentence}",
-        "Why\n" + _listed(advice.reasons),
-        "How sure\n" + _listed(advice.doubts),
-        f"{times_table(found).to_string()}\n{TIMES}",
-        f"{phases_table(found).to_string()}\n{STEP}",
-        f"{predictions_table(found, bandwidth).to_string()}\n{assumptions(found, bandwidth)}",
+        "Why\n" + _bullets(advice.reasons),
+        "How sure\n" + _bullets(advice.doubts),
+        f"{engine_times_table(found).to_string()}\n{TIMES_CAPTION}",
+        f"{engine_phases_table(found).to_string()}\n{STEP_CAPTION}",
+        f"{predictions_table(found, bandwidth).to_string()}\n{assumptions_text(found, bandwidth)}",
     ]
     return "\n\n".join(part for part in parts if part.strip())
 
 
-def in_words(found: Comparison) -> str:
+def verdict_text(found: Comparison) -> str:
     """Return the verdict, its reasons and its doubts as Markdown."""
     advice = advise(found)
     return (
-        f"**{advice.sentence}**\n\nWhy:\n\n{_listed(advice.reasons)}\n\nHow sure:\n\n"
-        f"{_listed(advice.doubts)}"
+        f"**{advice.sentence}**\n\nWhy:\n\n{_bullets(advice.reasons)}\n\nHow sure:\n\n"
+        f"{_bullets(advice.doubts)}"
     )
 
 
-def styled(texts: pd.DataFrame, caption: str) -> Styler:
+def comparison_table(texts: pd.DataFrame, caption: str) -> Styler:
     """Show one of the tables in a notebook."""
-    return style(texts, caption, "comparison", align="right")
+    return style_table(texts, caption, "comparison", align="right")
 
 
-def as_json(found: Comparison, bandwidth: float = BANDWIDTH) -> dict[str, Any]:
+def comparison_json(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> dict[str, Any]:
     """Return all that the page says, for machines; null where there is no number."""
     advice = advise(found)
     phases = {
@@ -150,7 +156,7 @@ def as_json(found: Comparison, bandwidth: float = BANDWIDTH) -> dict[str, Any]:
         for key, row in found.profiles.iterrows()
     }
     engines = [engine for engine in found.small if engine != "normal"]
-    return _finite(
+    return _null_if_not_finite(
         {
             **{name: value for name, value in found.about.items() if name != "timed"},
             "recommendation": {
@@ -175,16 +181,16 @@ def as_json(found: Comparison, bandwidth: float = BANDWIDTH) -> dict[str, Any]:
                 for one in found.timed
             ],
             "phase_seconds": phases,
-            "predictions": predict(found, bandwidth).to_dict("records"),
-            "break_even_images": {e: break_even(found, e, bandwidth) for e in engines},
+            "predictions": predict_epochs(found, bandwidth).to_dict("records"),
+            "break_even_images": {e: measured_break_even(found, e, bandwidth) for e in engines},
             "bandwidth": bandwidth,
-            "level": intervals.LEVEL,
+            "level": LEVEL,
             "environment": found.environment,
         }
     )
 
 
-def figure(found: Comparison, bandwidth: float = BANDWIDTH) -> Figure:
+def comparison_figure(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> Figure:
     """Draw the seconds of an epoch with their intervals, and the predicted speed-up."""
     drawn, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
     for y, one in enumerate(found.timed):
@@ -200,14 +206,14 @@ def figure(found: Comparison, bandwidth: float = BANDWIDTH) -> Figure:
 
 
 def _draw_speedup(axes: Axes, found: Comparison, bandwidth: float) -> None:
-    frame = predict(found, bandwidth)
-    for engine, marker in zip(ENGINES, "osD", strict=True):
+    frame = predict_epochs(found, bandwidth)
+    for engine, about in ENGINES.items():
         some = frame[frame["engine"] == engine]
         color = ENGINE_COLORS[engine]
         axes.plot(
             some["devices"],
             some["speedup"],
-            f"{marker}--",
+            f"{about.marker}--",
             color=color,
             label=printed.NAMES[engine],
         )
@@ -225,33 +231,33 @@ def _row_name(one: Timed) -> str:
     return printed.NAMES[one.engine] + ("" if one.engine == "normal" else f", {ranks}")
 
 
-def _devices(found: Comparison, one: Timed) -> str:
+def _devices_text(found: Comparison, one: Timed) -> str:
     return "CPU" if found.on_cpu else f"{one.devices} GPU" + "s" * (one.devices > 1)
 
 
 def _plus_minus(interval: Interval) -> str:
-    half = "" if math.isnan(interval.half) else f" ± {_number(interval.half)}"
-    return _number(interval.value) + half
+    half = "" if math.isnan(interval.half) else f" ± {_seconds_text(interval.half)}"
+    return _seconds_text(interval.value) + half
 
 
-def _number(seconds: float) -> str:
+def _seconds_text(seconds: float) -> str:
     return f"{seconds:.3g}" if seconds < 100 else f"{seconds:,.0f}"
 
 
-def _images(number: float) -> str:
+def _images_text(number: float) -> str:
     if math.isinf(number):
         return "never"
     return f"{math.ceil(number):,}" if number > 0 else "any"
 
 
-def _listed(sentences: list[str]) -> str:
+def _bullets(sentences: list[str]) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
-def _finite(value: Any) -> Any:
+def _null_if_not_finite(value: Any) -> Any:
     """Return a value as JSON has it: null for what is no number."""
     if isinstance(value, Mapping):
-        return {name: _finite(one) for name, one in value.items()}
+        return {name: _null_if_not_finite(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_finite(one) for one in value]
+        return [_null_if_not_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,12 +10,12 @@ import numpy as np
 from IPython.display import Code, Markdown
 from matplotlib.figure import Figure
 
-from dsstudy.pages.trial import ENGINE_COLORS
 from dsstudy.records.record import Record
+from dsstudy.report.figure_style import ENGINE_COLORS
 from dsstudy.spec.trial import Trial
 
 
-def source(module: str, name: str) -> Code:
+def loop_source(module: str, name: str) -> Code:
     """Show a function as it stands in the library, without importing what it needs."""
     spec = find_spec(module)
     assert spec is not None
@@ -29,7 +29,7 @@ def source(module: str, name: str) -> Code:
     return Code(ast.get_source_segment(text, function), language="python")
 
 
-def losses(records: Sequence[Record]) -> Figure:
+def losses_figure(records: Sequence[Record]) -> Figure:
     """Draw the loss of every step of one trial under several engines, and how far they part.
 
     Parameters
@@ -43,33 +43,38 @@ def losses(records: Sequence[Record]) -> Figure:
     first = records[0].steps()["loss"]
     steps = np.arange(1, len(first) + 1)
     for index, record in enumerate(records):
-        engine, loss = _trial(record).engine, record.steps()["loss"]
+        engine, loss = _trial_of(record).engine, record.steps()["loss"]
         style = {"color": ENGINE_COLORS[engine], "label": engine}
         above.plot(steps, loss, linewidth=3 - 2 * (index > 0), **style)
         if index:
             below.semilogy(steps, np.maximum(abs(loss - first) / first, 1e-9), **style)
     above.set(ylabel="cross-entropy (nats)", ylim=(0, None))
     above.legend()
-    below.set(xlabel="step", ylabel=f"relative difference\nfrom {_trial(records[0]).engine}")
+    below.set(xlabel="step", ylabel=f"relative difference\nfrom {_trial_of(records[0]).engine}")
     return figure
 
 
-def in_words(records: Sequence[Record]) -> Markdown:
+def agreement_text(records: Sequence[Record]) -> Markdown:
     """Say what one trial came to under each of several engines, the first the one to compare with.
 
     Parameters
     ----------
     records
-        As `losses` takes them.
+        As `losses_figure` takes them.
     """
     first, *others = records
     return Markdown(
-        "\n".join([_outcome(first), *(_outcome(each) + _agreement(first, each) for each in others)])
+        "\n".join(
+            [
+                _outcome_text(first),
+                *(_outcome_text(each) + _losses_text(first, each) for each in others),
+            ]
+        )
     )
 
 
-def _outcome(record: Record) -> str:
-    trial, result = _trial(record), record.result() or {}
+def _outcome_text(record: Record) -> str:
+    trial, result = _trial_of(record), record.result() or {}
     processes = f"{trial.processes} process{'es' * (trial.processes > 1)}"
     return (
         f"- **{trial.engine}**, {processes}: classifies {result['final_accuracy']:.1f} % of the "
@@ -78,17 +83,17 @@ def _outcome(record: Record) -> str:
     )
 
 
-def _agreement(first: Record, other: Record) -> str:
+def _losses_text(first: Record, other: Record) -> str:
     loss, against = (record.steps()["loss"] for record in (first, other))
     apart = np.flatnonzero(abs(against - loss) / loss > 1e-4)
     until = f"for the first {apart[0]} of" if len(apart) else "over all of"
     return (
-        f" Its losses agree with those of {_trial(first).engine} training to one part in ten "
+        f" Its losses agree with those of {_trial_of(first).engine} training to one part in ten "
         f"thousand {until} {len(loss)} steps."
     )
 
 
-def _trial(record: Record) -> Trial:
+def _trial_of(record: Record) -> Trial:
     trial = record.trial()
     assert trial is not None
     return trial

@@ -7,22 +7,40 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dsstudy.pages.trial import ENGINE_COLORS
+from dsstudy.analysis.cells import CELL
+from dsstudy.analysis.cells import study_architectures as study_architectures  # for the notebook
 from dsstudy.paper import printed
+from dsstudy.report.accuracy_curve import accuracy_curve, draw_accuracy_curve
+from dsstudy.report.figure_style import ENGINE_COLORS
 from dsstudy.spec.trial import ARCHITECTURES
 
-# Told apart without colours too: in print, and by whoever cannot see them.
-_ENGINE_STYLES: dict[str, dict[str, Any]] = {
-    "normal": {"linestyle": "-", "marker": "o"},
-    "deepspeed": {"linestyle": "--", "marker": "s"},
-}
+
+def ahead_text(epochs: pd.DataFrame) -> str:
+    """Say in a sentence, by panel, for how many architectures DeepSpeed is ahead, and when."""
+    counts = [
+        f"{panel}) {_count_ahead(epochs, settings, 'first')} and {_count_ahead(epochs, settings, 'last')}"
+        for panel, settings in printed.PANELS.items()
+    ]
+    return (
+        "Architectures for which DeepSpeed is ahead, after the first epoch and after the last, by "
+        "means over seeds, whatever their spread: "
+        f"{'; '.join(counts)}."
+    )
 
 
-def panels(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTURES) -> Figure:
+def _count_ahead(epochs: pd.DataFrame, settings: dict[str, str], which: str) -> str:
+    """Count the architectures for which DeepSpeed is ahead, as a mean over seeds."""
+    trials = epochs.sort_values("epoch").groupby([*CELL, "seed"])["test_accuracy"].agg(which)
+    sides = trials.groupby(CELL).mean().unstack(["engine", "setting"])
+    sides = sides.reindex(list(ARCHITECTURES), columns=list(settings.items()))
+    lead = (sides.iloc[:, 0] - sides.iloc[:, 1]).dropna()
+    return f"{(lead > 0).sum()} of {len(lead)}"
+
+
+def panels_figure(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTURES) -> Figure:
     """Draw the paper's Figure 1: test accuracy over the epochs, with and without DeepSpeed.
 
     The paper's four panels are the columns here, and each architecture has its row, so that no
@@ -34,7 +52,7 @@ def panels(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTURES) -
     epochs
         As `dsstudy.load_epochs` returns them.
     architectures
-        The rows: those of the study, as `dsstudy.analysis.cells.architectures` returns them.
+        The rows: those of the study, as `dsstudy.analysis.cells.study_architectures` returns them.
     """
     shape = len(architectures), len(printed.PANELS)
     figure, grid = plt.subplots(
@@ -49,26 +67,18 @@ def panels(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTURES) -
     for row, architecture in zip(grid, architectures, strict=True):
         for axes, settings in zip(row, printed.PANELS.values(), strict=True):
             for engine, setting in settings.items():
-                found = curve(epochs, architecture, engine, setting)
-                draw_curve(axes, found, engine)
-                if note := _want(found):
-                    notes[note].append(printed.label(architecture, engine, setting))
+                found = accuracy_curve(epochs, architecture, engine, setting)
+                draw_accuracy_curve(axes, found, engine)
+                if note := _missing_note(found):
+                    notes[note].append(printed.cell_label(architecture, engine, setting))
         row[0].set_ylabel(printed.NAMES[architecture], fontsize=10)
-    _label_panels(figure, grid, _top(epochs))
+    _label_panels(figure, grid, _axis_top(epochs))
     lines = [f"{note}: {'; '.join(dict.fromkeys(some))}." for note, some in notes.items() if some]
     figure.text(0.01, -0.005, "\n".join(lines), va="top", wrap=True, fontsize=10)
     return figure
 
 
-def curve(epochs: pd.DataFrame, architecture: str, engine: str, setting: str) -> pd.DataFrame:
-    """Return test accuracy by epoch: mean, min and max over the seeds, and how many are left."""
-    cell = {"architecture": architecture, "engine": engine, "setting": setting}
-    chosen = epochs[(epochs[list(cell)] == list(cell.values())).all(axis=1)]
-    curve = chosen.groupby("epoch")["test_accuracy"].agg(["mean", "min", "max", "count"])
-    return curve.assign(planned=chosen["epochs"].max())
-
-
-def _want(curve: pd.DataFrame) -> str | None:
+def _missing_note(curve: pd.DataFrame) -> str | None:
     """Say what a curve lacks: all of it, or some seed's last epochs."""
     if curve.empty:
         return "No curve"
@@ -76,26 +86,10 @@ def _want(curve: pd.DataFrame) -> str | None:
     return None if whole else "Ended early"
 
 
-def _top(epochs: pd.DataFrame) -> float:
+def _axis_top(epochs: pd.DataFrame) -> float:
     """Return where the axis of accuracies ends: the next ten above the highest."""
     highest = epochs["test_accuracy"].max()
     return 100 if pd.isna(highest) else 10 * np.ceil(highest / 10)
-
-
-def draw_curve(axes: Axes, curve: pd.DataFrame, engine: str) -> None:
-    """Draw an engine's curve: a line for the mean, a band from the lowest to the highest seed."""
-    color = ENGINE_COLORS[engine]
-    axes.plot(
-        curve.index,
-        curve["mean"],
-        color=color,
-        label=printed.NAMES[engine],
-        markevery=max(1, len(curve) // 6),
-        markersize=4,
-        linewidth=1.5,
-        **_ENGINE_STYLES[engine],
-    )
-    axes.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=0.2, linewidth=0)
 
 
 def _label_panels(figure: Figure, grid: np.ndarray, top: float) -> None:
@@ -116,7 +110,7 @@ def _panel_name(settings: dict[str, str]) -> str:
     return f"DeepSpeed {settings['deepspeed']},\nnormal {settings['normal']}"
 
 
-def interactive(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTURES) -> HTML:
+def accuracy_explorer(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTURES) -> HTML:
     """Show Figure 1 one architecture at a time, to choose from and to read values off.
 
     Parameters
@@ -133,14 +127,14 @@ def interactive(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTUR
     """
     import plotly.graph_objects as go
 
-    sides = [(engine, setting) for engine in printed.ENGINES for setting in printed.SETTINGS]
+    sides = [(engine, setting) for engine in printed.PAPER_ENGINES for setting in printed.SETTINGS]
     curves = {
-        architecture: [curve(epochs, architecture, *side) for side in sides]
+        architecture: [accuracy_curve(epochs, architecture, *side) for side in sides]
         for architecture in architectures
     }
-    figure = go.Figure([_trace(*side) for side in sides])
+    figure = go.Figure([_empty_trace(*side) for side in sides])
     # The two menus set different properties, so that each leaves the other's choice as it is.
-    rows = [(printed.NAMES[name], _data_of(curves[name], sides)) for name in architectures]
+    rows = [(printed.NAMES[name], _trace_data(curves[name], sides)) for name in architectures]
     chosen_panels = [
         (f"{panel}) {_panel_name(settings)}".replace("\n", " "), settings.items())
         for panel, settings in printed.PANELS.items()
@@ -158,7 +152,7 @@ def interactive(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTUR
         height=520,
         margin={"l": 60, "r": 15, "t": 110, "b": 60},
         xaxis={"title": "epoch", "rangemode": "tozero", "tickformat": "d"},
-        yaxis={"title": "test accuracy (%)", "range": [0, _top(epochs)]},
+        yaxis={"title": "test accuracy (%)", "range": [0, _axis_top(epochs)]},
         hovermode="x unified",
         legend={"orientation": "h", "y": -0.2},
         updatemenus=[_menu(rows, 1.27), _menu(shown, 1.14)],
@@ -173,7 +167,7 @@ def interactive(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTUR
     return HTML(page)
 
 
-def _trace(engine: str, setting: str) -> Any:
+def _empty_trace(engine: str, setting: str) -> Any:
     import plotly.graph_objects as go
 
     color = "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * part for part in ENGINE_COLORS[engine]))
@@ -187,7 +181,7 @@ def _trace(engine: str, setting: str) -> Any:
     )
 
 
-def _data_of(curves: list[pd.DataFrame], sides: list[tuple[str, str]]) -> dict[str, list[Any]]:
+def _trace_data(curves: list[pd.DataFrame], sides: list[tuple[str, str]]) -> dict[str, list[Any]]:
     """Return what the traces show for one architecture: names, points, and words on the seeds."""
     names = [f"{printed.NAMES[engine]} {setting}" for engine, setting in sides]
     return {

@@ -9,8 +9,9 @@ import time
 import pandas as pd
 from IPython.display import Markdown
 
+from dsstudy.paths import project_root
 from dsstudy.records.record import Record
-from dsstudy.spec.trial import Trial, project_root
+from dsstudy.spec.trial import Trial
 
 _TRAIN = "import sys, dsstudy; dsstudy.run_trial(dsstudy.Trial.model_validate_json(sys.argv[1]))"
 
@@ -43,14 +44,14 @@ def train_and_kill(trial: Trial, epoch: int, step: int) -> Record:
     raise RuntimeError(f"{record.folder} ended before epoch {epoch}, step {step}")
 
 
-def what_is_left(record: Record) -> pd.DataFrame:
+def files_table(record: Record) -> pd.DataFrame:
     """Return the files of a record: name, and size in kB."""
     files = [file for file in sorted(record.folder.rglob("*")) if file.is_file()]
     rows = [(str(f.relative_to(record.folder)), round(f.stat().st_size / 1e3, 1)) for f in files]
     return pd.DataFrame(rows, columns=["file", "kB"]).set_index("file")
 
 
-def compare(one: Record, other: Record) -> Markdown:
+def compare_bitwise(one: Record, other: Record) -> Markdown:
     """Say how many of two trainings' numbers differ, bit for bit."""
     (loss, predicted), (other_loss, other_predicted) = (
         (record.steps()["loss"], record.predictions()) for record in (one, other)
@@ -64,7 +65,7 @@ def compare(one: Record, other: Record) -> Markdown:
     )
 
 
-def kills() -> Markdown:
+def kills_text() -> Markdown:
     """Say what the last recorded run of the random kills was, from its record."""
     record = json.loads((project_root() / "benchmarks" / "results" / "kills.json").read_text())
     table = pd.DataFrame(record["killed"]).fillna(0).astype(int).sort_index()

@@ -9,20 +9,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
 
-from dsstudy.analysis import cells, intervals
-from dsstudy.pages import figure1
-from dsstudy.pages.trial import ENGINE_COLORS
-from dsstudy.paper.printed import ENGINES, NAMES, SETTINGS, published
-from dsstudy.report.table_style import difference, interval, signed, style, wrapping
+from dsstudy.analysis.cells import CELL, compare_engines, counted_values, paired_values, paper_cells
+from dsstudy.analysis.intervals import Interval, prediction_interval
+from dsstudy.paper.printed import NAMES, PAPER_ENGINES, SETTINGS, printed_values
+from dsstudy.report.accuracy_curve import accuracy_curve, draw_accuracy_curve
+from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.report.table_style import difference_cell, style_table, wrapping_cell
+from dsstudy.report.wording import interval_text, signed
 
 LENET = "lenet"
 
-_MARKERS = {"deepspeed": "s", "normal": "o"}
+_LENET_MARKERS = {"deepspeed": "s", "normal": "o"}
 
-INSIDE, ABOVE, BELOW, OPEN = "inside", "above", "below", "cannot be told"
+INSIDE, ABOVE, BELOW, UNKNOWN = "inside", "above", "below", "cannot be told"
 
 
-def row(trials: pd.DataFrame) -> pd.DataFrame:
+def lenet_cells(trials: pd.DataFrame) -> pd.DataFrame:
     """Return LeNet's six cells: the paper's accuracy, ours, and where one further run would lie.
 
     Parameters
@@ -34,62 +36,64 @@ def row(trials: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         By ``setting`` and ``engine``: ``published``; ``value``, ``deviation``, ``n`` and ``state``
-        as `dsstudy.analysis.cells.cells` has them; ``low`` and ``high``, the 95 % interval for one further
+        as `dsstudy.analysis.cells.paper_cells` has them; ``low`` and ``high``, the 95 % interval for one further
         run; ``where`` the paper's number lies in relation to it.
     """
-    frame = cells.cells(trials, "best_accuracy")
+    frame = paper_cells(trials, "best_accuracy")
     frame = frame[frame["architecture"] == LENET].set_index(["setting", "engine"])
-    frame = frame.loc[[(setting, engine) for setting in SETTINGS for engine in ENGINES]]
-    values = _values(trials)
-    found = [intervals.of_next(values.get(key, [])) for key in frame.index]
+    frame = frame.loc[[(setting, engine) for setting in SETTINGS for engine in PAPER_ENGINES]]
+    values = _lenet_values(trials)
+    found = [prediction_interval(values.get(key, [])) for key in frame.index]
     frame["low"], frame["high"] = [f.low for f in found], [f.high for f in found]
     frame["where"] = [
-        _where(number, f) for number, f in zip(frame["published"], found, strict=True)
+        _position(number, f) for number, f in zip(frame["published"], found, strict=True)
     ]
     return frame.drop(columns=["architecture", "note"])
 
 
-def gaps(trials: pd.DataFrame) -> pd.DataFrame:
+def lenet_gaps(trials: pd.DataFrame) -> pd.DataFrame:
     """Return DeepSpeed minus normal by setting: the paper's gap, ours, and whether they agree.
 
     Returns
     -------
     pandas.DataFrame
-        By ``setting``: the columns of `dsstudy.analysis.cells.compare`; ``next_low`` and ``next_high``, the
+        By ``setting``: the columns of `dsstudy.analysis.cells.compare_engines`; ``next_low`` and ``next_high``, the
         95 % interval for the gap of one further pair of runs; ``where`` the paper's gap lies.
     """
-    frame = cells.compare(trials, "best_accuracy").loc[LENET]
-    pairs = cells.paired(trials, "best_accuracy")
-    found = [intervals.of_next(pairs.get((LENET, setting), [])) for setting in frame.index]
-    where = [_where(gap, one) for gap, one in zip(frame["published"], found, strict=True)]
+    frame = compare_engines(trials, "best_accuracy").loc[LENET]
+    pairs = paired_values(trials, "best_accuracy")
+    found = [prediction_interval(pairs.get((LENET, setting), [])) for setting in frame.index]
+    where = [_position(gap, one) for gap, one in zip(frame["published"], found, strict=True)]
     limits = {"next_low": [f.low for f in found], "next_high": [f.high for f in found]}
     return frame.assign(**limits, where=where)
 
 
-def _values(trials: pd.DataFrame) -> dict[Any, pd.Series]:
-    counting = cells.counting(trials, "best_accuracy")
+def _lenet_values(trials: pd.DataFrame) -> dict[Any, pd.Series]:
+    counting = counted_values(trials, "best_accuracy")
     counting = counting[counting.index.get_level_values("architecture") == LENET]
     return dict(list(counting.groupby(level=["setting", "engine"])))
 
 
-def _where(number: float, found: intervals.Interval) -> str:
+def _position(number: float, found: Interval) -> str:
     if found.n < 2:
-        return OPEN
+        return UNKNOWN
     if not found.excludes(number):
         return INSIDE
     return ABOVE if number > found.value else BELOW
 
 
-def accuracies(trials: pd.DataFrame) -> Styler:
+def accuracies_table(trials: pd.DataFrame) -> Styler:
     """Show LeNet's six accuracies: the paper's, ours with spread, and how they stand."""
-    frame = row(trials)
+    frame = lenet_cells(trials)
     texts = pd.DataFrame(
         {
             "paper": frame["published"].map("{:.2f}".format),
-            "ours": [_mean(one) for one in frame.itertuples()],
+            "ours": [_mean_or_state(one) for one in frame.itertuples()],
             "n": frame["n"].astype(str),
             "ours − paper": (frame["value"] - frame["published"]).map(signed),
-            "one more run (95 %)": [interval(one, "{:.2f}".format) for one in frame.itertuples()],
+            "one more run (95 %)": [
+                interval_text(one, "{:.2f}".format) for one in frame.itertuples()
+            ],
             "the paper's is": frame["where"],
         }
     )
@@ -98,26 +102,26 @@ def accuracies(trials: pd.DataFrame) -> Styler:
         "Best test accuracy of LeNet in 25 epochs, in percent: ours as mean ± standard deviation "
         "over n seeds, and the interval in which one more run of ours would lie (Student's t)."
     )
-    return style(texts, caption, "lenet")
+    return style_table(texts, caption, "lenet")
 
 
-def _mean(one: Any) -> str:
+def _mean_or_state(one: Any) -> str:
     if not one.n:
         return f"<em>{one.state}</em>"
     return f"{one.value:.2f}" + (f" ± {one.deviation:.2f}" if one.n > 1 else "")
 
 
-def gap_table(trials: pd.DataFrame) -> Styler:
+def gaps_table(trials: pd.DataFrame) -> Styler:
     """Show by setting the gap between the engines: the paper's, ours with its interval."""
-    frame = gaps(trials)
+    frame = lenet_gaps(trials)
     further = frame[["next_low", "next_high"]].set_axis(["low", "high"], axis=1)
     texts = pd.DataFrame(
         {
             "paper": frame["published"].map(signed),
-            "ours": [difference(one) for one in frame.itertuples()],
+            "ours": [difference_cell(one) for one in frame.itertuples()],
             "n": frame["n"].astype(str),
-            "verdict": frame["verdict"].map(wrapping),
-            "one more pair (95 %)": [interval(one, signed) for one in further.itertuples()],
+            "verdict": frame["verdict"].map(wrapping_cell),
+            "one more pair (95 %)": [interval_text(one, signed) for one in further.itertuples()],
             "the paper's is": frame["where"],
         }
     ).rename_axis(index=None)
@@ -125,10 +129,10 @@ def gap_table(trials: pd.DataFrame) -> Styler:
         "DeepSpeed's accuracy minus normal training's, in points, paired by seed: the mean, below "
         "it its 95 % interval, and the interval in which one more pair of runs would lie."
     )
-    return style(texts, caption, "gaps")
+    return style_table(texts, caption, "gaps")
 
 
-def last_and_best(epochs: pd.DataFrame, trials: pd.DataFrame) -> Styler:
+def last_epoch_table(epochs: pd.DataFrame, trials: pd.DataFrame) -> Styler:
     """Show how far the last epoch lies below the best: what 'best over the epochs' is worth."""
     rows, done = {}, trials.loc[trials["status"] == "completed", "name"]
     chosen = epochs[(epochs["architecture"] == LENET) & epochs["name"].isin(done)]
@@ -144,7 +148,7 @@ def last_and_best(epochs: pd.DataFrame, trials: pd.DataFrame) -> Styler:
             "training loss, last": f"{by_seed['train_loss'].last().mean():.3f}",
             "n": str(len(last)),
         }
-    order = [(s, e) for s in SETTINGS for e in ENGINES if (s, e) in rows]
+    order = [(s, e) for s in SETTINGS for e in PAPER_ENGINES if (s, e) in rows]
     texts = pd.DataFrame([rows[key] for key in order])
     texts.index = pd.MultiIndex.from_tuples([(s, NAMES[e]) for s, e in order] or [("", "")][:0],
                                             names=[None, None])  # fmt: skip
@@ -152,51 +156,52 @@ def last_and_best(epochs: pd.DataFrame, trials: pd.DataFrame) -> Styler:
         "Test accuracy at the best epoch and at the last, in percent, means over n seeds; the best "
         "epoch of each seed."
     )
-    return style(texts, caption, "last")
+    return style_table(texts, caption, "last")
 
 
-def against_the_paper(trials: pd.DataFrame) -> Figure:
+def accuracies_figure(trials: pd.DataFrame) -> Figure:
     """Draw every seed's best accuracy, where one more run would lie, and the paper's number."""
-    frame, values = row(trials), _values(trials)
+    frame, values = lenet_cells(trials), _lenet_values(trials)
     figure, axes = plt.subplots(figsize=(9, 3.8), layout="constrained")
     for index, (setting, engine) in enumerate(frame.index):
-        y, one = index + index // len(ENGINES), frame.loc[(setting, engine)]
+        y, one = index + index // len(PAPER_ENGINES), frame.loc[(setting, engine)]
         seeds = values.get((setting, engine), pd.Series(dtype=float))
         color = ENGINE_COLORS[engine]
         axes.plot([one["low"], one["high"]], [y, y], color=color, linewidth=7, alpha=0.25)
-        axes.plot(seeds, [y] * len(seeds), _MARKERS[engine], color=color, alpha=0.8)
+        axes.plot(seeds, [y] * len(seeds), _LENET_MARKERS[engine], color=color, alpha=0.8)
         axes.plot(one["published"], y, "D", color="k", markerfacecolor="none", markersize=9)
         if not len(seeds):
             axes.text(one["published"], y, f"   {one['state']}", va="center", fontsize=10)
-    ticks = [index + index // len(ENGINES) for index in range(len(frame))]
+    ticks = [index + index // len(PAPER_ENGINES) for index in range(len(frame))]
     labels = [f"{setting}, {NAMES[engine]}" for setting, engine in frame.index]
     axes.set(yticks=ticks, yticklabels=labels, xlabel="best test accuracy of LeNet (%)")
     axes.invert_yaxis()
-    _explain(axes)
+    _add_legend(axes)
     return figure
 
 
-def _explain(axes: Axes) -> None:
+def _add_legend(axes: Axes) -> None:
     """Add a legend of what is drawn, whatever of it there is."""
     marks = [
-        axes.plot([], [], _MARKERS[engine], color=ENGINE_COLORS[engine])[0] for engine in ENGINES
+        axes.plot([], [], _LENET_MARKERS[engine], color=ENGINE_COLORS[engine])[0]
+        for engine in PAPER_ENGINES
     ]
     marks += axes.plot([], [], color="0.5", linewidth=7, alpha=0.4)
     marks += axes.plot([], [], "D", color="k", markerfacecolor="none", markersize=9)
-    names = [f"{NAMES[engine]}, each seed" for engine in ENGINES]
+    names = [f"{NAMES[engine]}, each seed" for engine in PAPER_ENGINES]
     names += ["one more run, 95 %", "the paper"]
     axes.figure.legend(marks, names, loc="outside upper center", ncols=4, frameon=False)
 
 
-def learning_curves(epochs: pd.DataFrame) -> Figure:
+def learning_curves_figure(epochs: pd.DataFrame) -> Figure:
     """Draw LeNet's test accuracy over the epochs, a panel a setting, the paper's best beside."""
-    printed = published("best_accuracy").set_index(cells.CELL)["value"]
+    printed = printed_values("best_accuracy").set_index(CELL)["value"]
     figure, row_of_axes = plt.subplots(
         1, len(SETTINGS), figsize=(10, 3.8), sharex=True, sharey=True, layout="constrained"
     )
     for axes, setting in zip(row_of_axes, SETTINGS, strict=True):
-        for engine in ENGINES:
-            figure1.draw_curve(axes, figure1.curve(epochs, LENET, engine, setting), engine)
+        for engine in PAPER_ENGINES:
+            draw_accuracy_curve(axes, accuracy_curve(epochs, LENET, engine, setting), engine)
             best = printed[LENET, engine, setting]
             axes.axhline(best, color=ENGINE_COLORS[engine], linestyle=":", linewidth=1.5)
         axes.set_title(setting, fontsize=11)
@@ -210,52 +215,56 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
     return figure
 
 
-def in_words(trials: pd.DataFrame) -> str:
+def lenet_text(trials: pd.DataFrame) -> str:
     """Say what agrees with the paper and what does not, in computed sentences."""
-    return "\n".join(f"- {part}" for part in (*_numbers_in_words(trials), *_gaps_in_words(trials)))
+    return "\n".join(
+        f"- {part}" for part in (*_accuracy_sentences(trials), *_gap_sentences(trials))
+    )
 
 
-def _numbers_in_words(trials: pd.DataFrame) -> list[str]:
-    frame = row(trials)
+def _accuracy_sentences(trials: pd.DataFrame) -> list[str]:
+    frame = lenet_cells(trials)
     sentences = []
     for where, text in (
         (INSIDE, "Within the 95 % interval of one more run of ours"),
         (ABOVE, "Above the 95 % interval of one more run of ours"),
         (BELOW, "Below the 95 % interval of one more run of ours"),
-        (OPEN, "Not to be told, as fewer than two seeds are complete"),
+        (UNKNOWN, "Not to be told, as fewer than two seeds are complete"),
     ):
         some = frame[frame["where"] == where]
         if len(some):
             named = ", ".join(
-                f"{NAMES[e]} {s} {_distance(some.loc[(s, e)])}" for s, e in some.index
+                f"{NAMES[e]} {s} {_distance_text(some.loc[(s, e)])}" for s, e in some.index
             )
             count = f"{len(some)} of the paper's {len(frame)} accuracies"
             sentences.append(f"{text}: {count}, {named}.")
     return sentences
 
 
-def _distance(one: pd.Series) -> str:
+def _distance_text(one: pd.Series) -> str:
     ours = f"ours {one['value']:.2f}" if one["n"] else str(one["state"])
     return f"({one['published']:.2f}; {ours})"
 
 
-def _points(gap: float) -> str:
+def _points_text(gap: float) -> str:
     return f"{abs(gap):.2f} points {'below' if gap < 0 else 'above'}"
 
 
-def _gaps_in_words(trials: pd.DataFrame) -> list[str]:
+def _gap_sentences(trials: pd.DataFrame) -> list[str]:
     sentences = []
-    for setting, one in gaps(trials).iterrows():
-        theirs = f"{setting}: in the paper DeepSpeed is {_points(one['published'])} normal training"
+    for setting, one in lenet_gaps(trials).iterrows():
+        theirs = (
+            f"{setting}: in the paper DeepSpeed is {_points_text(one['published'])} normal training"
+        )
         if not one["n"]:
             sentences.append(f"{theirs}; here no pair of runs is complete yet.")
             continue
-        ours = f"here {_points(one['value'])}"
-        limits = f" (95 %: {interval(one, signed)})" if one["n"] > 1 else ""
+        ours = f"here {_points_text(one['value'])}"
+        limits = f" (95 %: {interval_text(one, signed)})" if one["n"] > 1 else ""
         pair = f"over {one['n']} pair{'s' * (one['n'] > 1)}"
         seen = {INSIDE: "The paper's gap lies within the 95 % interval of one more pair of ours.",
                 ABOVE: "The paper's gap lies above the 95 % interval of one more pair of ours.",
                 BELOW: "The paper's gap lies below the 95 % interval of one more pair of ours.",
-                OPEN: ""}[one["where"]]  # fmt: skip
+                UNKNOWN: ""}[one["where"]]  # fmt: skip
         sentences.append(f"{theirs}; {ours}{limits} {pair}: {one['verdict']}. {seen}".strip())
     return sentences

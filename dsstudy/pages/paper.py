@@ -5,12 +5,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from dsstudy.pages.trial import ENGINE_COLORS
-from dsstudy.paper.printed import ENGINES, NAMES, PANELS, SETTINGS, published
-from dsstudy.report import table_style
+from dsstudy.paper.printed import NAMES, PANELS, PAPER_ENGINES, SETTINGS, printed_values
+from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.report.table_style import cell_grid, make_bold, style_table
 from dsstudy.spec.trial import ARCHITECTURES
 
-_MARKERS = {"deepspeed": "s", "normal": "o"}
+_PAPER_MARKERS = {"deepspeed": "s", "normal": "o"}
 
 _CAPTIONS = {
     "best_accuracy": "Best test accuracy in 25 epochs, in percent, as published.",
@@ -18,7 +18,7 @@ _CAPTIONS = {
 }
 
 
-def table(column: str) -> Styler:
+def paper_table(column: str) -> Styler:
     """Show one of the paper's tables as printed: best accuracy in bold, or the faster of a pair.
 
     Parameters
@@ -26,31 +26,35 @@ def table(column: str) -> Styler:
     column
         ``best_accuracy`` (Table 1, percent) or ``seconds_per_epoch`` (Table 2).
     """
-    wide = table_style.grid(published(column), "value")
+    wide = cell_grid(printed_values(column), "value")
     if column == "best_accuracy":
         best = wide.eq(wide.max(axis=1), axis=0)
     else:
         deepspeed, normal = wide.columns.unique(level=0)
         faster = wide[deepspeed] < wide[normal]
         best = pd.concat({deepspeed: faster, normal: ~faster}, axis=1)
-    shown = table_style.style(wide.map("{:.2f}".format), _CAPTIONS[column], column, align="right")
-    return table_style.bold(shown, best)
+    shown = style_table(wide.map("{:.2f}".format), _CAPTIONS[column], column, align="right")
+    return make_bold(shown, best)
 
 
-def endpoints() -> Figure:
+def endpoints_figure() -> Figure:
     """Draw where the curves of the paper's Figure 1 end: the accuracies of its Table 1."""
-    values = _values("best_accuracy")
+    values = _printed_by_cell("best_accuracy")
     figure, grid = plt.subplots(2, 2, figsize=(11, 7), sharex=True, sharey=True)
     for axes, (letter, settings) in zip(grid.flat, PANELS.items(), strict=True):
         rows = range(len(ARCHITECTURES))
         ends = {
             engine: [values[name, engine, settings[engine]] for name in ARCHITECTURES]
-            for engine in ENGINES
+            for engine in PAPER_ENGINES
         }
         axes.hlines(rows, ends["deepspeed"], ends["normal"], color="0.75", zorder=1)
-        for engine in ENGINES:
+        for engine in PAPER_ENGINES:
             label = f"{NAMES[engine]}, {settings[engine]}"
-            style = {"color": ENGINE_COLORS[engine], "marker": _MARKERS[engine], "label": label}
+            style = {
+                "color": ENGINE_COLORS[engine],
+                "marker": _PAPER_MARKERS[engine],
+                "label": label,
+            }
             axes.scatter(ends[engine], rows, zorder=2, **style)
         axes.axvline(10, color="0.5", linestyle=":")
         axes.set_title(f"({letter})", loc="left")
@@ -64,9 +68,9 @@ def endpoints() -> Figure:
     return figure
 
 
-def time_ratios() -> Figure:
+def time_ratios_figure() -> Figure:
     """Draw how many times as long an epoch took with DeepSpeed's two GPUs as with one."""
-    values = _values("seconds_per_epoch")
+    values = _printed_by_cell("seconds_per_epoch")
     figure, axes = plt.subplots(figsize=(9, 3.8), layout="constrained")
     for shift, (setting, marker) in enumerate(zip(SETTINGS, "osD", strict=True)):
         ratios = [
@@ -88,5 +92,5 @@ def time_ratios() -> Figure:
     return figure
 
 
-def _values(column: str) -> "pd.Series[float]":
-    return published(column).set_index(["architecture", "engine", "setting"])["value"]
+def _printed_by_cell(column: str) -> "pd.Series[float]":
+    return printed_values(column).set_index(["architecture", "engine", "setting"])["value"]

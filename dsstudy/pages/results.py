@@ -12,14 +12,14 @@ from itables.javascript import generate_init_offline_itables_html
 from matplotlib.colors import to_hex
 from plotly.offline import get_plotlyjs
 
-from dsstudy.analysis.load import load_epochs, load_results, study_folder
-from dsstudy.errors import one_line
-from dsstudy.pages.trial import ENGINE_COLORS
-from dsstudy.report import origin, table_style
-from dsstudy.spec.study import name_of
+from dsstudy.analysis.load import load_epochs, load_results
+from dsstudy.errors import last_line
+from dsstudy.records.study_folder import find_study, study_name
+from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.report.origin import SYNTHETIC, hardware_text, warning_box
 from dsstudy.spec.trial import PLACES, Trial
 
-TITLES = {
+SHOWN_COLUMNS = {
     "study": "study",
     "model": "model",
     "setting": "setting",
@@ -40,7 +40,15 @@ TITLES = {
 }
 """The columns that the table shows at first, and their titles."""
 
-HIDDEN = ("name", "test_images", "wall_seconds", "device", "versions", "finished_at", "error")
+HIDDEN_COLUMNS = (
+    "name",
+    "test_images",
+    "wall_seconds",
+    "device",
+    "versions",
+    "finished_at",
+    "error",
+)
 """Columns that a menu adds, beside all other trial parameters; searched all the same."""
 
 DECIMALS = {"best_accuracy": 2, "final_accuracy": 2, "seconds_per_epoch": 2, "wall_seconds": 0}
@@ -53,7 +61,7 @@ FEW = 30
 """A column with at most so many different texts is filtered by ticking them in a list."""
 
 
-def load_trials(studies: Iterable[str | Path]) -> pd.DataFrame:
+def load_table_rows(studies: Iterable[str | Path]) -> pd.DataFrame:
     """Load the trials of several studies for the table, one row each.
 
     Parameters
@@ -64,7 +72,7 @@ def load_trials(studies: Iterable[str | Path]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The columns of `TITLES` and `HIDDEN`, and every trial parameter that is part of its
+        The columns of `SHOWN_COLUMNS` and `HIDDEN_COLUMNS`, and every trial parameter that is part of its
         identity; the numbers of images are those that were used. A number that is missing is
         NaN, a text that is missing is empty.
 
@@ -73,19 +81,21 @@ def load_trials(studies: Iterable[str | Path]) -> pd.DataFrame:
     InputError
         One of them holds no records.
     """
-    frame = pd.concat([_study(study_folder(study)) for study in studies], ignore_index=True)
+    frame = pd.concat([_study_rows(find_study(study)) for study in studies], ignore_index=True)
     parameters = [name for name in Trial.model_fields if name not in PLACES]
-    columns = dict.fromkeys([*TITLES, *HIDDEN, *parameters])
-    return frame.reindex(columns=list(columns)).apply(_plain)
+    columns = dict.fromkeys([*SHOWN_COLUMNS, *HIDDEN_COLUMNS, *parameters])
+    return frame.reindex(columns=list(columns)).apply(_plain_column)
 
 
-def _study(folder: Path) -> pd.DataFrame:
+def _study_rows(folder: Path) -> pd.DataFrame:
     results = load_results(folder)
     rows = results.reindex(columns=["environment", "error", "timing", "seconds_per_epoch"])
     frame = results.assign(
-        study=name_of(folder),
-        error=[_last_line(error) for error in rows["error"]],
-        **pd.DataFrame([_place(place) for place in rows["environment"]], index=results.index),
+        study=study_name(folder),
+        error=[last_line(error) if isinstance(error, str) else "" for error in rows["error"]],
+        **pd.DataFrame(
+            [_environment_columns(place) for place in rows["environment"]], index=results.index
+        ),
     )
     if "timed_seconds_per_epoch" in results:  # by dsstudy time: it wins over the trial's own
         timed = results["timed_seconds_per_epoch"]
@@ -95,7 +105,7 @@ def _study(folder: Path) -> pd.DataFrame:
     return frame
 
 
-def _place(environment: Any) -> dict[str, Any]:
+def _environment_columns(environment: Any) -> dict[str, Any]:
     """Return what a record's environment adds to its row; a trial that failed may have none."""
     known = environment if isinstance(environment, dict) else {}
     data, hardware = known.get("dataset") or {}, known.get("hardware")
@@ -103,19 +113,14 @@ def _place(environment: Any) -> dict[str, Any]:
         "images": data.get("name", ""),
         "train_images": data.get("train_images"),
         "test_images": data.get("test_images"),
-        "hardware": origin.hardware(hardware) if hardware else "",
+        "hardware": hardware_text(hardware) if hardware else "",
         "device": known.get("device", ""),
         "versions": ", ".join(f"{k} {v}" for k, v in known.get("software", {}).items()),
         "commit": known.get("commit", "")[:10],
     }
 
 
-def _last_line(error: Any) -> str:
-    lines = error.strip().splitlines() if isinstance(error, str) else []
-    return one_line(lines[-1]) if lines else ""
-
-
-def _plain(column: pd.Series) -> pd.Series:
+def _plain_column(column: pd.Series) -> pd.Series:
     """Return a column of numbers alone, or of texts alone."""
     if column.dtype != bool:
         numbers = pd.to_numeric(column, errors="coerce")
@@ -130,9 +135,9 @@ def load_curves(studies: Iterable[str | Path], trials: pd.DataFrame) -> list[dic
     Parameters
     ----------
     studies
-        As for `load_trials`.
+        As for `load_table_rows`.
     trials
-        What `load_trials` returned for them.
+        What `load_table_rows` returned for them.
 
     Returns
     -------
@@ -143,16 +148,16 @@ def load_curves(studies: Iterable[str | Path], trials: pd.DataFrame) -> list[dic
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for study in studies:
-        folder = study_folder(study)
+        folder = find_study(study)
         epochs = load_epochs(folder).reindex(columns=["name", "epoch", *CURVES])
-        label = name_of(folder)
+        label = study_name(folder)
         for name, some in epochs.groupby("name", sort=False):
-            found[label, str(name)] = _curves(some.set_index("epoch"))
+            found[label, str(name)] = _rounded_curves(some.set_index("epoch"))
     keys = trials[["study", "name"]].itertuples(index=False, name=None)
     return [found.get(key, {}) for key in keys]
 
 
-def _curves(epochs: pd.DataFrame) -> dict[str, Any]:
+def _rounded_curves(epochs: pd.DataFrame) -> dict[str, Any]:
     whole = epochs.reindex(range(1, int(epochs.index.max()) + 1))
     curves: dict[str, Any] = {"epochs": len(whole)}
     for name, decimals in CURVES.items():
@@ -161,15 +166,15 @@ def _curves(epochs: pd.DataFrame) -> dict[str, Any]:
     return curves
 
 
-def warning(trials: pd.DataFrame) -> HTML | None:
+def synthetic_studies_warning(trials: pd.DataFrame) -> HTML | None:
     """Warn in plain words which of the studies were trained on synthetic images; if any was."""
     drawn = trials.loc[trials["dataset"] == "synthetic", "study"].unique()
     if not len(drawn):
         return None
-    return table_style.warning(f"{', '.join(drawn)}: {origin.SYNTHETIC}")
+    return warning_box(f"{', '.join(drawn)}: {SYNTHETIC}")
 
 
-def explorer(studies: Iterable[str | Path], trials: pd.DataFrame) -> HTML:
+def trials_explorer(studies: Iterable[str | Path], trials: pd.DataFrame) -> HTML:
     """Show trials in a table to sort and to filter, and below it the curves of those chosen.
 
     Parameters
@@ -190,12 +195,12 @@ def explorer(studies: Iterable[str | Path], trials: pd.DataFrame) -> HTML:
         generate_init_offline_itables_html(options.dt_bundle),
         f'<script id="trial-data" type="application/json">'
         f'{{"curves":{curves},"colors":{colors}}}</script>',
-        _table(trials),
+        _trials_table(trials),
     ]
     return HTML("\n".join(parts))
 
 
-TABLE: dict[str, Any] = {
+TABLE_OPTIONS: dict[str, Any] = {
     "connected": False,
     "display_logo_when_loading": False,
     "maxBytes": 0,
@@ -215,27 +220,27 @@ TABLE: dict[str, Any] = {
 """What itables and DataTables are told of the table as a whole."""
 
 
-def _table(trials: pd.DataFrame) -> str:
-    titled = trials.rename(columns=TITLES)
-    columns = list(_columns(trials))
-    return to_html_datatable(titled, table_id="trials", columnDefs=columns, **TABLE)
+def _trials_table(trials: pd.DataFrame) -> str:
+    titled = trials.rename(columns=SHOWN_COLUMNS)
+    columns = list(_column_options(trials))
+    return to_html_datatable(titled, table_id="trials", columnDefs=columns, **TABLE_OPTIONS)
 
 
-def _columns(trials: pd.DataFrame) -> Iterable[dict[str, Any]]:
+def _column_options(trials: pd.DataFrame) -> Iterable[dict[str, Any]]:
     """Yield what DataTables is to know of each column: whether it is shown, how it is filtered."""
     for index, (name, column) in enumerate(trials.items()):
         is_text = not pd.api.types.is_numeric_dtype(column)
         ticked = is_text and column.nunique() <= FEW
         yield {
             "targets": index,
-            "visible": name in TITLES,
+            "visible": name in SHOWN_COLUMNS,
             "columnControl": [["searchList" if ticked else "search"]],
         }
         if not is_text:
-            yield {"targets": index, "render": _number(DECIMALS.get(str(name)))}
+            yield {"targets": index, "render": _number_renderer(DECIMALS.get(str(name)))}
 
 
-def _number(decimals: int | None) -> JavascriptFunction:
+def _number_renderer(decimals: int | None) -> JavascriptFunction:
     """Return how DataTables is to show a number; sorting and filtering go by the number itself."""
     shown = "value" if decimals is None else f"value.toFixed({decimals})"
     return JavascriptFunction(

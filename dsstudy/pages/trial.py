@@ -1,4 +1,4 @@
-"""Plots and tables of one trial, for the notebooks, and the colours of all figures."""
+"""The page on one trial: its figures and tables."""
 
 from typing import TYPE_CHECKING
 
@@ -6,33 +6,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dsstudy.records.record import Record
+from dsstudy.report.figure_style import _PALETTE, ENGINE_COLORS
+from dsstudy.report.image_row import image_row_figure
+from dsstudy.report.origin import values_table
 
 if TYPE_CHECKING:
-    from dsstudy.images.data import ImageData, Split
+    from dsstudy.images.data import ImageData
 
-
-_PALETTE = sns.color_palette("colorblind")
-
-ENGINE_COLORS = {"normal": _PALETTE[0], "deepspeed": _PALETTE[1], "ddp": _PALETTE[2]}
-"""One colour-blind-safe colour an engine, the same in every figure."""
 
 sns.set_theme(context="notebook", style="whitegrid", palette=_PALETTE)
 
 
-def sample_images(data: "ImageData", columns: int = 10) -> Figure:
-    """Show one training image of each class, as far as the columns go."""
-    labels = data.train.labels.cpu().numpy()
-    first = [np.flatnonzero(labels == label)[0] for label in np.unique(labels)[:columns]]
-    titles = [data.classes[labels[index]] for index in first]
-    return _row_of_images(data.train, first, titles)
-
-
-def curves(record: Record) -> Figure:
+def curves_figure(record: Record) -> Figure:
     """Draw a trial's loss, training and test, and its test accuracy over the epochs."""
     trial, epochs = record.trial(), pd.DataFrame(record.epochs())
     assert trial is not None
@@ -55,7 +44,7 @@ def curves(record: Record) -> Figure:
     return figure
 
 
-def confusion_matrix(record: Record, data: "ImageData") -> Figure:
+def confusion_figure(record: Record, data: "ImageData") -> Figure:
     """Draw, for each true class, the share of its test images that went to each class."""
     labels, predicted = data.test.labels.cpu().numpy(), record.predictions()
     count = len(data.classes)
@@ -84,7 +73,7 @@ def confusion_matrix(record: Record, data: "ImageData") -> Figure:
     return figure
 
 
-def mistakes(record: Record, data: "ImageData", columns: int = 10) -> Figure:
+def mistakes_figure(record: Record, data: "ImageData", columns: int = 10) -> Figure:
     """Show test images that the trained model takes for another class, spread over the classes."""
     labels, predicted = data.test.labels.cpu().numpy(), record.predictions()
     wrong = np.flatnonzero(labels != predicted)
@@ -92,26 +81,7 @@ def mistakes(record: Record, data: "ImageData", columns: int = 10) -> Figure:
     turn = pd.Series(labels[wrong]).groupby(labels[wrong]).cumcount().to_numpy()
     chosen = list(wrong[np.lexsort((labels[wrong], turn))][:columns])
     titles = [f"{data.classes[labels[i]]}\nas {data.classes[predicted[i]]}" for i in chosen]
-    return _row_of_images(data.test, chosen, titles)
-
-
-def _row_of_images(split: "Split", indices: list[int], titles: list[str]) -> Figure:
-    count = max(1, len(indices))
-    figure, row = plt.subplots(
-        1, count, figsize=(1.3 * count, 1.9), squeeze=False, layout="constrained"
-    )
-    for axes in row[0]:
-        axes.set_axis_off()
-    if not indices:
-        row[0][0].text(0, 0.5, "none")
-    for axes, index, title in zip(row[0], indices, titles, strict=False):
-        _show_image(axes, split.images[index].cpu().numpy(), title)
-    return figure
-
-
-def _show_image(axes: Axes, image: np.ndarray, title: str) -> None:
-    axes.imshow(image.transpose(1, 2, 0))
-    axes.set_title(title, fontsize=9)
+    return image_row_figure(data.test, chosen, titles)
 
 
 def epochs_table(record: Record) -> pd.DataFrame:
@@ -138,15 +108,4 @@ def result_table(record: Record) -> pd.DataFrame:
     """Return a trial's result as a table of names and values."""
     result = record.result() or {}
     shown = {name: value for name, value in result.items() if name != "environment"}
-    return _table(shown)
-
-
-def environment_table(record: Record) -> pd.DataFrame:
-    """Return where a trial ran: hardware, versions, data set, commit."""
-    environment = (record.result() or {})["environment"]
-    return _table(pd.json_normalize(environment).iloc[0].to_dict())
-
-
-def _table(values: dict[str, object]) -> pd.DataFrame:
-    texts = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values.values()]
-    return pd.DataFrame({"value": texts}, index=list(values))
+    return values_table(shown)

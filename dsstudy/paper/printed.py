@@ -56,7 +56,7 @@ CAPACITY = {
 }
 """Parameters of each architecture with ten outputs."""
 
-ENGINES = ("deepspeed", "normal")
+PAPER_ENGINES = ("deepspeed", "normal")
 
 SETTINGS = ("SGD", "SGD+S", "Adam+S")
 
@@ -66,7 +66,7 @@ SCHEDULERS = {"deepspeed": "warmup", "normal": "cyclic"}
 CELLS = tuple(
     (architecture, engine, setting)
     for architecture in ARCHITECTURES
-    for engine in ENGINES
+    for engine in PAPER_ENGINES
     for setting in SETTINGS
 )
 """The 42 trials, as the two tables hold them: (architecture, engine, setting)."""
@@ -80,7 +80,7 @@ PANELS = {
 """Figure 1's panels: the setting that each engine is shown with. Source: section 3.2.1."""
 
 
-def published(column: str) -> "pandas.DataFrame":
+def printed_values(column: str) -> "pandas.DataFrame":
     """Return the paper's Table 1 or Table 2.
 
     Parameters
@@ -101,17 +101,17 @@ def published(column: str) -> "pandas.DataFrame":
         "seconds_per_epoch": (2, "seconds_per_epoch"),
     }[column]
     text = resources.files("dsstudy.paper").joinpath(f"table{number}.csv").read_text()
-    printed = {_cell(row): float(row[theirs]) for row in csv.DictReader(text.splitlines())}
+    printed = {_row_cell(row): float(row[theirs]) for row in csv.DictReader(text.splitlines())}
     rows = [(*cell, printed[cell]) for cell in CELLS]
     return pd.DataFrame(rows, columns=["architecture", "engine", "setting", "value"])
 
 
-def label(architecture: str, engine: str, setting: str) -> str:
+def cell_label(architecture: str, engine: str, setting: str) -> str:
     """Name a trial as a reader would: "DeepSpeed LeNet, SGD+S"."""
     return f"{NAMES[engine]} {NAMES[architecture]}, {setting}"
 
 
-def _cell(row: dict[str, str]) -> tuple[str, str, str]:
+def _row_cell(row: dict[str, str]) -> tuple[str, str, str]:
     optimizer = {"sgd": "SGD", "adam": "Adam"}[row["optimizer"]]
     setting = f"{optimizer}+S" if row["scheduler"] == "yes" else optimizer
     return row["model"], row["engine"], setting
@@ -120,8 +120,3 @@ def _cell(row: dict[str, str]) -> tuple[str, str, str]:
 def in_prose(engine: str) -> str:
     """Name a way of training in a sentence: normal training, DDP, DeepSpeed."""
     return "normal training" if engine == "normal" else NAMES[engine]
-
-
-def short_model(model: str) -> str:
-    """Shorten a library's name of a model to what tells it from its family: ``vit_tiny``."""
-    return model.rpartition("/")[2].partition("_patch")[0]

@@ -11,16 +11,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from dsstudy.errors import InputError
+from dsstudy.records.files import write_text
 from dsstudy.records.reading import read_object
-from dsstudy.records.record import write_text
-from dsstudy.spec.trial import InputError
 
-PATIENCE = 1.0
-"""Seconds to wait for a lock: `holder` takes it for a moment."""
+LOCK_SECONDS = 1.0
+"""Seconds to wait for a lock: `folder_holder` takes it for a moment."""
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def hold_folder(folder: Path) -> Iterator[None]:
     """Hold a folder for this process; the system lets go of it however the process ends.
 
     Raises
@@ -33,7 +33,7 @@ def held(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
         raise InputError(_occupied(folder)) from None
     try:
@@ -44,7 +44,7 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def holder(folder: Path) -> dict[str, Any] | None:
+def folder_holder(folder: Path) -> dict[str, Any] | None:
     """Return who holds a folder (``pid``, ``host``, ``since``), or None if nobody does."""
     try:
         noted = read_object(_note(folder))
@@ -68,7 +68,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _occupied(folder: Path) -> str:
-    who = holder(folder) or {}
+    who = folder_holder(folder) or {}
     return (
         f"{folder} is in use by process {who.get('pid', 'unknown')} on "
         f"{who.get('host', 'an unknown host')}, since {who.get('since', 'just now')}: wait until "

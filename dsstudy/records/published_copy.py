@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dsstudy.errors import InputError, one_line
-from dsstudy.records.reading import naming, parse_all, parse_object, rows_and_lines
-from dsstudy.records.record import FINISHED, Record, whole
-from dsstudy.records.schema import EPOCH, NAMED
-from dsstudy.spec.study import about
+from dsstudy.errors import InputError, naming_file, one_line
+from dsstudy.paths import published_folder
+from dsstudy.records.files import whole_file, write_text
+from dsstudy.records.reading import parse_all, parse_object, rows_and_lines
+from dsstudy.records.record import FINISHED, Record
+from dsstudy.records.schema import EPOCH_LINE, NAMED_LINE
+from dsstudy.records.study_folder import read_study_json, required_study_json
 from dsstudy.spec.trial import Trial
 
 _encode = json.JSONEncoder(allow_nan=False).encode
@@ -38,40 +40,47 @@ def write_published(folder: Path, target: Path) -> None:
     """
     places = _finished(folder)
     rows, curves = target / "trials.jsonl", target / "epochs.jsonl"
-    before = _where(rows, lambda row: row["name"] not in places or row.get("status") in FINISHED)
-    curves_before = functools.cache(lambda: _where(curves, lambda row: row["name"] in before))
+    before = _line_places(
+        rows, lambda row: row["name"] not in places or row.get("status") in FINISHED
+    )
+    curves_before = functools.cache(lambda: _line_places(curves, lambda row: row["name"] in before))
     target.mkdir(parents=True, exist_ok=True)
     # Not durable: git holds what came from another machine, and the records what came from here.
-    with whole(rows, durable=False) as new_rows, whole(curves, durable=False) as new_curves:
+    with (
+        whole_file(rows, durable=False) as new_rows,
+        whole_file(curves, durable=False) as new_curves,
+    ):
         for name in sorted({*places, *before}):
-            row, ended = _row(name, places[name]) if name in places else (b"", False)
+            row, ended = _trial_line(name, places[name]) if name in places else (b"", False)
             if ended or name not in before:
                 new_rows.write(row)
-                new_curves.write(_epochs(name, places[name]))
+                new_curves.write(_epoch_lines(name, places[name]))
             else:
-                new_rows.write(_lines(rows, before[name])[0])
-                lines = _lines(curves, curves_before().get(name, []))
-                with naming(curves):
-                    lines.sort(key=lambda line: parse_object(line, EPOCH)["epoch"])
+                new_rows.write(_lines_at(rows, before[name])[0])
+                lines = _lines_at(curves, curves_before().get(name, []))
+                with naming_file(curves):
+                    lines.sort(key=lambda line: parse_object(line, EPOCH_LINE)["epoch"])
                 new_curves.writelines(lines)
 
 
 def _finished(folder: Path) -> dict[str, str]:
     """Return which of a study's trials have a result, and where each one's record lies."""
     found: dict[str, str] = {}
-    planned = set(about(folder).get("trials", ()))
+    planned = set(read_study_json(folder).get("trials", ()))
     for entry in sorted(os.listdir(folder)):  # noqa: PTH208  of very many, a Path each is slow
         place = f"{folder}/{entry}"
         if all(os.access(f"{place}/{name}.json", os.F_OK) for name in ("trial", "result")):
             # The study itself named its trials' folders: of very many, none is read twice.
-            found.setdefault(entry if entry in planned else _trial(Record(place)).name, place)
+            found.setdefault(
+                entry if entry in planned else _recorded_trial(Record(place)).name, place
+            )
     return found
 
 
-def _row(name: str, place: str) -> tuple[bytes, bool]:
+def _trial_line(name: str, place: str) -> tuple[bytes, bool]:
     """Return a record's line, and whether its trial was trained to its end."""
     record = Record(place)
-    trial, result = _trial(record), record.result()
+    trial, result = _recorded_trial(record), record.result()
     if trial.name != name:
         raise InputError(
             f"{one_line(place)}/trial.json is of another trial than its folder's name: restore it "
@@ -81,12 +90,12 @@ def _row(name: str, place: str) -> tuple[bytes, bool]:
         raise _begun_again(record)
     # No machine's paths.
     here = {"output_dir": "none", "data_dir": Path(trial.data_dir).name, "hostfile": "none"}
-    with naming(f"{place}/result.json"):  # which may hold a number that is not finite
+    with naming_file(f"{place}/result.json"):  # which may hold a number that is not finite
         line = _encode({"name": name, **trial.model_dump(), **here, **result})
     return line.encode() + b"\n", result["status"] in FINISHED
 
 
-def _trial(record: Record) -> Trial:
+def _recorded_trial(record: Record) -> Trial:
     trial = record.trial()
     if trial is None:
         raise _begun_again(record)
@@ -99,36 +108,36 @@ def _begun_again(record: Record) -> InputError:
     )
 
 
-def _epochs(name: str, place: str) -> bytes:
+def _epoch_lines(name: str, place: str) -> bytes:
     """Return a record's lines, which are in order, each with the name put first."""
-    start, file = _start(name), f"{place}/epochs.jsonl"
+    start, file = _line_start(name), f"{place}/epochs.jsonl"
     try:
         with open(file, "rb", buffering=0) as stream:  # noqa: PTH123  of very many, a Path is slow
             lines = stream.read().splitlines()
     except FileNotFoundError:
         lines = []
-    if not parse_all(lines, EPOCH):  # then line by line, to say which is wrong
+    if not parse_all(lines, EPOCH_LINE):  # then line by line, to say which is wrong
         lines = [line for _, line in rows_and_lines(file)]
     return b"".join([start + line[1:] + b"\n" for line in lines])
 
 
-def _start(name: str) -> bytes:
+def _line_start(name: str) -> bytes:
     """Return how a trial's lines begin."""
     return _encode({"name": name})[:-1].encode() + b", "
 
 
-def _where(file: Path, stays: Callable[[dict[str, Any]], bool]) -> dict[str, list[range]]:
+def _line_places(file: Path, stays: Callable[[dict[str, Any]], bool]) -> dict[str, list[range]]:
     """Return which bytes of a published file hold the lines of each trial that stays."""
     places: dict[str, list[range]] = {}
     if not file.exists():
         return places
     name, start, end, staying = "", b"\n", 0, False
-    with naming(file), file.open("rb") as stream:
+    with naming_file(file), file.open("rb") as stream:
         for line in stream:
             if not line.startswith(start):  # most lines begin as the one before, with the name
-                row = parse_object(line, NAMED)
+                row = parse_object(line, NAMED_LINE)
                 name, staying = row["name"], stays(row)
-                start = _start(name)
+                start = _line_start(name)
             place = range(end, end + len(line))
             end = place.stop
             if staying:
@@ -139,7 +148,7 @@ def _where(file: Path, stays: Callable[[dict[str, Any]], bool]) -> dict[str, lis
     return places
 
 
-def _lines(file: Path, places: list[range]) -> list[bytes]:
+def _lines_at(file: Path, places: list[range]) -> list[bytes]:
     """Return the lines of a file that lie at some of its bytes."""
     found = []
     with file.open("rb") as stream:
@@ -147,3 +156,32 @@ def _lines(file: Path, places: list[range]) -> list[bytes]:
             stream.seek(place.start)
             found += stream.read(len(place)).splitlines()
     return [line + b"\n" for line in found]
+
+
+def publish_study(folder: str | Path) -> Path:
+    """Write the finished trials of a study's folder into its small, committed copy.
+
+    Trials that were published before, perhaps from another machine, stay.
+
+    Returns
+    -------
+    Path
+        The folder that holds ``trials.jsonl``, ``epochs.jsonl`` and ``study.json``.
+    """
+    folder = Path(folder)
+    content = required_study_json(folder)
+    target = published_folder(content["study"])
+    measured = {
+        file: {
+            row["name"]: line.decode()
+            for place in (target, folder)
+            for row, line in rows_and_lines(place / file)
+        }
+        for file in ("times.jsonl", "profiles.jsonl")
+    }
+    write_published(folder, target)
+    write_text(target / "study.json", json.dumps(content, indent=1))
+    for file, lines in measured.items():
+        if lines:
+            write_text(target / file, "".join(f"{line}\n" for line in lines.values()))
+    return target

@@ -1,6 +1,5 @@
 """Reading JSON that another machine may have written: checked as it is read, line by line."""
 
-import contextlib
 import errno
 import itertools
 import json
@@ -11,10 +10,10 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from dsstudy.errors import InputError, one_line, shown
+from dsstudy.errors import unreadable_file
 from dsstudy.records.schema import KINDS, Kind
 
-AT_ONCE = 500
+LINES_AT_ONCE = 500
 """How many lines are parsed together: enough to be quick, and little to hold in memory."""
 
 
@@ -34,11 +33,11 @@ def read_object(file: str | Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         if _absent(error):
             return None
-        raise _in_words(file, error) from None
+        raise unreadable_file(file, error) from None
     try:
         return parse_object(text, _kind(file))
     except Exception as error:
-        raise _in_words(file, error) from None
+        raise unreadable_file(file, error) from None
 
 
 def read_lines(file: str | Path, *needed: str) -> Iterator[dict[str, Any]]:
@@ -65,7 +64,7 @@ def rows_and_lines(file: str | Path, *needed: str) -> Iterator[tuple[dict[str, A
     kind = _kind(file)
     try:
         with open(file, "rb") as stream:  # noqa: PTH123
-            while lines := [line.strip() for line in itertools.islice(stream, AT_ONCE)]:
+            while lines := [line.strip() for line in itertools.islice(stream, LINES_AT_ONCE)]:
                 rows = parse_all(lines, kind)
                 for index, line in enumerate(lines):
                     number += 1
@@ -74,37 +73,7 @@ def rows_and_lines(file: str | Path, *needed: str) -> Iterator[tuple[dict[str, A
                     yield row, line
     except Exception as error:
         if not _absent(error):
-            raise _in_words(file, error, f"line {number}: " if number else "") from None
-
-
-@contextlib.contextmanager
-def naming(file: str | Path) -> Iterator[None]:
-    """Turn what a damaged file makes its reader raise into one sentence that names the file.
-
-    Parameters
-    ----------
-    file
-        What is read inside the ``with`` statement.
-
-    Raises
-    ------
-    InputError
-        Anything was raised inside.
-    """
-    try:
-        yield
-    except Exception as error:  # json, zipfile and numpy raise nearly anything
-        raise _in_words(file, error) from None
-
-
-def _in_words(file: str | Path, error: Exception, where: str = "") -> InputError:
-    if isinstance(error, InputError):
-        return InputError(f"{one_line(file)}: {where}{error}")
-    reason = error.strerror if isinstance(error, OSError) else error
-    return InputError(
-        f"{one_line(file)} cannot be read ({where}{shown(reason)}): restore it from a copy, or "
-        "remove it and run again what it recorded"
-    )
+            raise unreadable_file(file, error, f"line {number}: " if number else "") from None
 
 
 def _absent(error: Exception) -> bool:

@@ -3,17 +3,16 @@
 import contextlib
 import errno
 import json
-import os
 import shutil
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from dsstudy.errors import InputError
-from dsstudy.records.reading import naming, read_lines, read_object
+from dsstudy.errors import InputError, naming_file
+from dsstudy.records.files import replace_file, write_text
+from dsstudy.records.reading import read_lines, read_object
 from dsstudy.spec.trial import Trial
 
 FINISHED = ("completed", "diverged")
@@ -52,7 +51,7 @@ class Record:
         """Return the trial, or None where the folder holds none."""
         file = f"{self.folder}/trial.json"
         parameters = read_object(file)
-        with naming(file):
+        with naming_file(file):
             return None if parameters is None else Trial(**parameters)
 
     def epochs(self) -> list[dict[str, Any]]:
@@ -75,13 +74,13 @@ class Record:
         Both are float arrays of shape (steps,); the loss is the mean over the global batch.
         """
         file = self.folder / "steps.npz"
-        with naming(file), np.load(file, allow_pickle=False) as arrays:
+        with naming_file(file), np.load(file, allow_pickle=False) as arrays:
             return {name: _series(arrays[name], "f") for name in ("loss", "learning_rate")}
 
     def predictions(self) -> np.ndarray:
         """Return the class predicted for every test image after the last epoch: int, (N,)."""
         file = self.folder / "predictions.npy"
-        with naming(file):
+        with naming_file(file):
             return _series(np.load(file, allow_pickle=False), "iu")
 
     @property
@@ -214,11 +213,11 @@ class Record:
                 name: np.append(_filled(before.get(name, new[:0]), first), new)
                 for name, new in series.items()
             }
-        _replace(file, lambda stream: np.savez(stream, **series))  # type: ignore[arg-type]
+        replace_file(file, lambda stream: np.savez(stream, **series))  # type: ignore[arg-type]
 
     def set_predictions(self, predicted: np.ndarray) -> None:
         """Keep the class predicted for every test image."""
-        _replace(self.folder / "predictions.npy", lambda file: np.save(file, predicted))
+        replace_file(self.folder / "predictions.npy", lambda file: np.save(file, predicted))
 
     def set_progress(self, progress: dict[str, Any]) -> None:
         """Tell whoever watches how far the training has come."""
@@ -251,45 +250,3 @@ def _series(array: np.ndarray, kinds: str) -> np.ndarray:
 def _filled(series: np.ndarray, length: int) -> np.ndarray:
     """Return the first values of a series, filled up with NaN where it has not as many."""
     return np.append(series[:length], np.full(max(0, length - len(series)), np.nan, series.dtype))
-
-
-def write_text(file: Path, text: str, durable: bool = True) -> None:
-    """Write a text file whole or not at all; a durable one outlives a loss of power."""
-    _replace(file, lambda stream: stream.write(text.encode()), durable)
-
-
-def write_bytes(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all, so that it outlives a loss of power."""
-    _replace(file, lambda stream: stream.write(content))
-
-
-def _replace(file: Path, write: Callable[[BinaryIO], Any], durable: bool = True) -> None:
-    with whole(file, durable) as stream:
-        write(stream)
-
-
-@contextlib.contextmanager
-def whole(file: Path, durable: bool = True) -> Iterator[BinaryIO]:
-    """Write under another name first: a reader, or a kill, never meets half of a file."""
-    who = f"{socket.gethostname()}.{os.getpid()}"  # two machines may write a study's file at once
-    unfinished = file.with_name(f".{file.name}.{who}.tmp")
-    try:
-        with unfinished.open("wb", buffering=2**20) as stream:  # ten thousand trials: 60 MB
-            yield stream
-            if durable:
-                stream.flush()
-                os.fsync(stream.fileno())
-        unfinished.replace(file)
-        if durable:
-            sync_names(file.parent)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def sync_names(folder: Path) -> None:
-    """Have the names in a folder outlive a loss of power too, as `os.fsync` does for contents."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

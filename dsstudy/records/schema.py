@@ -175,10 +175,10 @@ class Kind:
         self.check_all = TypeAdapter(list[fields]).validator.validate_python
 
 
-NAMED, EPOCH = Kind(_Named), Kind(_Epoch)
+NAMED_LINE, EPOCH_LINE = Kind(_Named), Kind(_Epoch)
 
 KINDS = {
-    "epochs.jsonl": EPOCH,
+    "epochs.jsonl": EPOCH_LINE,
     "result.json": Kind(_Result),
     "trials.jsonl": Kind(_PublishedTrial),
     "times.jsonl": Kind(_Time),
@@ -188,3 +188,6 @@ KINDS = {
     "progress.json": Kind(_Progress),
 }
 """By name of the file: what it holds, or what each of its lines does."""
+
+PHASES = ("data", "forward", "backward", "communication", "optimizer", "rest")
+"""In the order of a step. The rest is everything between: Python, clipping, what engines note."""

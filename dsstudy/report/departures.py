@@ -1,19 +1,19 @@
 """Where a study departs from the paper, and how far what it finds reaches: in computed words."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 
+from dsstudy.analysis.claims.evidence import NEAR_CHANCE
+from dsstudy.analysis.load import load_results
+from dsstudy.analysis.provenance import environments, stand_ins
 from dsstudy.paper import printed
-from dsstudy.report import origin
-from dsstudy.report.origin import span
+from dsstudy.report.wording import span
 from dsstudy.spec.trial import Trial
 
-CHANCE = 1.5
-"""An accuracy of up to so many times chance is near chance."""
 
-
-def departures(results: pd.DataFrame) -> list[str]:
+def list_departures(results: pd.DataFrame) -> list[str]:
     """Say where a study departs from the paper's, a sentence each.
 
     Parameters
@@ -21,21 +21,30 @@ def departures(results: pd.DataFrame) -> list[str]:
     results
         As `dsstudy.load_results` returns them.
     """
-    parts = (_images, _scale, _schedules, _near_chance, _precision, _device, _sizes, _stand_ins)
+    parts = (
+        _image_departures,
+        _scale_departures,
+        _schedule_departures,
+        _chance_departures,
+        _precision_departures,
+        _device_departures,
+        _size_departures,
+        _stand_in_departures,
+    )
     return [sentence for part in parts for sentence in part(results)]
 
 
-def _images(results: pd.DataFrame) -> Iterator[str]:
+def _image_departures(results: pd.DataFrame) -> Iterator[str]:
     whats = {
         "cifar10-jpeg": "CIFAR-10's images re-encoded as JPEG",
         "synthetic": "drawn by a program",
     }
-    for name in sorted({p["dataset"]["name"] for p in origin.places(results)} - {"cifar10"}):
+    for name in sorted({p["dataset"]["name"] for p in environments(results)} - {"cifar10"}):
         what = whats.get(name, "other images")
         yield f"The images are {name}, {what}; the paper's are CIFAR-10's original files."
 
 
-def _scale(results: pd.DataFrame) -> Iterator[str]:
+def _scale_departures(results: pd.DataFrame) -> Iterator[str]:
     if "environment" not in results:
         return
     known = results[results["environment"].notna()]
@@ -56,7 +65,7 @@ def _scale(results: pd.DataFrame) -> Iterator[str]:
         yield f"Accuracies are measured on {span(tested)} of {printed.TEST_IMAGES:,} test images."
 
 
-def _schedules(results: pd.DataFrame) -> Iterator[str]:
+def _schedule_departures(results: pd.DataFrame) -> Iterator[str]:
     scheduled = results[results["scheduler"] != "none"]
     for name in ("warmup_steps", "cycle_steps"):
         theirs = Trial.model_fields[name].default
@@ -67,27 +76,27 @@ def _schedules(results: pd.DataFrame) -> Iterator[str]:
             )
 
 
-def _near_chance(results: pd.DataFrame) -> Iterator[str]:
+def _chance_departures(results: pd.DataFrame) -> Iterator[str]:
     finished = results[results["status"] == "completed"]
-    classes = {place["dataset"]["classes"] for place in origin.places(finished)}
+    classes = {place["dataset"]["classes"] for place in environments(finished)}
     if len(classes) == 1:
         chance = 100 / classes.pop()
-        near = (finished["best_accuracy"] <= CHANCE * chance).sum()
+        near = (finished["best_accuracy"] <= NEAR_CHANCE * chance).sum()
         if near:
             yield (
                 f"The best accuracy of {near} of {len(finished)} completed trials lies near "
-                f"chance: at most {CHANCE * chance:.0f} %, where guessing gives {chance:.0f} %."
+                f"chance: at most {NEAR_CHANCE * chance:.0f} %, where guessing gives {chance:.0f} %."
             )
 
 
-def _precision(results: pd.DataFrame) -> Iterator[str]:
+def _precision_departures(results: pd.DataFrame) -> Iterator[str]:
     used = set(results.loc[results["engine"] == "deepspeed", "precision"])
     if used and used != {"fp16"}:
         yield f"DeepSpeed trains in {', '.join(sorted(used))}; in the paper it did in fp16."
 
 
-def _device(results: pd.DataFrame) -> Iterator[str]:
-    places = origin.places(results)
+def _device_departures(results: pd.DataFrame) -> Iterator[str]:
+    places = environments(results)
     if any(place["device"] == "cpu" for place in places):
         yield (
             "Training runs on CPU cores, and DeepSpeed's processes exchange gradients through "
@@ -97,7 +106,7 @@ def _device(results: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _sizes(results: pd.DataFrame) -> Iterator[str]:
+def _size_departures(results: pd.DataFrame) -> Iterator[str]:
     rows = results[["architecture", "image_size"]].drop_duplicates()
     smaller = [
         f"{printed.NAMES[row.architecture]} {row.image_size}"
@@ -111,6 +120,12 @@ def _sizes(results: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _stand_ins(results: pd.DataFrame) -> Iterator[str]:
-    for row, model in origin.stand_ins(results):
+def _stand_in_departures(results: pd.DataFrame) -> Iterator[str]:
+    for row, model in stand_ins(results):
         yield f"{model} stands in for the paper's {printed.NAMES.get(row, row)}."
+
+
+def departures_text(path: str | Path) -> str:
+    """Say in a paragraph where a study departs from the paper's, and how far it reaches."""
+    found = list_departures(load_results(path))
+    return "**Where this study departs from the paper.** " + (" ".join(found) or "Nowhere.")

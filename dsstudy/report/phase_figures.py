@@ -10,22 +10,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from dsstudy.analysis.step_phases import ENGINES
-from dsstudy.pages.trial import ENGINE_COLORS
 from dsstudy.paper import printed
-from dsstudy.studies.trace import PHASES
+from dsstudy.records.schema import PHASES
+from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.spec.engines import ENGINES
 
 _COLORBLIND = sns.color_palette("colorblind")
 
-COLORS = dict(
+PHASE_COLORS = dict(
     zip(PHASES, [_COLORBLIND[i] for i in (8, 9, 4, 3, 5)] + [(0.85, 0.85, 0.85)], strict=True)
 )
 
-HATCHES = dict(zip(PHASES, ("..", "", "//", "xx", "\\\\", ""), strict=True))
+PHASE_HATCHES = dict(zip(PHASES, ("..", "", "//", "xx", "\\\\", ""), strict=True))
 """Colours that no engine has; the hatches tell the phases apart without colour."""
 
 
-def bars(profiles: pd.DataFrame) -> Figure:
+def phases_figure(profiles: pd.DataFrame) -> Figure:
     """Draw every profiled step as a stacked bar of its phases, engines below one another.
 
     Parameters
@@ -63,7 +63,7 @@ def _draw_bars(axes: Axes, some: pd.DataFrame) -> None:
             continue
         step, left = some.loc[engine], 0.0
         for phase in PHASES:
-            axes.barh(y, 1e3 * step[phase], 0.7, left=left, **_look(phase))
+            axes.barh(y, 1e3 * step[phase], 0.7, left=left, **_phase_look(phase))
             left += 1e3 * step[phase]
         low, high = 1e3 * step["low"], 1e3 * step["high"]
         axes.plot([low, high], [y, y], color="k", linewidth=1.5)
@@ -72,7 +72,7 @@ def _draw_bars(axes: Axes, some: pd.DataFrame) -> None:
     axes.set_xlim(0, None)
 
 
-def step_of(profiles: pd.DataFrame, label: str, batch_size: int) -> Figure | None:
+def step_figure(profiles: pd.DataFrame, label: str, batch_size: int) -> Figure | None:
     """Draw one step from begin to end, a line for each rank of each engine.
 
     Returns
@@ -92,7 +92,7 @@ def step_of(profiles: pd.DataFrame, label: str, batch_size: int) -> Figure | Non
     for y, (_, _, pieces) in enumerate(lanes):
         for phase in PHASES:
             spans = [((a / 1e3), (b - a) / 1e3) for name, a, b in pieces if name == phase]
-            axes.broken_barh(spans, (y - 0.35, 0.7), **_look(phase))
+            axes.broken_barh(spans, (y - 0.35, 0.7), **_phase_look(phase))
     _name_engines(axes, [(engine, name) for engine, name, _ in lanes])
     axes.set_xlabel("milliseconds since the step began on rank 0")
     axes.set_title(f"{label}, {batch_size} images: one step", fontsize=11, loc="left")
@@ -100,17 +100,17 @@ def step_of(profiles: pd.DataFrame, label: str, batch_size: int) -> Figure | Non
     return figure
 
 
-def _look(phase: str) -> dict[str, Any]:
+def _phase_look(phase: str) -> dict[str, Any]:
     return {
-        "facecolor": COLORS[phase],
-        "hatch": HATCHES[phase],
+        "facecolor": PHASE_COLORS[phase],
+        "hatch": PHASE_HATCHES[phase],
         "edgecolor": "0.25",
         "linewidth": 0,
     }
 
 
 def _patches() -> list[Patch]:
-    return [Patch(**_look(phase)) for phase in PHASES]
+    return [Patch(**_phase_look(phase)) for phase in PHASES]
 
 
 def _name_engines(axes: Axes, lanes: list[tuple[str, str]]) -> None:

@@ -5,7 +5,7 @@ import functools
 from importlib import resources
 from typing import NamedTuple
 
-CLASSES = 10
+COUNTED_CLASSES = 10
 """The width of the output layer that the counts are for."""
 
 
@@ -29,10 +29,15 @@ class Counts(NamedTuple):
 def model_counts() -> dict[tuple[str, int], Counts]:
     """Return the counts by model and image size, for every one that a study file here names.
 
-    ``tests/renew_counts.py`` counts them, by `dsstudy.training.models.count`.
+    ``tests/renew_counts.py`` counts them, by `dsstudy.training.models.count_model`.
     """
     text = resources.files("dsstudy.spec").joinpath("model_counts.csv").read_text()
     return {
         (row["model"], int(row["image_size"])): Counts(int(row["parameters"]), int(row["flops"]))
         for row in csv.DictReader(text.splitlines())
     }
+
+
+def short_model(model: str) -> str:
+    """Shorten a library's name of a model to what tells it from its family: ``vit_tiny``."""
+    return model.rpartition("/")[2].partition("_patch")[0]

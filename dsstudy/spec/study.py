@@ -2,17 +2,16 @@
 
 import itertools
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from dsstudy.errors import InputError, one_line, shown
-from dsstudy.records.reading import naming, read_object
+from dsstudy.errors import InputError, naming_file, one_line, quoted
+from dsstudy.paths import check_name, runs_folder
 from dsstudy.spec.study_yaml import Lines, read_yaml
-from dsstudy.spec.trial import Trial, project_root, runs_folder
+from dsstudy.spec.trial import Trial
 
 MOST_TRIALS = 100_000
 """So many a study may have: more would run for years, and are a slip of the matrix."""
@@ -46,49 +45,6 @@ class Study:
     def folder(self) -> Path:
         """Where the records go: ``$DSSTUDY_RUNS/<name>`` (``runs/`` in the project)."""
         return runs_folder() / self.name
-
-
-def results_folder() -> Path:
-    """Return where the committed results of all studies lie."""
-    return project_root() / "book" / "results"
-
-
-def published_folder(study: str) -> Path:
-    """Return where a study's committed results lie."""
-    check_name(study)
-    return results_folder() / study
-
-
-def check_name(name: str) -> None:
-    """Refuse the name of a study or a trial that would not be one folder below another.
-
-    Raises
-    ------
-    InputError
-        It holds slashes, line breaks or the like, is too long, or begins with a dot.
-    """
-    if not re.fullmatch(r"\w[\w .+-]*", name) or len(name.encode()) > 120:
-        raise InputError(
-            f"{shown(name)} cannot be the name of a study or a trial: use letters, digits, spaces "
-            "and _ . + -, a letter or digit first, 120 bytes at most"
-        )
-
-
-def about(folder: Path) -> dict[str, Any]:
-    """Return a study's ``study.json``: name, file, overrides, trials, cells; or nothing."""
-    file = folder / "study.json"
-    content = read_object(file)
-    if content is None:
-        return {}
-    with naming(file):  # another machine may have written it, and its names become folders
-        for name in (content["study"], *content.get("trials", ())):
-            check_name(name)
-    return content
-
-
-def name_of(folder: Path) -> str:
-    """Return the name of a folder's study; the folder's own where none is said."""
-    return about(folder).get("study", folder.name)
 
 
 def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> Study:
@@ -130,7 +86,7 @@ def _expand(study: Study) -> Iterator[tuple[Trial, dict[str, str]]]:
     content, folder, where = read_yaml(study.file), study.folder, one_line(study.file)
     names: set[str] = set()
     for combination in _combinations(where, content):
-        trial = _trial(study, content, combination)
+        trial = _combination_trial(study, content, combination)
         name = trial.name
         if name in names:
             raise InputError(
@@ -166,7 +122,7 @@ def selected(trials: Iterable[Trial], conditions: Mapping[str, str]) -> Iterator
 
 def _empty(file: str | Path, overrides: Mapping[str, str] | None) -> Study:
     file = Path(file)
-    with naming(file):
+    with naming_file(file):
         check_name(file.stem)
     return Study(file.stem, file, [], dict(overrides or {}))
 
@@ -194,39 +150,41 @@ def _axes(file: str, matrix: Lines) -> list[list[tuple[str, Any, _Parameters]]]:
     for axis, values in matrix.items():
         line = matrix.lines[axis]
         if isinstance(values, Lines) and all(isinstance(v, Lines) for v in values.values()):
-            points = [(axis, label, _given(file, some)) for label, some in values.items()]
+            points = [(axis, label, _parameters_of(file, some)) for label, some in values.items()]
         elif isinstance(values, list):
-            points = [(axis, value, _single(file, line, axis, value)) for value in values]
+            points = [(axis, value, _single_parameter(file, line, axis, value)) for value in values]
         else:
             points = []
         if not points:
             raise InputError(
-                f"{file}:{line}: {shown(axis)} must be a list of values, or labels each with "
+                f"{file}:{line}: {quoted(axis)} must be a list of values, or labels each with "
                 "parameters"
             )
         axes.append(points)
     return axes
 
 
-def _given(file: str, mapping: Lines) -> _Parameters:
+def _parameters_of(file: str, mapping: Lines) -> _Parameters:
     found: _Parameters = {}
     for name, value in mapping.items():
-        found |= _single(file, mapping.lines[name], name, value)
+        found |= _single_parameter(file, mapping.lines[name], name, value)
     return found
 
 
-def _single(file: str, line: int, name: Any, value: Any) -> _Parameters:
+def _single_parameter(file: str, line: int, name: Any, value: Any) -> _Parameters:
     """Return one parameter, refusing a list, which might hold itself or never end when compared."""
     if not isinstance(name, str):
-        raise InputError(f"{file}:{line}: {shown(name)} is not a parameter of a trial")
+        raise InputError(f"{file}:{line}: {quoted(name)} is not a parameter of a trial")
     if not isinstance(value, _SCALARS):
-        raise InputError(f"{file}:{line}: {shown(name)} must be a single value, not {shown(value)}")
+        raise InputError(
+            f"{file}:{line}: {quoted(name)} must be a single value, not {quoted(value)}"
+        )
     return {name: (value, line)}
 
 
-def _trial(study: Study, content: Lines, combination: Sequence[Any]) -> Trial:
+def _combination_trial(study: Study, content: Lines, combination: Sequence[Any]) -> Trial:
     file = one_line(study.file)
-    parameters = _given(file, content.get("defaults") or Lines())
+    parameters = _parameters_of(file, content.get("defaults") or Lines())
     labels = {}
     for axis, label, some in combination:
         labels[axis] = label
@@ -238,7 +196,7 @@ def _trial(study: Study, content: Lines, combination: Sequence[Any]) -> Trial:
                 f"{file}:{line}: each of overrides needs a when and a set, both names with values"
             )
         if _applies(file, override["when"], labels, parameters):
-            parameters |= _given(file, override["set"])
+            parameters |= _parameters_of(file, override["set"])
     values = {name: value for name, (value, _) in parameters.items()} | study.overrides
     try:
         return Trial(**values)
@@ -263,12 +221,12 @@ def _applies(file: str, when: Lines, labels: Mapping[str, Any], parameters: _Par
     for name, wanted in when.items():
         if name not in known and name not in Trial.model_fields:
             raise InputError(
-                f"{file}:{when.lines[name]}: {shown(name)} is neither an axis nor a parameter of "
+                f"{file}:{when.lines[name]}: {quoted(name)} is neither an axis nor a parameter of "
                 "a trial"
             )
         allowed = wanted if isinstance(wanted, list) else [wanted]
         for value in allowed:
-            _single(file, when.lines[name], shown(name), value)
+            _single_parameter(file, when.lines[name], quoted(name), value)
         if known.get(name) not in allowed:
             return False
     return True

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from dsstudy.errors import InputError, one_line, shown
+from dsstudy.errors import InputError, one_line, quoted
 
-KEYS = ("defaults", "matrix", "overrides")
+STUDY_KEYS = ("defaults", "matrix", "overrides")
 
-LONGEST = 100_000
+LONGEST_FILE = 100_000
 """How many characters a study file may have: PyYAML takes a second for so many."""
 
 
@@ -37,9 +37,9 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> Lines:
         key, line = loader.construct_object(key_node), key_node.start_mark.line + 1
         place = f"{node.start_mark.name}:{line}"
         if not isinstance(key, Hashable):
-            raise InputError(f"{place}: {shown(key)} stands where a name must")
+            raise InputError(f"{place}: {quoted(key)} stands where a name must")
         if key in mapping:
-            raise InputError(f"{place}: {shown(key)} stands here a second time")
+            raise InputError(f"{place}: {quoted(key)} stands here a second time")
         mapping[key] = loader.construct_object(value_node, deep=True)
         mapping.lines[key] = line
     return mapping
@@ -59,26 +59,26 @@ def read_yaml(file: Path) -> Lines:
     where = one_line(file)
     try:
         with file.open(encoding="utf-8") as stream:
-            text = stream.read(LONGEST + 1)
+            text = stream.read(LONGEST_FILE + 1)
     except OSError as error:
         raise InputError(
             f"{where} cannot be read ({error.strerror}): give a study file, as parameters/demo.yaml"
         ) from None
     except ValueError as error:
-        raise InputError(f"{where} is not YAML: {shown(error)}") from None
-    if len(text) > LONGEST:
+        raise InputError(f"{where} is not YAML: {quoted(error)}") from None
+    if len(text) > LONGEST_FILE:
         raise InputError(
-            f"{where} has more than {LONGEST:,} characters: give a study file, as "
+            f"{where} has more than {LONGEST_FILE:,} characters: give a study file, as "
             "parameters/demo.yaml, or shorten its lists"
         )
     content = _parsed(text, where)
     if not isinstance(content, Lines):
-        raise InputError(f"{where} holds no study: it needs the keys {', '.join(KEYS)}")
+        raise InputError(f"{where} holds no study: it needs the keys {', '.join(STUDY_KEYS)}")
     for key in content:
-        if key not in KEYS:
+        if key not in STUDY_KEYS:
             raise InputError(
-                f"{where}:{content.lines[key]}: {shown(key)} is not a part of a study: use "
-                f"{', '.join(KEYS)}"
+                f"{where}:{content.lines[key]}: {quoted(key)} is not a part of a study: use "
+                f"{', '.join(STUDY_KEYS)}"
             )
     if not content.get("matrix"):
         raise InputError(f"{where} has no matrix: list what varies, for example engine: [normal]")

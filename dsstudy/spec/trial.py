@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dsstudy.errors import InputError, shown
+from dsstudy.errors import InputError, quoted
+from dsstudy.paths import project_root, runs_folder
 
 ARCHITECTURES = ("lenet", "alexnet", "vgg11_bn", "resnet18", "densenet121", "squeezenet1_0", "vit")
 """The paper's seven rows, in its order; the model names that stand for themselves."""
@@ -49,7 +50,7 @@ DEFAULT_BUCKET = 500_000_000
 
 _COUNT = "a whole number, 1 or more (a billion at most)"
 
-_OWN = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*"
+_OWN_MODEL = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*"
 
 _PATH = r"^[^\x00-\x1f\x7f]+$"
 
@@ -86,7 +87,7 @@ class Trial(BaseModel):
         f"{', '.join(ARCHITECTURES)}, timm/<name>, torchvision/<name>, or module:callable of your"
         " own",
         "the network to train",
-        pattern=rf"^({'|'.join(ARCHITECTURES)}|(timm|torchvision)/[A-Za-z0-9_.\-]{{1,88}}|{_OWN})$",
+        pattern=rf"^({'|'.join(ARCHITECTURES)}|(timm|torchvision)/[A-Za-z0-9_.\-]{{1,88}}|{_OWN_MODEL})$",
         max_length=100,
         strict=True,
     )
@@ -199,7 +200,7 @@ class Trial(BaseModel):
         try:
             super().__init__(**parameters)
         except ValidationError as error:
-            raise InputError(_sentence(error)) from None
+            raise InputError(_validation_sentence(error)) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -232,7 +233,7 @@ class Trial(BaseModel):
             )
         if self.engine == "normal" and self.hostfile != "none":
             raise ValueError(
-                f"hostfile={shown(self.hostfile)} is not possible with engine=normal, which trains "
+                f"hostfile={quoted(self.hostfile)} is not possible with engine=normal, which trains "
                 "in one process: set hostfile=none, or engine to ddp or deepspeed"
             )
         if self.engine != "deepspeed" and self.zero_stage != 0:
@@ -359,27 +360,16 @@ def defaults(model: str, optimizer: str) -> Mapping[str, Any]:
     return MappingProxyType(Trial(model=model, optimizer=optimizer).model_dump())
 
 
-def runs_folder() -> Path:
-    """Return where records go: ``$DSSTUDY_RUNS``, or ``runs/`` in the project."""
-    return Path(os.environ.get("DSSTUDY_RUNS") or project_root() / "runs").absolute()
-
-
-def project_root() -> Path:
-    """Return the project's folder, or the current one where the library was installed alone."""
-    root = Path(__file__).resolve().parents[2]
-    return root if (root / "notebooks" / "trial.ipynb").exists() else Path.cwd()
-
-
 def _expanded(name: str, folder: str) -> Path:
     try:
         return Path(folder).expanduser()
     except RuntimeError:
         raise InputError(
-            f"{name}={shown(folder)} names no user of this machine: set {name} to another folder"
+            f"{name}={quoted(folder)} names no user of this machine: set {name} to another folder"
         ) from None
 
 
-def _sentence(error: ValidationError) -> str:
+def _validation_sentence(error: ValidationError) -> str:
     """Turn pydantic's first complaint into the project's one sentence."""
     first = error.errors(include_url=False)[0]
     if not first["loc"]:
@@ -388,12 +378,12 @@ def _sentence(error: ValidationError) -> str:
     field = Trial.model_fields.get(name)
     if field is None:
         hint = _hint(name, list(Trial.model_fields))
-        return f"{shown(name)} is not a parameter of a trial: {hint}"
+        return f"{quoted(name)} is not a parameter of a trial: {hint}"
     assert isinstance(field.json_schema_extra, dict)
     allowed = str(field.json_schema_extra["allowed"])
     if name in TEXTS and isinstance(first["input"], int | float):
         allowed += " (as text: in quotes, or with papermill's -r in place of -p)"
-    return f"{name}={shown(first['input'])} is not allowed: set {name} to {allowed}"
+    return f"{name}={quoted(first['input'])} is not allowed: set {name} to {allowed}"
 
 
 def _hint(name: str, known: list[str]) -> str:

@@ -5,27 +5,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dsstudy.errors import one_line, shown
+from dsstudy.errors import InputError, last_line, quoted
 from dsstudy.launching.launcher import TrialError
 from dsstudy.launching.machine import Machine, problems
-from dsstudy.records.record import write_text
+from dsstudy.records.files import write_text
+from dsstudy.spec.engines import LAUNCHED
 from dsstudy.spec.study import Study
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.spec.trial import Trial
 from dsstudy.studies.profiling import profile_study
 from dsstudy.studies.timing import time_study
-from dsstudy.training.loops import LAUNCHED
-from dsstudy.training.models import build_model, for_shapes, parameter_count
+from dsstudy.training.models import build_model, parameter_count, shapes_device
 
-PART = 8
+SMALL_PART = 8
 """The second batch size that is timed on one device: this part of the first."""
 
-LEAST = 2
+SMALLEST_BATCH = 2
 """Its least: batch normalisation needs two images."""
 
-_OWN = {"engine": "it compares them all", "output_dir": "it has a folder of its own"}
+_NOT_SETTABLE = {"engine": "it compares them all", "output_dir": "it has a folder of its own"}
 
 
-def compare(parameters: Mapping[str, Any], steps: int = 60, rounds: int = 5) -> Study:
+def measure_engines(parameters: Mapping[str, Any], steps: int = 60, rounds: int = 5) -> Study:
     """Measure the training steps of one model under every engine that this machine can run.
 
     All engines train with the same settings, on the same devices: each on one, DDP and DeepSpeed
@@ -59,21 +59,21 @@ def compare(parameters: Mapping[str, Any], steps: int = 60, rounds: int = 5) -> 
     for name, number in {"steps": steps, "rounds": rounds}.items():
         if not isinstance(number, int) or number < 1:
             raise InputError(
-                f"{name}={shown(number)} is not allowed: set {name} to a whole number, 1 or more"
+                f"{name}={quoted(number)} is not allowed: set {name} to a whole number, 1 or more"
             )
     machine = Machine.here()
-    trials, left_out = plan(parameters, machine)
+    trials, left_out = plan_comparison(parameters, machine)
     study = Study(f"comparisons/{trials[0].name}-{steps}x{rounds}", Path("comparison.json"), trials)
     for file in study.folder.glob("*.json*"):  # of an earlier comparison
         file.unlink()
-    failed = _profile(study, steps, rounds)
+    failed = _profile_engines(study, steps, rounds)
     left_out += [{"engine": engine, "reason": reason} for engine, reason in failed.items()]
     timed = [trial for trial in trials if trial.engine not in failed]
     try:
         time_study(study, timed, steps, rounds)
     except TrialError as error:
-        raise InputError(f"the comparison was cut short: {_last_line(error)}") from None
-    about = _about(trials[0], machine) | {
+        raise InputError(f"the comparison was cut short: {last_line(error)}") from None
+    about = _comparison_facts(trials[0], machine) | {
         "timed": [
             {key: getattr(trial, key) for key in ("name", "engine", "processes", "batch_size")}
             for trial in timed
@@ -84,7 +84,7 @@ def compare(parameters: Mapping[str, Any], steps: int = 60, rounds: int = 5) -> 
     return study
 
 
-def plan(
+def plan_comparison(
     parameters: Mapping[str, Any], machine: Machine
 ) -> tuple[list[Trial], list[dict[str, str]]]:
     """Return the trials to time, normal training first, and the engines that cannot run here.
@@ -95,28 +95,28 @@ def plan(
     Raises
     ------
     InputError
-        As `compare`.
+        As `measure_engines`.
     """
-    for name, reason in _OWN.items():
+    for name, reason in _NOT_SETTABLE.items():
         if name in parameters:
             raise InputError(f"{name} cannot be set for a comparison, as {reason}: leave it out")
-    base = _trial(parameters, "normal", 1)
-    if base.batch_size < 2 * LEAST:
+    base = _engine_trial(parameters, "normal", 1)
+    if base.batch_size < 2 * SMALLEST_BATCH:
         raise InputError(
             f"batch_size={base.batch_size} is too small for a comparison, which times a smaller "
-            f"batch too: set batch_size to {2 * LEAST} or more"
+            f"batch too: set batch_size to {2 * SMALLEST_BATCH} or more"
         )
     if found := problems(base, machine):
         raise InputError(found[0])
-    several = parameters.get("processes", _most(base, machine))
+    several = parameters.get("processes", _most_processes(base, machine))
     trials, left_out = _on_one_device(base), []
     for engine in LAUNCHED:
-        one = _trial(parameters, engine, 1)
+        one = _engine_trial(parameters, engine, 1)
         if found := problems(one, machine):
             left_out.append({"engine": engine, "reason": found[0]})
             continue
         trials += _on_one_device(one)
-        many = _trial(parameters, engine, several)
+        many = _engine_trial(parameters, engine, several)
         if found := problems(many, machine):
             raise InputError(found[0])
         if many.processes > 1:
@@ -124,7 +124,7 @@ def plan(
     return trials, left_out
 
 
-def _trial(parameters: Mapping[str, Any], engine: str, processes: Any) -> Trial:
+def _engine_trial(parameters: Mapping[str, Any], engine: str, processes: Any) -> Trial:
     given = {name: value for name, value in parameters.items() if name != "zero_stage"}
     if engine == "deepspeed" and "zero_stage" in parameters:
         given["zero_stage"] = parameters["zero_stage"]
@@ -134,44 +134,42 @@ def _trial(parameters: Mapping[str, Any], engine: str, processes: Any) -> Trial:
 
 
 def _on_one_device(trial: Trial) -> list[Trial]:
-    small = max(LEAST, trial.batch_size // PART)
+    small = max(SMALLEST_BATCH, trial.batch_size // SMALL_PART)
     return [trial, trial.model_copy(update={"batch_size": small})]
 
 
-def _most(trial: Trial, machine: Machine) -> int:
+def _most_processes(trial: Trial, machine: Machine) -> int:
     """Return how many ranks to try here: all GPUs, or two on a CPU; a divisor of the batch."""
     cuda = machine.device(trial) == "cuda"
     places = len(machine.gpus) if cuda else min(2, machine.cores)
     return max(n for n in range(1, places + 1) if trial.batch_size % n == 0)
 
 
-def _profile(study: Study, steps: int, rounds: int) -> dict[str, str]:
+def _profile_engines(study: Study, steps: int, rounds: int) -> dict[str, str]:
     """Profile each engine on as many devices as it is timed on; return whose training fails."""
-    last = {trial.engine: trial for trial in study.trials if trial.batch_size == _batch(study)}
+    last = {
+        trial.engine: trial for trial in study.trials if trial.batch_size == _whole_batch(study)
+    }
     failed: dict[str, str] = {}
     for engine, trial in last.items():
         try:
             profile_study(study, [trial], min(steps, 16), min(rounds, 3))
         except TrialError as error:
-            failed[engine] = _last_line(error)
+            failed[engine] = last_line(error)
     if "normal" in failed:
         raise InputError(f"engine normal cannot train this model: {failed['normal']}")
     return failed
 
 
-def _batch(study: Study) -> int:
+def _whole_batch(study: Study) -> int:
     return study.trials[0].batch_size
 
 
-def _last_line(error: TrialError) -> str:
-    return one_line((str(error).strip().splitlines() or ["no word"])[-1].strip())
-
-
-def _about(trial: Trial, machine: Machine) -> dict[str, Any]:
+def _comparison_facts(trial: Trial, machine: Machine) -> dict[str, Any]:
     from dsstudy.images.data import load_data
 
     data = load_data(trial)
-    with for_shapes(trial):
+    with shapes_device(trial):
         model = build_model(trial, len(data.classes))
     said = ("batch_size", "precision", "image_size", "optimizer", "scheduler")
     return {

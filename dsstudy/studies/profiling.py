@@ -12,14 +12,16 @@ from unittest.mock import patch
 
 from tqdm import tqdm
 
+from dsstudy.records.files import write_text
 from dsstudy.records.reading import read_lines
-from dsstudy.records.record import Record, write_text
+from dsstudy.records.record import Record
+from dsstudy.records.schema import PHASES
 from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
 from dsstudy.studies.timing import shortened
-from dsstudy.studies.trace import PHASES, Timeline, read_trace, timeline
+from dsstudy.studies.trace import Timeline, read_trace, timeline
 
-_ABOUT = ("model", "architecture", "engine", "setting", "processes", "batch_size", "image_size",
+_ROW_PARAMETERS = ("model", "architecture", "engine", "setting", "processes", "batch_size", "image_size",
           "precision", "zero_stage")  # fmt: skip
 
 
@@ -47,7 +49,7 @@ def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds
         ``profiles.jsonl`` in the study's folder, a line a trial: ``name`` and some of its
         parameters; ``threads`` of each rank; ``steps`` of a round; seconds a step, by round,
         ``plain_seconds`` and ``profiled_seconds``; ``ranks``, each with its ``rounds`` (mean
-        seconds a step by phase, `dsstudy.studies.trace.PHASES`) and one ``step`` of the middle round
+        seconds a step by phase, `dsstudy.records.schema.PHASES`) and one ``step`` of the middle round
         (phase, begin and end in µs from that step's begin on rank 0), whose length is the median;
         ``timing`` (as in a result); ``environment``. The traces of the middle round lie in the
         trials' folders, ``trace-rank<rank>.json.gz``: open them in https://ui.perfetto.dev or
@@ -64,14 +66,14 @@ def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds
     study.folder.mkdir(parents=True, exist_ok=True)
     for trial in tqdm(trials, desc=f"{study.name}: profiles", unit="trial"):
         full = len(load_data(trial).train) // trial.batch_size
-        row = _profile(trial, min(steps, full), rounds, study.folder / trial.name)
+        row = _profile_trial(trial, min(steps, full), rounds, study.folder / trial.name)
         # Another process may have profiled other trials meanwhile.
         rows = {old["name"]: old for old in read_lines(file)} | {trial.name: row}
         write_text(file, "".join(json.dumps(rows[name]) + "\n" for name in sorted(rows)))
     return file
 
 
-def _profile(trial: Trial, steps: int, rounds: int, keep: Path) -> dict[str, Any]:
+def _profile_trial(trial: Trial, steps: int, rounds: int, keep: Path) -> dict[str, Any]:
     """Profile one trial; leave its middle round's traces in a folder to keep."""
     from dsstudy.launching.run import run_trial
     from dsstudy.training.profiled_session import is_profiled, trace_name
@@ -92,22 +94,22 @@ def _profile(trial: Trial, steps: int, rounds: int, keep: Path) -> dict[str, Any
             shutil.copy(file, keep / f"trace-rank{rank}.json.gz")
         return {
             "name": trial.name,
-            **{name: getattr(trial, name) for name in _ABOUT},
+            **{name: getattr(trial, name) for name in _ROW_PARAMETERS},
             "threads": read_trace(files[middle][0])["threads"],
             "steps": steps,
             "plain_seconds": [seconds[epoch - 1] for epoch in seconds if is_profiled(epoch)],
             "profiled_seconds": profiled,
             "ranks": [
-                {"rounds": [_means(one) for one in some], "step": step}
+                {"rounds": [_phase_means(one) for one in some], "step": step}
                 for some, step in zip(
                     zip(*lines, strict=True), _median_step(lines[middle]), strict=True
                 )
             ],
-            **_where(record),
+            **_timing_and_environment(record),
         }
 
 
-def _means(line: Timeline) -> dict[str, float]:
+def _phase_means(line: Timeline) -> dict[str, float]:
     return dict(zip(PHASES, line.seconds().mean(axis=0).tolist(), strict=True))
 
 
@@ -125,6 +127,6 @@ def _median_step(lines: Sequence[Timeline]) -> list[list[tuple[str, float, float
     ]
 
 
-def _where(record: Record) -> dict[str, Any]:
+def _timing_and_environment(record: Record) -> dict[str, Any]:
     result = record.result() or {}
     return {"timing": result["timing"], "environment": result["environment"]}

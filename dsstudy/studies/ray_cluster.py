@@ -11,16 +11,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dsstudy.records.folder_lock import holder
-from dsstudy.records.record import Record, write_bytes
+from dsstudy.errors import InputError
+from dsstudy.launching.notebook import run_notebook
+from dsstudy.paths import runs_folder
+from dsstudy.records.files import write_bytes
+from dsstudy.records.folder_lock import folder_holder
+from dsstudy.records.record import Record
 from dsstudy.spec.study import Study
-from dsstudy.spec.trial import InputError, Trial, runs_folder
-from dsstudy.studies.batch import run_notebook
+from dsstudy.spec.trial import Trial
 
-LOST = 5
+MOST_LOSSES = 5
 """How many times a trial is begun again elsewhere when its node, or its process there, is lost."""
 
-PATIENCE = 60.0
+LOST_TRIAL_SECONDS = 60.0
 """Seconds to wait for what is left of a trial on a lost node: it ends when it sees the loss."""
 
 
@@ -52,7 +55,7 @@ class RayCluster:
             ) from None
         self._ray = ray
         try:
-            _knock(address)
+            _check_listening(address)
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -94,7 +97,7 @@ class RayCluster:
 
     def run(self, study: Study, trials: Sequence[Trial], bar: tqdm) -> None:
         """Run trials, as many at a time as there is room for, and bring their records back."""
-        with _token(study.folder) as token:
+        with _shared_folder_token(study.folder) as token:
             running = {self._start(trial, token): trial for trial in trials}
             try:
                 while running:
@@ -112,7 +115,7 @@ class RayCluster:
     def _start(self, trial: Trial, token: Path) -> Any:
         needs = self.needs(trial)
         # A process of its own for each trial, which has no other's threads or GPUs.
-        task = self._ray.remote(max_calls=1, max_retries=LOST)(train_on_node)
+        task = self._ray.remote(max_calls=1, max_retries=MOST_LOSSES)(train_on_node)
         parameters = trial.model_dump() | {"device": self._device(trial)}
         placed = task.options(name=trial.name, num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0))
         return placed.remote(parameters, str(token))
@@ -122,7 +125,7 @@ class RayCluster:
         try:
             word, files = self._ray.get(task)
         except self._ray.exceptions.RayError as error:
-            return f"lost {LOST} times with its node: {str(error).strip().splitlines()[0]}"
+            return f"lost {MOST_LOSSES} times with its node: {str(error).strip().splitlines()[0]}"
         for name in sorted(files, key=lambda name: name == "result.json"):  # which ends the trial
             file = trial.folder / Path(name).name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +133,7 @@ class RayCluster:
         return word
 
 
-def _knock(address: str) -> None:
+def _check_listening(address: str) -> None:
     """See whether anything listens at ``host:port``, which takes Ray itself minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
@@ -158,21 +161,21 @@ def train_on_node(parameters: dict[str, Any], token: str) -> tuple[str, dict[str
     if not shared:
         own = runs_folder() / Path(token).parent.name / trial.name
         trial = trial.model_copy(update={"output_dir": str(own)})
-    deadline = time.monotonic() + PATIENCE
-    while holder(trial.folder) and time.monotonic() < deadline:
+    deadline = time.monotonic() + LOST_TRIAL_SECONDS
+    while folder_holder(trial.folder) and time.monotonic() < deadline:
         time.sleep(0.5)
     word = run_notebook(trial)
-    return word, {} if shared else _files(Record(trial.folder))
+    return word, {} if shared else _record_files(Record(trial.folder))
 
 
-def _files(record: Record) -> dict[str, bytes]:
+def _record_files(record: Record) -> dict[str, bytes]:
     """Return a record's files; what begins with a dot is of use where it lies alone."""
     files = [file for file in record.folder.glob("[!.]*") if file.is_file()]
     return {file.name: file.read_bytes() for file in files}
 
 
 @contextmanager
-def _token(folder: Path) -> Iterator[Path]:
+def _shared_folder_token(folder: Path) -> Iterator[Path]:
     """Lay a file into a folder by which a node can tell that it sees the same one."""
     token = folder / f".shared-{uuid.uuid4()}.tmp"
     token.touch()

@@ -9,8 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dsstudy.records.files import write_text
 from dsstudy.records.reading import read_lines
-from dsstudy.records.record import write_text
 from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
 
@@ -51,7 +51,7 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
             memory = max(epoch["peak_memory_mb"] for epoch in record.epochs())
             results[trial.name].append((record.result() or {}) | {"peak_memory_mb": memory})
         rows = [
-            _row(trial, results[trial.name], min(steps, full[trial.name]), full[trial.name])
+            _time_row(trial, results[trial.name], min(steps, full[trial.name]), full[trial.name])
             for trial in trials
             if results[trial.name]
         ]
@@ -66,7 +66,7 @@ def shortened(trial: Trial, steps: int, epochs: int, folder: str) -> Trial:
     return trial.model_copy(update={**few, "output_dir": folder, "overwrite": True})
 
 
-def _row(trial: Trial, results: list[dict[str, Any]], steps: int, full: int) -> dict[str, Any]:
+def _time_row(trial: Trial, results: list[dict[str, Any]], steps: int, full: int) -> dict[str, Any]:
     seconds = [result["seconds_per_epoch"] / steps for result in results]
     shared = any(result["timing"] != "exclusive" for result in results)
     return {

@@ -20,11 +20,8 @@ from typing import Any
 
 import numpy as np
 
-PHASES = ("data", "forward", "backward", "communication", "optimizer", "rest")
-"""In the order of a step. The rest is everything between: Python, clipping, what engines note."""
-
-STEP = "step"
-"""The range of a whole step. Ranges that are called as a phase mark that phase."""
+from dsstudy.records.schema import PHASES
+from dsstudy.training.profiled_session import STEP_RANGE
 
 _DATA, _FORWARD, _BACKWARD, _COMMUNICATION, _OPTIMIZER, _REST = range(len(PHASES))
 
@@ -106,7 +103,7 @@ def timeline(events: Iterable[Event]) -> Timeline:
     Parameters
     ----------
     events
-        A trace's ``traceEvents``, with a range `STEP` around every step.
+        A trace's ``traceEvents``, with a range `STEP_RANGE` around every step.
 
     Raises
     ------
@@ -115,14 +112,14 @@ def timeline(events: Iterable[Event]) -> Timeline:
     """
     # Those that have a begin and a duration; a GPU's trace repeats the host's ranges as it saw them
     events = [e for e in events if e.get("ph") == "X" and e.get("cat") != _REPEATED]
-    host = _host(events)
+    host = _host_timeline(events)
     kernels = [event for event in events if event.get("cat") in _ON_DEVICE]
-    return _device(events, kernels, host) if kernels else host
+    return _device_timeline(events, kernels, host) if kernels else host
 
 
-def _host(events: Sequence[Event]) -> Timeline:
+def _host_timeline(events: Sequence[Event]) -> Timeline:
     """Attribute the time of the thread that trains."""
-    steps = sorted((e for e in events if e["name"] == STEP), key=lambda e: e["ts"])
+    steps = sorted((e for e in events if e["name"] == STEP_RANGE), key=lambda e: e["ts"])
     if not steps:
         raise ValueError("the trace holds no step")
     here = [event for event in events if event["tid"] == steps[0]["tid"]]
@@ -148,7 +145,7 @@ def _host(events: Sequence[Event]) -> Timeline:
     return Timeline(edges, labels, bounds)
 
 
-def _device(events: Sequence[Event], kernels: Sequence[Event], host: Timeline) -> Timeline:
+def _device_timeline(events: Sequence[Event], kernels: Sequence[Event], host: Timeline) -> Timeline:
     """Attribute the time of a GPU, each kernel by what the host was at when it launched it."""
     calls = [e for e in events if e.get("cat") in _LAUNCHES and _CORRELATION in e["args"]]
     launched = {call["args"][_CORRELATION]: call["ts"] for call in calls}

@@ -24,10 +24,10 @@ from typing import Any, Protocol
 import torch
 import torch.distributed as dist
 
-from dsstudy.records.record import sync_names, write_text
-from dsstudy.spec.trial import InputError
+from dsstudy.errors import InputError
+from dsstudy.records.files import sync_names, write_text
 
-KEPT = 2
+KEPT_CHECKPOINTS = 2
 """How many checkpoints are kept: the second is for the case that the first is damaged."""
 
 
@@ -61,12 +61,12 @@ class TorchState:
             part.load_state_dict(states[name])
 
 
-def name_of(epoch: int, step: int) -> str:
+def checkpoint_name(epoch: int, step: int) -> str:
     """Return the name of the checkpoint after a step of an epoch, both counted from 1."""
     return f"epoch-{epoch:05d}-step-{step:08d}"
 
 
-def write(
+def write_checkpoint(
     root: Path, name: str, facts: dict[str, Any], save: Callable[[Path], None], rank: int
 ) -> None:
     """Write a checkpoint; all ranks call this together.
@@ -76,7 +76,7 @@ def write(
     root
         The trial's ``checkpoint/``.
     name
-        As `name_of` gives it.
+        As `checkpoint_name` gives it.
     facts
         What rank 0 notes in the manifest beside the checksums.
     save
@@ -99,9 +99,9 @@ def write(
         _wait_for_all_ranks()
         if rank == 0:
             _seal(unfinished, facts)
-            _put_in_place(unfinished, root / name)
-            for old in newest_first(root)[KEPT:]:
-                remove(old)
+            _publish_checkpoint(unfinished, root / name)
+            for old in newest_checkpoints(root)[KEPT_CHECKPOINTS:]:
+                remove_checkpoint(old)
     except (OSError, RuntimeError):  # torch.save tells of a full disk by the second
         full = shutil.disk_usage(root).free < 2**20
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -113,12 +113,12 @@ def write(
         raise
 
 
-def newest_first(root: Path) -> list[Path]:
+def newest_checkpoints(root: Path) -> list[Path]:
     """Return the folders of the whole checkpoints, the newest first."""
     return sorted((file.parent for file in root.glob("epoch-*/manifest.json")), reverse=True)
 
 
-def newest_sound(root: Path, epochs: int, say: Callable[[str], None]) -> Path | None:
+def newest_sound_checkpoint(root: Path, epochs: int, say: Callable[[str], None]) -> Path | None:
     """Return the newest checkpoint whose checksums hold, removing damaged ones on the way.
 
     Parameters
@@ -130,23 +130,23 @@ def newest_sound(root: Path, epochs: int, say: Callable[[str], None]) -> Path | 
     say
         Is told, in a sentence, of each damaged checkpoint.
     """
-    for folder in newest_first(root):
-        if folder.name > name_of(epochs + 2, 0):
+    for folder in newest_checkpoints(root):
+        if folder.name > checkpoint_name(epochs + 2, 0):
             continue
         damage = _damage(folder)
         if not damage:
             return folder
         say(f"checkpoint {folder.name} is damaged ({damage}): falling back to the one before it")
-        remove(folder)
+        remove_checkpoint(folder)
     return None
 
 
-def facts_of(folder: Path) -> dict[str, Any]:
+def read_facts(folder: Path) -> dict[str, Any]:
     """Return what a checkpoint's manifest says beside the checksums."""
     return json.loads((folder / "manifest.json").read_text())["facts"]
 
 
-def remove(folder: Path) -> None:
+def remove_checkpoint(folder: Path) -> None:
     """Remove a checkpoint; its manifest goes first, so that half of one is none."""
     (folder / "manifest.json").unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -166,8 +166,8 @@ def _sum_of(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _put_in_place(unfinished: Path, folder: Path) -> None:
-    remove(folder)  # of an attempt that got this far and fell back further
+def _publish_checkpoint(unfinished: Path, folder: Path) -> None:
+    remove_checkpoint(folder)  # of an attempt that got this far and fell back further
     unfinished.rename(folder)
     sync_names(folder.parent)
 

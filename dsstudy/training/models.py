@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dsstudy.errors import shown
-from dsstudy.spec.model_counts import CLASSES, Counts
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.errors import InputError, quoted
+from dsstudy.spec.model_counts import COUNTED_CLASSES, Counts
+from dsstudy.spec.trial import Trial
 
 if TYPE_CHECKING:
     import pandas
@@ -80,16 +80,18 @@ def build_model(trial: Trial, classes: int) -> nn.Module:
         user's own ``module:callable`` cannot be imported, or makes no module.
     """
     torch.manual_seed(trial.seed)
-    if is_own(trial):
-        return _own(trial, classes)
+    if is_own_model(trial):
+        return _build_own(trial, classes)
     try:
         if trial.model == "lenet":
             return LeNet(classes, trial.image_size)
         if trial.model == "vit":
-            return _timm("vit_base_patch16_224", trial, classes)
+            return _build_timm("vit_base_patch16_224", trial, classes)
         library, _, name = trial.model.rpartition("/")
         return (
-            _timm(name, trial, classes) if library == "timm" else _torchvision(name, trial, classes)
+            _build_timm(name, trial, classes)
+            if library == "timm"
+            else _build_torchvision(name, trial, classes)
         )
     except _REFUSALS as error:
         if isinstance(error, InputError):
@@ -97,42 +99,42 @@ def build_model(trial: Trial, classes: int) -> nn.Module:
         raise _cannot_take(trial, error) from None
 
 
-def is_own(trial: Trial) -> bool:
+def is_own_model(trial: Trial) -> bool:
     """Say whether a trial's model is the user's own ``module:callable``."""
     return ":" in trial.model
 
 
-def for_shapes(trial: Trial) -> AbstractContextManager:
+def shapes_device(trial: Trial) -> AbstractContextManager:
     """Return the device on which to look at a trial's model: without memory, where that is safe.
 
     What a user's own module does as it is made, nobody knows: it is made for real.
     """
-    return torch.device("cpu" if is_own(trial) else "meta")
+    return torch.device("cpu" if is_own_model(trial) else "meta")
 
 
 def check_model(trial: Trial, classes: int = 10) -> None:
     """See whether a trial's model can be had and takes its image size.
 
-    Of the libraries' models at no cost in memory; see `for_shapes`.
+    Of the libraries' models at no cost in memory; see `shapes_device`.
 
     Raises
     ------
     InputError
         It cannot, in one sentence.
     """
-    with for_shapes(trial):
+    with shapes_device(trial):
         model = build_model(trial, classes)
         images = torch.zeros(2, 3, trial.image_size, trial.image_size)
         try:
             scores = model(images)
         except Exception as error:
-            if not (is_own(trial) or isinstance(error, _REFUSALS)):
+            if not (is_own_model(trial) or isinstance(error, _REFUSALS)):
                 raise
             raise _cannot_take(trial, error) from None
     if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
         instead = (
             "have its forward return scores of shape (images, num_classes)"
-            if is_own(trial)
+            if is_own_model(trial)
             else "set model to a classifier of timm's or torchvision's"
         )
         found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
@@ -147,11 +149,11 @@ def parameter_count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def count(trial: Trial, classes: int = CLASSES) -> Counts:
+def count_model(trial: Trial, classes: int = COUNTED_CLASSES) -> Counts:
     """Count a trial's model: its parameters, and the arithmetic of a training step an image."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with for_shapes(trial):
+    with shapes_device(trial):
         model = build_model(trial, classes)
         images = torch.empty(2, 3, trial.image_size, trial.image_size)  # normalised over a batch
     with FlopCounterMode(display=False) as counter:
@@ -180,7 +182,7 @@ def model_summary(trial: Trial, classes: int = 10, depth: int = 2) -> "pandas.Da
     import pandas as pd
     import torchinfo
 
-    with for_shapes(trial) as device:
+    with shapes_device(trial) as device:
         model = build_model(trial, classes)
     size = (1, 3, trial.image_size, trial.image_size)
     statistics = torchinfo.summary(model, input_size=size, device=device, verbose=0)
@@ -202,11 +204,13 @@ def _multiply_adds(layer: Any) -> int:
     return layer.macs if layer.is_leaf_layer else sum(child.macs for child in inner)
 
 
-def _timm(name: str, trial: Trial, classes: int) -> nn.Module:
+def _build_timm(name: str, trial: Trial, classes: int) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
-        raise _unknown(trial, "timm", timm.list_models(), "import timm; print(timm.list_models())")
+        raise _unknown_model(
+            trial, "timm", timm.list_models(), "import timm; print(timm.list_models())"
+        )
     config = timm.get_pretrained_cfg(name)
     size: dict[str, Any] = {}
     if config is not None and config.fixed_input_size:
@@ -214,13 +218,13 @@ def _timm(name: str, trial: Trial, classes: int) -> nn.Module:
     return timm.create_model(name, num_classes=classes, **size)
 
 
-def _torchvision(name: str, trial: Trial, classes: int) -> nn.Module:
+def _build_torchvision(name: str, trial: Trial, classes: int) -> nn.Module:
     from torchvision import models
 
     known = models.list_models(module=models)
     if name not in known:
         lists = "from torchvision import models; print(models.list_models(module=models))"
-        raise _unknown(trial, "torchvision", known, lists)
+        raise _unknown_model(trial, "torchvision", known, lists)
     options: dict[str, Any] = {}
     if name.startswith("vit_"):
         options["image_size"] = trial.image_size
@@ -232,7 +236,7 @@ def _torchvision(name: str, trial: Trial, classes: int) -> nn.Module:
     return models.get_model(name, weights=None, num_classes=classes, **options)
 
 
-def _own(trial: Trial, classes: int) -> nn.Module:
+def _build_own(trial: Trial, classes: int) -> nn.Module:
     """Call the user's ``module:callable`` with ``num_classes``."""
     module, _, name = trial.model.partition(":")
     here = str(Path.cwd())
@@ -242,7 +246,7 @@ def _own(trial: Trial, classes: int) -> nn.Module:
         make = getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"model={trial.model} cannot be imported ({_reason(error)}): set model to "
+            f"model={trial.model} cannot be imported ({_error_reason(error)}): set model to "
             f"module:callable, of a module in the current folder, {here}, installed, or on "
             "PYTHONPATH"
         ) from None
@@ -251,18 +255,18 @@ def _own(trial: Trial, classes: int) -> nn.Module:
     except Exception as error:
         raise InputError(
             f"model={trial.model} fails when it is called with num_classes={classes} "
-            f"({_reason(error)}): make it a function or a class that takes num_classes and returns "
+            f"({_error_reason(error)}): make it a function or a class that takes num_classes and returns "
             "a torch.nn.Module"
         ) from None
     if not isinstance(model, nn.Module):
         raise InputError(
-            f"model={trial.model} returns {shown(type(model).__name__)}, not a torch.nn.Module: "
+            f"model={trial.model} returns {quoted(type(model).__name__)}, not a torch.nn.Module: "
             "have it return the network"
         )
     return model
 
 
-def _unknown(trial: Trial, library: str, known: list[str], lists: str) -> InputError:
+def _unknown_model(trial: Trial, library: str, known: list[str], lists: str) -> InputError:
     near = difflib.get_close_matches(trial.model.partition("/")[2], known, n=1)
     meant = f"did you mean {library}/{near[0]}? Or " if near else ""
     return InputError(
@@ -272,13 +276,13 @@ def _unknown(trial: Trial, library: str, known: list[str], lists: str) -> InputE
 
 
 def _cannot_take(trial: Trial, error: Exception) -> InputError:
-    own = ", or correct its forward" if is_own(trial) else ""
+    own = ", or correct its forward" if is_own_model(trial) else ""
     return InputError(
-        f"image_size={trial.image_size} is not possible for model={trial.model}: {_reason(error)}; "
+        f"image_size={trial.image_size} is not possible for model={trial.model}: {_error_reason(error)}; "
         f"set image_size to one that the architecture takes{own}"
     )
 
 
-def _reason(error: BaseException) -> str:
+def _error_reason(error: BaseException) -> str:
     """Return an error's own words on one line, or its name where it has none."""
-    return shown(" ".join(str(error).split()).rstrip(".") or type(error).__name__)
+    return quoted(" ".join(str(error).split()).rstrip(".") or type(error).__name__)

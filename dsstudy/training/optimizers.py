@@ -14,7 +14,7 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Build PyTorch's own SGD, Adam or AdamW, with the trial's settings and otherwise its defaults.
 
-    DeepSpeed builds its own from the same settings: `dsstudy.training.loops.deepspeed.config`.
+    DeepSpeed builds its own from the same settings: `dsstudy.training.loops.deepspeed.deepspeed_config`.
     """
     if trial.optimizer == "sgd":
         return torch.optim.SGD(
@@ -35,12 +35,12 @@ def build_optimizer(
 def build_scheduler(trial: Trial, optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
     """Build the scheduler that is stepped after each training step; with none, the rate stays."""
     if trial.scheduler == "cyclic":
-        return cyclic(trial)(optimizer)
-    course = warmup(trial.warmup_steps) if trial.scheduler == "warmup" else lambda step: 1.0
+        return cyclic_factory(trial)(optimizer)
+    course = warmup_factor(trial.warmup_steps) if trial.scheduler == "warmup" else lambda step: 1.0
     return lr_scheduler.LambdaLR(optimizer, course)
 
 
-def warmup(warmup_steps: int) -> Callable[[int], float]:
+def warmup_factor(warmup_steps: int) -> Callable[[int], float]:
     """Return the course of DeepSpeed's ``WarmupLR`` from 0, as a factor of the learning rate.
 
     Parameters
@@ -62,7 +62,7 @@ def warmup(warmup_steps: int) -> Callable[[int], float]:
     return lambda taken: 0.0 if taken == 0 else min(1.0, math.log(taken) / math.log(steps))
 
 
-def cyclic(trial: Trial) -> Callable[[torch.optim.Optimizer], lr_scheduler.CyclicLR]:
+def cyclic_factory(trial: Trial) -> Callable[[torch.optim.Optimizer], lr_scheduler.CyclicLR]:
     """Return what makes PyTorch's ``CyclicLR`` for an optimizer: a triangle from 0 to the rate.
 
     In this form `deepspeed.initialize` takes it too. Where momentum is cycled, it runs against

@@ -13,7 +13,6 @@ from unittest.mock import patch
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from dsstudy.studies.trace import STEP
 from dsstudy.training.session import Session
 
 
@@ -43,7 +42,7 @@ class ProfiledSession(Session):
         self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]]
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for _ in range(self.steps_per_epoch):
-            with record_function(STEP):
+            with record_function(STEP_RANGE):
                 with record_function("data"):
                     batch = next(batches)
                 self._forward = contextlib.ExitStack()  # left by `step`, which is given the loss
@@ -90,3 +89,7 @@ def _in_range(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
 
     return ranged
+
+
+STEP_RANGE = "step"
+"""The range of a whole step. Ranges that are called as a phase mark that phase."""

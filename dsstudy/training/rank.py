@@ -20,10 +20,12 @@ import torch
 import torch.distributed as dist
 from filelock import FileLock
 
+from dsstudy.errors import InputError
 from dsstudy.images.data import load_data
-from dsstudy.records.folder_lock import holder
-from dsstudy.records.record import Record, write_text
-from dsstudy.spec.trial import InputError, Trial
+from dsstudy.records.files import write_text
+from dsstudy.records.folder_lock import folder_holder
+from dsstudy.records.record import Record
+from dsstudy.spec.trial import Trial
 from dsstudy.training.loops import training_loop
 from dsstudy.training.models import build_model
 from dsstudy.training.session import Session
@@ -144,7 +146,7 @@ def _is_wanted(record: Record) -> bool:
     parent, host = int(os.environ["DSSTUDY_PARENT"]), os.environ["DSSTUDY_PARENT_HOST"]
     if host == socket.gethostname():
         return _lives(parent, float(os.environ["DSSTUDY_PARENT_STARTED"]))
-    who = holder(record.folder)
+    who = folder_holder(record.folder)
     return who is not None and (who["pid"], who["host"]) == (parent, host)
 
 

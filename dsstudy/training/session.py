@@ -16,7 +16,7 @@ from torch import nn
 from dsstudy.images.data import ImageData, Split, epoch_order, rank_batches
 from dsstudy.records.record import Record
 from dsstudy.spec.trial import Trial
-from dsstudy.training import checkpoint
+from dsstudy.training.checkpoint import State, checkpoint_name, write_checkpoint
 from dsstudy.training.memory import held_memory, peak_memory, reset_peak_memory
 
 PROGRESS_SECONDS = 0.25
@@ -85,7 +85,7 @@ class Session:
             self._dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[trial.precision]
         reset_peak_memory(device)
 
-    def resume(self, state: checkpoint.State) -> None:
+    def resume(self, state: State) -> None:
         """Go on where the checkpoint was taken, if there is one; take further ones of this state.
 
         Parameters
@@ -167,9 +167,9 @@ class Session:
         return ((self._epoch - 1) * self.steps_per_epoch + step) % every == 0
 
     def _take_checkpoint(self) -> None:
-        checkpoint.write(
+        write_checkpoint(
             self.record.checkpoints,
-            checkpoint.name_of(self._epoch, len(self._losses)),
+            checkpoint_name(self._epoch, len(self._losses)),
             {
                 "trial": self.trial.name,
                 "fingerprint": self.data.fingerprint,
@@ -238,7 +238,7 @@ class Session:
             self._take_checkpoint()
         recorded = self.record.epochs()[epoch - 1 : epoch]
         if recorded:
-            self._compare(recorded[0], _finite(losses.mean().item()))
+            self._compare(recorded[0], _finite_or_none(losses.mean().item()))
         elif self.rank == 0:
             started = time.perf_counter()
             test_loss, predicted = self._evaluate(model)
@@ -247,8 +247,8 @@ class Session:
             self.accuracy = 100 * correct / len(self.data.test)
             line = {
                 "epoch": epoch,
-                "train_loss": _finite(losses.mean().item()),
-                "test_loss": _finite(test_loss),
+                "train_loss": _finite_or_none(losses.mean().item()),
+                "test_loss": _finite_or_none(test_loss),
                 "test_accuracy": self.accuracy,
                 "learning_rate": self._rates[-1],
                 "train_seconds": self._train_seconds,
@@ -300,7 +300,7 @@ class Session:
             "epochs": self.trial.epochs,
             "step": len(self._losses),
             "steps": self.steps_per_epoch,
-            "loss": _finite(self._losses[-1].item()),
+            "loss": _finite_or_none(self._losses[-1].item()),
             "accuracy": self.accuracy,
             "told_at": time.time(),  # evaluating, too, is getting on
         }
@@ -332,7 +332,7 @@ def evaluate(
     guard: AbstractContextManager = contextlib.nullcontext()
     order = torch.arange(len(test))
     if trial.evaluation == "train":
-        size, guard = trial.batch_size, undisturbed(model)
+        size, guard = trial.batch_size, restore_after(model)
         order = epoch_order(len(test), trial.seed, epoch=0)  # which no training has
     total, predicted = 0.0, torch.empty_like(test.labels)
     model.train(trial.evaluation == "train")
@@ -347,7 +347,7 @@ def evaluate(
 
 
 @contextlib.contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
+def restore_after(model: nn.Module) -> Iterator[None]:
     """Set back afterwards what a model draws and counts in ``train()`` mode: no training is it."""
     before = [buffer.clone() for buffer in model.buffers()]
     with torch.random.fork_rng():
@@ -362,5 +362,5 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _finite(number: float) -> float | None:
+def _finite_or_none(number: float) -> float | None:
     return number if np.isfinite(number) else None

@@ -24,8 +24,6 @@ from dsstudy.analysis.claims.evidence import (
 from dsstudy.analysis.claims.verdicts import (
     CNNS,
     DRAMATIC,
-    FAILS,
-    HOLDS,
     LARGE,
     LONGER,
     OPEN,
@@ -37,12 +35,12 @@ from dsstudy.analysis.claims.verdicts import (
     between_engines,
     between_settings,
     beyond_scale,
-    both,
     both_better,
+    both_hold,
     gains_of_panel_a,
     lead_shrinks,
-    most,
-    none,
+    most_beyond,
+    none_beyond,
     panel,
     small_are_small,
     small_average,
@@ -105,27 +103,12 @@ def judge_study(path: str | Path) -> pd.DataFrame:
     return judged.assign(study=study["verdict"], study_reason=study["reason"])
 
 
-def in_words(judged: pd.DataFrame) -> str:
-    """Say how many claims hold, on the paper's own tables and on the study."""
-
-    def count(whose: str) -> str:
-        hold, fail, unclear = ((judged[whose] == v).sum() for v in (HOLDS, FAILS, OPEN))
-        return f"{hold} hold, {fail} do not and {unclear} cannot be told"
-
-    told = judged[(judged[["paper", "study"]] != OPEN).all(axis=1)]
-    agree = (told["paper"] == told["study"]).sum()
-    return (
-        f"Of {len(judged)} claims, {count('paper')} on the paper's own tables; {count('study')} "
-        f"on this study. Of the {len(told)} that both can tell, {agree} have the same verdict."
-    )
-
-
 CLAIMS = [
     Claim(
         "3.2.1",
         "the best performance of different architectures is often coming from normal training",
         "For most architectures, the best normal accuracy is above the best DeepSpeed accuracy.",
-        lambda study: most(best_against_best(study), above=0),
+        lambda study: most_beyond(best_against_best(study), above=0),
     ),
     Claim(
         "3.2.1",
@@ -133,9 +116,9 @@ CLAIMS = [
         "as 1 or 2, except the VGG model",
         "Figure 1a, mean of epochs 1 and 2: DeepSpeed is ahead for most architectures other than "
         "VGG11_BN, and behind for VGG11_BN.",
-        lambda study: both(
+        lambda study: both_hold(
             "Others",
-            most(
+            most_beyond(
                 study.during(1, 2).gain(panel("a", (a for a in ARCHITECTURES if a != "vgg11_bn"))),
                 above=0,
             ),
@@ -185,7 +168,7 @@ CLAIMS = [
         "3.2.1",
         "Adam optimizer is known for achieving a better performance in a shorter time frame",
         "Normal training, mean of epochs 1 and 2: Adam+S is above SGD+S for most architectures.",
-        lambda study: most(
+        lambda study: most_beyond(
             study.during(1, 2).gain(between_settings("normal", "Adam+S", "SGD+S")), above=0
         ),
     ),
@@ -227,7 +210,7 @@ CLAIMS = [
         "training models",
         "SGD with scheduler (Figure 1d): DeepSpeed is at least 5 points below for most "
         "architectures.",
-        lambda study: most(study.gain(panel("d")), below=-SIGNIFICANT),
+        lambda study: most_beyond(study.gain(panel("d")), below=-SIGNIFICANT),
     ),
     Claim(
         "3.2.1",
@@ -301,28 +284,28 @@ CLAIMS = [
         "which usually takes only 2/3 of the training time compared with normal training",
         "DeepSpeed takes at most 0.73 of the time (2/3 and a tenth of it) for the ViT in most "
         "settings.",
-        lambda study: most(study.ratio(between_engines(["vit"])), below=2 / 3 * 1.1),
+        lambda study: most_beyond(study.ratio(between_engines(["vit"])), below=2 / 3 * 1.1),
     ),
     Claim(
         "3.3",
         "the DeepSpeed library does not be very helpful for CNNs",
         "In most of the 18 CNN pairs DeepSpeed is the less accurate, and in most the slower.",
-        lambda study: both(
+        lambda study: both_hold(
             "Less accurate",
-            most(study.gain(between_engines(CNNS)), below=0),
+            most_beyond(study.gain(between_engines(CNNS)), below=0),
             "Slower",
-            most(study.ratio(between_engines(CNNS)), above=1),
+            most_beyond(study.ratio(between_engines(CNNS)), above=1),
         ),
     ),
     Claim(
         "3.3",
         "but it works well for ViT",
         "In every setting DeepSpeed trains the ViT faster, and not less accurately.",
-        lambda study: both(
+        lambda study: both_hold(
             "Faster",
             vote(study.ratio(between_engines(["vit"])), below=1),
             "Less accurate",
-            none(study.gain(between_engines(["vit"])), below=0),
+            none_beyond(study.gain(between_engines(["vit"])), below=0),
         ),
     ),
     Claim(
@@ -336,7 +319,7 @@ CLAIMS = [
         "3.3",
         "However, it does not help for most CNN models",
         "Normal training is the faster in most of the 18 CNN pairs.",
-        lambda study: most(study.ratio(between_engines(CNNS)), above=1),
+        lambda study: most_beyond(study.ratio(between_engines(CNNS)), above=1),
     ),
     Claim(
         "3.3",
@@ -385,11 +368,11 @@ CLAIMS = [
         "4",
         "it has no or negative impact on those models with smaller capacity",
         "For LeNet and AlexNet, in no setting is DeepSpeed more accurate, and in none faster.",
-        lambda study: both(
+        lambda study: both_hold(
             "More accurate",
-            none(study.gain(between_engines(SMALL)), above=0),
+            none_beyond(study.gain(between_engines(SMALL)), above=0),
             "Faster",
-            none(study.ratio(between_engines(SMALL)), below=1),
+            none_beyond(study.ratio(between_engines(SMALL)), below=1),
         ),
     ),
 ]

@@ -8,13 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from dsstudy.analysis import intervals
-from dsstudy.analysis.cells import CELL, with_states
+from dsstudy.analysis.cells import CELL, values_with_states
+from dsstudy.analysis.intervals import NORMAL_QUANTILE, mean_interval
 from dsstudy.analysis.load import load_epochs, load_results
+from dsstudy.analysis.provenance import environments, is_synthetic, stand_ins, timing_machines
 from dsstudy.paper import printed
-from dsstudy.report import origin
-from dsstudy.report.departures import CHANCE
 from dsstudy.spec.trial import ARCHITECTURES
+
+NEAR_CHANCE = 1.5
+"""An accuracy of up to so many times chance is near chance."""
 
 FEWEST_EPOCHS = 5
 """With fewer, the best accuracy says how a training begins, not how it ends."""
@@ -85,14 +87,14 @@ class Evidence:
         if kind in self.doubts:
             raise CannotTellError(self.doubts[kind])
         seeds = {cell: self._seeds(kind, cell) for _, *both in pairs for cell in both}
-        gaps = [f"{printed.label(*cell)} ({found})" for cell, found in seeds.items()
+        gaps = [f"{printed.cell_label(*cell)} ({found})" for cell, found in seeds.items()
                 if isinstance(found, str)]  # fmt: skip
         if gaps:
             more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
             raise CannotTellError(f"No value for {'; '.join(gaps[:3])}{more}.")
         rows = {name: self._compare(kind, seeds[a], seeds[b]) for name, a, b in pairs}
         frame = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "spread"])
-        frame["text"] = [_text(kind, *row) for row in frame.itertuples(index=False)]
+        frame["text"] = [_value_text(kind, *row) for row in frame.itertuples(index=False)]
         return frame
 
     def accuracy(self, cell: Cell) -> float:
@@ -120,7 +122,7 @@ class Evidence:
         both = (first - second if kind == "accuracy" else first / second).dropna()
         if both.empty:
             raise CannotTellError("Two trials to be compared have no seed in common.")
-        found = intervals.of_mean(both)
+        found = mean_interval(both)
         if kind == "accuracy" and self._near_chance(first) and self._near_chance(second):
             return found.value, float("inf")
         if found.n > 1:
@@ -129,10 +131,10 @@ class Evidence:
             return found.value, 0.0
         shares = [side[both.index].mean() / 100 for side in (first, second)]
         sampled = 100 * (sum(p * (1 - p) for p in shares) / self.test_images) ** 0.5
-        return found.value, intervals.NORMAL * sampled
+        return found.value, NORMAL_QUANTILE * sampled
 
     def _near_chance(self, accuracies: pd.Series) -> bool:
-        return self.chance is not None and accuracies.mean() <= CHANCE * self.chance
+        return self.chance is not None and accuracies.mean() <= NEAR_CHANCE * self.chance
 
     def during(self, *epochs: int) -> "Evidence":
         """Return the evidence with the mean accuracy over some epochs; -1 is a trial's last."""
@@ -153,7 +155,7 @@ class Evidence:
         return pd.Series(printed.CAPACITY)[asked]
 
 
-def _text(kind: str, value: float, spread: float) -> str:
+def _value_text(kind: str, value: float, spread: float) -> str:
     digits = "+.2f" if kind == "accuracy" else ".2f"
     near = spread == float("inf")
     deviation = " (both near chance)" if near else f" ± {spread:.2f}" if spread else ""
@@ -163,8 +165,8 @@ def _text(kind: str, value: float, spread: float) -> str:
 def paper_evidence() -> Evidence:
     """Return what the paper printed: its two tables, at face value, and no curves as numbers."""
     values = {
-        "accuracy": printed.published("best_accuracy"),
-        "seconds": printed.published("seconds_per_epoch"),
+        "accuracy": printed.printed_values("best_accuracy"),
+        "seconds": printed.printed_values("seconds_per_epoch"),
     }
     values = {
         kind: table.assign(seed=0, round=0, state="completed") for kind, table in values.items()
@@ -177,31 +179,31 @@ def paper_evidence() -> Evidence:
 def study_evidence(path: str | Path) -> Evidence:
     """Return what a study measured, with every reason to doubt that it reaches far enough."""
     results, epochs = load_results(path), load_epochs(path)
-    accuracy = with_states(results, "best_accuracy")
+    accuracy = values_with_states(results, "best_accuracy")
     curves = epochs[[*CELL, "seed", "epoch"]].assign(value=epochs["test_accuracy"].astype(float))
     curves = curves.merge(accuracy.drop(columns="value"), on=[*CELL, "seed"])
-    values = {"accuracy": accuracy, "seconds": with_states(results, "seconds_per_epoch")}
-    images = [p["dataset"]["test_images"] for p in origin.places(results)]
-    doubts, chance = _doubts(results, accuracy), 100 / _classes(results)
+    values = {"accuracy": accuracy, "seconds": values_with_states(results, "seconds_per_epoch")}
+    images = [p["dataset"]["test_images"] for p in environments(results)]
+    doubts, chance = _study_doubts(results, accuracy), 100 / _classes(results)
     return Evidence(values, curves, doubts, min(images, default=None), chance)
 
 
 def _classes(results: pd.DataFrame) -> int:
-    return max((place["dataset"]["classes"] for place in origin.places(results)), default=10)
+    return max((place["dataset"]["classes"] for place in environments(results)), default=10)
 
 
-def _doubts(results: pd.DataFrame, accuracy: pd.DataFrame) -> dict[str, str]:
+def _study_doubts(results: pd.DataFrame, accuracy: pd.DataFrame) -> dict[str, str]:
     doubts = {}
     if reason := _learning_doubt(results, accuracy):
         doubts["accuracy"] = doubts["curves"] = reason
-    for row, model in origin.stand_ins(results):
+    for row, model in stand_ins(results):
         doubts[f"capacity of {row}"] = (
             f"A stand-in has another capacity: {model} stands for {printed.NAMES.get(row, row)}."
         )
-    machines = origin.clocks(results)
+    machines = timing_machines(results)
     if len(machines) > 1:
         doubts["seconds"] = f"The times come from {len(machines)} different machines."
-    if origin.is_synthetic(results):
+    if is_synthetic(results):
         doubts |= dict.fromkeys(("accuracy", "curves", "seconds"), "The images are synthetic.")
     return doubts
 
@@ -212,7 +214,7 @@ def _learning_doubt(results: pd.DataFrame, accuracy: pd.DataFrame) -> str | None
     if shortest < FEWEST_EPOCHS:
         return f"Some trials have only {shortest} epochs, fewer than {FEWEST_EPOCHS}."
     counting = accuracy.loc[accuracy["state"].isin(["completed", "diverged"]), "value"]
-    above = (counting > CHANCE * 100 / _classes(results)).sum()
+    above = (counting > NEAR_CHANCE * 100 / _classes(results)).sum()
     if above <= len(counting) / 2:
         return f"Only {above} of {len(counting)} finished trials are clearly above chance."
     return None

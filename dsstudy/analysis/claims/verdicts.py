@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dsstudy.analysis.claims.evidence import CannotTellError, Evidence, Pair
-from dsstudy.paper.printed import ENGINES, NAMES, PANELS, SETTINGS
+from dsstudy.paper.printed import NAMES, PANELS, PAPER_ENGINES, SETTINGS
 from dsstudy.spec.trial import ARCHITECTURES
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
@@ -80,10 +80,12 @@ def vote(
     verdict = HOLDS if yes.sum() >= needed else FAILS if no.sum() > exceptions else OPEN
     unclear = (~yes & ~no).sum()
     within = f", {unclear} within the spread" if unclear else ""
-    return Verdict(verdict, f"{yes.sum()} of {len(margin)}{within}: {_listed(compared, yes)}.")
+    return Verdict(
+        verdict, f"{yes.sum()} of {len(margin)}{within}: {_listed_values(compared, yes)}."
+    )
 
 
-def _listed(compared: pd.DataFrame, yes: pd.Series) -> str:
+def _listed_values(compared: pd.DataFrame, yes: pd.Series) -> str:
     """List a few values each, and of many the range and the exceptions."""
     few = len(compared) <= len(ARCHITECTURES)
     named = compared if few else compared[~yes]
@@ -96,7 +98,9 @@ def _listed(compared: pd.DataFrame, yes: pd.Series) -> str:
     return f"from {low} to {high}" + (f"; not {text}" if text else "")
 
 
-def most(compared: pd.DataFrame, above: float | None = None, below: float | None = None) -> Verdict:
+def most_beyond(
+    compared: pd.DataFrame, above: float | None = None, below: float | None = None
+) -> Verdict:
     """Vote for more than half of the values."""
     return vote(compared, above, below, exceptions=(len(compared) - 1) // 2)
 
@@ -108,13 +112,15 @@ def at_least_one(
     return vote(compared, above, below, exceptions=len(compared) - 1)
 
 
-def none(compared: pd.DataFrame, above: float | None = None, below: float | None = None) -> Verdict:
+def none_beyond(
+    compared: pd.DataFrame, above: float | None = None, below: float | None = None
+) -> Verdict:
     """Hold unless a value lies beyond the limit by more than its spread."""
     found = at_least_one(compared, above, below)
     return Verdict(FAILS if found.verdict == HOLDS else HOLDS, found.reason)
 
 
-def both(what: str, first: Verdict, and_what: str, second: Verdict) -> Verdict:
+def both_hold(what: str, first: Verdict, and_what: str, second: Verdict) -> Verdict:
     """Hold if both hold; fail if either fails."""
     verdicts = {first.verdict, second.verdict}
     verdict = FAILS if FAILS in verdicts else OPEN if OPEN in verdicts else HOLDS
@@ -155,7 +161,7 @@ def best_against_best(study: Evidence) -> pd.DataFrame:
     for name in ARCHITECTURES:
         deepspeed, normal = (
             max(((name, engine, s) for s in SETTINGS), key=lambda c: study.accuracy(c))
-            for engine in ENGINES
+            for engine in PAPER_ENGINES
         )
         pairs.append((NAMES[name], normal, deepspeed))
     return study.gain(pairs)
@@ -185,7 +191,7 @@ def vit_is(rank: int, study: Evidence, engine: str, settings: Iterable[str]) -> 
 
 def vit_gains_ranks(study: Evidence) -> Verdict:
     """Hold if the ViT ranks better with DeepSpeed than without, in every setting."""
-    with_it, without = (_vit_ranks(study, engine, SETTINGS) for engine in ENGINES)
+    with_it, without = (_vit_ranks(study, engine, SETTINGS) for engine in PAPER_ENGINES)
     pairs = list(zip(with_it, without, strict=True))
     verdict = HOLDS if all(deep[1] < plain[0] for deep, plain in pairs) else OPEN
     if any(deep[0] >= plain[1] for deep, plain in pairs):
@@ -233,7 +239,7 @@ def lead_shrinks(study: Evidence) -> Verdict:
             "text": early["text"] + " to " + late["text"],
         }
     )
-    return most(shrunk, above=0)
+    return most_beyond(shrunk, above=0)
 
 
 def small_average(changes: pd.DataFrame) -> Verdict:
@@ -247,7 +253,7 @@ def unchanged(study: Evidence) -> Verdict:
     """Hold if the scheduler changes no accuracy under SGD significantly."""
     pairs = [
         (f"{NAMES[engine]} {name}", with_it, without)
-        for engine in ENGINES
+        for engine in PAPER_ENGINES
         for name, with_it, without in between_settings(engine, "SGD+S", "SGD")
     ]
     changes = study.gain(pairs)

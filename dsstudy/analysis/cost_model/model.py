@@ -36,14 +36,14 @@ RATIO = ("factor",)
 
 LINE = ("factor", "gradient", "constant")
 
-SHARED = ("factor", "saved", "gradient")
+SHARED_ARITHMETIC = ("factor", "saved", "gradient")
 
 FULL = tuple(TERMS)
 
 FORMS = {
     "factor": RATIO,
     "factor + gradients + constant": LINE,
-    "factor − arithmetic + gradients": SHARED,
+    "factor − arithmetic + gradients": SHARED_ARITHMETIC,
     "all four terms": FULL,
 }
 """The models that are compared, by what they are made of."""
@@ -63,7 +63,7 @@ GRADIENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 """What a rank sends for each parameter, in the precision of its training."""
 
 
-def groups(pairs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def fit_groups(pairs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Yield engine, setting and their pairs, by architecture, where these suffice for a fit.
 
     `dsstudy.analysis.cost_model.pairs` says what a pair is.
@@ -71,22 +71,22 @@ def groups(pairs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     for engine in pairs["engine"].unique():
         for setting in printed.SETTINGS:
             some = pairs[(pairs["engine"] == engine) & (pairs["setting"] == setting)]
-            if left(some) >= FEWEST:
+            if fewest_left(some) >= FEWEST:
                 yield engine, setting, some.set_index("architecture")
 
 
-def left(pairs: pd.DataFrame) -> int:
+def fewest_left(pairs: pd.DataFrame) -> int:
     """Return how many pairs there are at least, whichever architecture is left out."""
     return int(len(pairs) - pairs["architecture"].value_counts().max()) if len(pairs) else 0
 
 
-def fit(pairs: pd.DataFrame, terms: Sequence[str], relative: bool = True) -> pd.Series:
+def fit_cost(pairs: pd.DataFrame, terms: Sequence[str], relative: bool = True) -> pd.Series:
     """Fit the cost model's coefficients to one engine's steps in one setting.
 
     Parameters
     ----------
     pairs
-        As `groups` yields them.
+        As `fit_groups` yields them.
     terms
         Those of `TERMS` to fit; the others are zero.
     relative
@@ -101,35 +101,35 @@ def fit(pairs: pd.DataFrame, terms: Sequence[str], relative: bool = True) -> pd.
     """
     target = pairs["seconds"].to_numpy()
     weights = 1 / target if relative else np.ones(len(target))
-    columns = _columns(pairs, terms) * weights[:, None]
+    columns = _design_matrix(pairs, terms) * weights[:, None]
     scale = abs(columns).max(axis=0)  # they differ by some twelve orders of magnitude
     found = pd.Series(nnls(columns / scale, target * weights)[0] / scale, list(terms))
     return found.reindex(list(TERMS), fill_value=0.0)
 
 
-def _columns(pairs: pd.DataFrame, terms: Sequence[str]) -> np.ndarray:
+def _design_matrix(pairs: pd.DataFrame, terms: Sequence[str]) -> np.ndarray:
     known = pairs.assign(one=1.0, flops=-pairs["flops"])
     return known[[TERMS[term] for term in terms]].to_numpy(dtype=float)
 
 
-def predict(pairs: pd.DataFrame, coefficients: pd.Series) -> pd.Series:
+def predict_seconds(pairs: pd.DataFrame, coefficients: pd.Series) -> pd.Series:
     """Return what the model takes each step to last, in seconds."""
-    return pd.Series(_columns(pairs, FULL) @ coefficients[list(FULL)], pairs.index)
+    return pd.Series(_design_matrix(pairs, FULL) @ coefficients[list(FULL)], pairs.index)
 
 
-def held_out(pairs: pd.DataFrame, terms: Sequence[str], relative: bool = True) -> pd.Series:
+def left_out_errors(pairs: pd.DataFrame, terms: Sequence[str], relative: bool = True) -> pd.Series:
     """Predict each architecture from a fit to all others: the relative error, 0 for none."""
-    fits = {name: fit(pairs.drop(name), terms, relative) for name in pairs.index.unique()}
+    fits = {name: fit_cost(pairs.drop(name), terms, relative) for name in pairs.index.unique()}
     errors = [
-        predict(pairs.loc[[name]], found) / pairs.loc[[name], "seconds"] - 1
+        predict_seconds(pairs.loc[[name]], found) / pairs.loc[[name], "seconds"] - 1
         for name, found in fits.items()
     ]
     return pd.concat(errors)
 
 
-def explained(pairs: pd.DataFrame, terms: Sequence[str]) -> float:
+def explained_share(pairs: pd.DataFrame, terms: Sequence[str]) -> float:
     """Return R squared, the explained share of the seconds' variance, of plain least squares."""
-    predicted = predict(pairs, fit(pairs, terms, relative=False))
+    predicted = predict_seconds(pairs, fit_cost(pairs, terms, relative=False))
     return float(1 - ((pairs["seconds"] - predicted) ** 2).sum() / _squares(pairs["seconds"]))
 
 
@@ -137,13 +137,13 @@ def _squares(values: pd.Series) -> float:
     return float(((values - values.mean()) ** 2).sum())
 
 
-def bandwidth(pairs: pd.DataFrame, coefficients: pd.Series) -> float:
+def fitted_bandwidth(pairs: pd.DataFrame, coefficients: pd.Series) -> float:
     """Return the bytes a second at which a rank would send its gradients in the fitted time."""
     gradient = coefficients["gradient"]
     return float(pairs["sent"].median() / gradient) if gradient else float("inf")
 
 
-def rate(coefficients: pd.Series, share: float) -> float:
+def arithmetic_rate(coefficients: pd.Series, share: float) -> float:
     """Return one device's arithmetic in FLOP a second, if a rank is left a share of its time.
 
     It is infinite where the fit sees no arithmetic saved.
@@ -158,7 +158,7 @@ def largest_share(pairs: pd.DataFrame, coefficients: pd.Series) -> float:
     return float(coefficients["factor"] - coefficients["saved"] * slowest)
 
 
-def parts(pairs: pd.DataFrame, coefficients: pd.Series, share: float) -> pd.DataFrame:
+def step_parts(pairs: pd.DataFrame, coefficients: pd.Series, share: float) -> pd.DataFrame:
     """Split each step into what the model takes it to be made of.
 
     Returns
@@ -168,7 +168,7 @@ def parts(pairs: pd.DataFrame, coefficients: pd.Series, share: float) -> pd.Data
         step; and what these come to on several ranks, ``ranks' rest`` and ``ranks' arithmetic``,
         beside ``transfer``, which holds the constant too.
     """
-    arithmetic = (pairs["flops"] / rate(coefficients, share)).clip(upper=pairs["normal"])
+    arithmetic = (pairs["flops"] / arithmetic_rate(coefficients, share)).clip(upper=pairs["normal"])
     rest = pairs["normal"] - arithmetic
     return pd.DataFrame(
         {
@@ -181,7 +181,7 @@ def parts(pairs: pd.DataFrame, coefficients: pd.Series, share: float) -> pd.Data
     )
 
 
-def break_even(
+def break_even_batch(
     pairs: pd.DataFrame, coefficients: pd.Series, share: float, sending: float | None = None
 ) -> pd.Series:
     """Return from which batch size on several ranks take less time than one device.
@@ -191,9 +191,9 @@ def break_even(
     Parameters
     ----------
     pairs
-        As `groups` yields them.
+        As `fit_groups` yields them.
     coefficients
-        As `fit` returns them.
+        As `fit_cost` returns them.
     share
         What a rank is left of the arithmetic's time, below 1.
     sending
@@ -204,7 +204,7 @@ def break_even(
     pandas.Series
         Images a step, over all ranks, by architecture; infinite where nothing is gained.
     """
-    known = parts(pairs, coefficients, share)
+    known = step_parts(pairs, coefficients, share)
     transfer = known["transfer"]
     if sending is not None:
         transfer = pairs["sent"] * pairs["parameters"] / sending + coefficients["constant"]

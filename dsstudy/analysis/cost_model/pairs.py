@@ -6,21 +6,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dsstudy.analysis import cells
+from dsstudy.analysis.cells import CELL, counted_values, drop_untimed, load_trials
 from dsstudy.analysis.claims.evidence import CannotTellError
-from dsstudy.analysis.cost_model import model
+from dsstudy.analysis.cost_model.model import FEWEST, GRADIENT_BYTES, TERMS, fewest_left
+from dsstudy.analysis.provenance import environments, timing_machines
+from dsstudy.errors import InputError
 from dsstudy.paper import printed
 from dsstudy.records.reading import read_lines
-from dsstudy.report import origin
-from dsstudy.spec.model_counts import CLASSES, model_counts
-from dsstudy.spec.trial import ARCHITECTURES, InputError, Trial
+from dsstudy.spec.model_counts import COUNTED_CLASSES, model_counts
+from dsstudy.spec.trial import ARCHITECTURES, Trial
 
 
 def paper_pairs() -> pd.DataFrame:
     """Return the steps of the paper's Table 2, as `study_pairs` does a study's."""
-    table = printed.published("seconds_per_epoch")
+    table = printed.printed_values("seconds_per_epoch")
     steps = table["value"] / (printed.TRAIN_IMAGES // printed.BATCH_SIZE)
-    return _pairs(
+    return _beside_normal(
         table.assign(
             seconds=steps,
             model=table["architecture"],
@@ -55,29 +56,29 @@ def study_pairs(path: str | Path) -> pd.DataFrame:
         No engine and setting has enough of them for a fit (`cost.FEWEST`), or they were not
         measured alike.
     """
-    steps, source = _profiled(Path(path)), "profile"
+    steps, source = _profiled_steps(Path(path)), "profile"
     if steps is None:
-        steps, source = _timed(Path(path)), "trial in a cell of the paper's tables"
+        steps, source = _timed_steps(Path(path)), "trial in a cell of the paper's tables"
     if steps.empty:
         raise CannotTellError(f"No {source} was measured alone.")
-    if len(origin.clocks(steps)) > 1:
+    if len(timing_machines(steps)) > 1:
         raise CannotTellError("The times come from different machines.")
-    classes = [place["dataset"]["classes"] for place in origin.places(steps)]
-    steps = steps[[count == CLASSES for count in classes]]
-    pairs = _pairs(steps.rename(columns={"batch_size": "images"}))
+    classes = [place["dataset"]["classes"] for place in environments(steps)]
+    steps = steps[[count == COUNTED_CLASSES for count in classes]]
+    pairs = _beside_normal(steps.rename(columns={"batch_size": "images"}))
     fits = [some for _, some in pairs.groupby(["engine", "setting"])]
-    most = max(fits, key=model.left, default=pairs)
-    if model.left(most) < model.FEWEST:
+    most = max(fits, key=fewest_left, default=pairs)
+    if fewest_left(most) < FEWEST:
         raise CannotTellError(
             "Both engines' times, measured alone, and the network's counts are known for "
             f"{most['architecture'].nunique()} of the architectures in a setting; when one is left "
-            f"out, {model.left(most)} steps remain, and to fit {len(model.TERMS)} terms takes "
-            f"{model.FEWEST}."
+            f"out, {fewest_left(most)} steps remain, and to fit {len(TERMS)} terms takes "
+            f"{FEWEST}."
         )
     return pairs
 
 
-def _profiled(path: Path) -> pd.DataFrame | None:
+def _profiled_steps(path: Path) -> pd.DataFrame | None:
     """Return the plain steps of a study's profiles, or None where it was not profiled."""
     rows = list(read_lines(path / "profiles.jsonl"))
     if not rows:
@@ -88,24 +89,24 @@ def _profiled(path: Path) -> pd.DataFrame | None:
     return frame.assign(seconds=[statistics.median(row["plain_seconds"]) for row in alone])
 
 
-def _timed(path: Path) -> pd.DataFrame:
+def _timed_steps(path: Path) -> pd.DataFrame:
     """Return the steps of a study's trials in the paper's cells, by their epochs' times."""
-    trials = cells.load_trials(path)
+    trials = load_trials(path)
     try:
-        seconds = cells.counting(trials, "seconds_per_epoch").groupby(cells.CELL).median()
+        seconds = counted_values(trials, "seconds_per_epoch").groupby(CELL).median()
     except InputError:
         raise CannotTellError(
             "It has several trials in a cell of the paper's tables, which differ in more than "
             "their seed, so there is no single time for that cell."
         ) from None
-    facts = cells.of_rounds(trials[trials["status"] == "completed"]).drop_duplicates(cells.CELL)
-    facts = facts.set_index(cells.CELL).loc[seconds.index]
-    images = [place["dataset"]["train_images"] for place in origin.places(facts)]
+    facts = drop_untimed(trials[trials["status"] == "completed"]).drop_duplicates(CELL)
+    facts = facts.set_index(CELL).loc[seconds.index]
+    images = [place["dataset"]["train_images"] for place in environments(facts)]
     facts["seconds"] = seconds / (np.array(images) // facts["batch_size"])
     return facts.reset_index()
 
 
-def _pairs(steps: pd.DataFrame) -> pd.DataFrame:
+def _beside_normal(steps: pd.DataFrame) -> pd.DataFrame:
     """Lay each engine's steps beside normal training's, and the models' counts beside both."""
     key = ["architecture", "setting", "images"]
     normal = steps[steps["engine"] == "normal"].set_index(key)["seconds"].rename("normal")
@@ -117,7 +118,7 @@ def _pairs(steps: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(
         parameters=counts["parameters"],
         flops=counts["flops"] * frame["images"],
-        sent=frame["precision"].map(model.GRADIENT_BYTES) * ring,
+        sent=frame["precision"].map(GRADIENT_BYTES) * ring,
         order=frame["architecture"].map({name: n for n, name in enumerate(ARCHITECTURES)}),
     )
     columns = ["engine", "setting", "architecture", "seconds", "normal"]

@@ -8,14 +8,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dsstudy.analysis.cost_model import model
-from dsstudy.pages.cost_model.tables import links
-from dsstudy.pages.cost_model.text import Studies, shown
-from dsstudy.pages.trial import ENGINE_COLORS
+from dsstudy.analysis.cost_model.model import (
+    FORMS,
+    LINE,
+    SHARE,
+    SHARED_ARITHMETIC,
+    break_even_batch,
+    fit_cost,
+    fit_groups,
+    left_out_errors,
+    step_parts,
+)
+from dsstudy.pages.cost_model.data import Studies, bandwidths, pairs_of_setting
 from dsstudy.paper import printed
+from dsstudy.report.figure_style import ENGINE_COLORS
 from dsstudy.spec.trial import ARCHITECTURES
 
-_MARKERS = dict(zip(printed.SETTINGS, "osD", strict=True))
+_SETTING_MARKERS = dict(zip(printed.SETTINGS, "osD", strict=True))
 
 _PARTS = ("arithmetic", "the rest", "gradients")
 
@@ -25,12 +34,10 @@ _BARS = {
 }
 
 
-def where_a_step_goes(pairs: pd.DataFrame) -> Figure:
+def step_parts_figure(pairs: pd.DataFrame) -> Figure:
     """Draw what the model takes each step to be made of, in units of normal training's step."""
-    some = shown(pairs)
-    known = model.parts(some, model.fit(some, model.SHARED), model.SHARE).div(
-        some["normal"], axis=0
-    )
+    some = pairs_of_setting(pairs)
+    known = step_parts(some, fit_cost(some, SHARED_ARITHMETIC), SHARE).div(some["normal"], axis=0)
     figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
     colors = sns.color_palette("cividis", len(_PARTS))
     at = np.arange(len(some))
@@ -55,7 +62,7 @@ def where_a_step_goes(pairs: pd.DataFrame) -> Figure:
     return figure
 
 
-def predictions(table2: pd.DataFrame, found: Studies) -> Figure:
+def left_out_figure(table2: pd.DataFrame, found: Studies) -> Figure:
     """Draw how far predictions of networks left out lie from what was measured.
 
     Parameters
@@ -67,9 +74,7 @@ def predictions(table2: pd.DataFrame, found: Studies) -> Figure:
     """
     ours = {name: pairs for name, pairs in found.items() if not isinstance(pairs, str)}
     sources = {"the paper's Table 2": table2, **ours}
-    forms = {
-        name: terms for name, terms in model.FORMS.items() if terms in (model.LINE, model.SHARED)
-    }
+    forms = {name: terms for name, terms in FORMS.items() if terms in (LINE, SHARED_ARITHMETIC)}
     size = (2.2 + 3.4 * len(sources), 5.8)
     figure, grid = plt.subplots(
         len(forms), len(sources), figsize=size, sharex=True, sharey=True, squeeze=False,
@@ -78,7 +83,7 @@ def predictions(table2: pd.DataFrame, found: Studies) -> Figure:
     marks: dict[str, Line2D] = {}
     for row, (form, terms) in zip(grid, forms.items(), strict=True):
         for axes, (source, pairs) in zip(row, sources.items(), strict=True):
-            marks |= _draw_predictions(axes, pairs, terms)
+            marks |= _draw_left_out(axes, pairs, terms)
             axes.set_title(f"{source}\n{form}", fontsize=11)
     first = grid[0, 0]
     names = [printed.NAMES[name] for name in ARCHITECTURES]
@@ -92,14 +97,14 @@ def predictions(table2: pd.DataFrame, found: Studies) -> Figure:
     return figure
 
 
-def _draw_predictions(axes: Axes, pairs: pd.DataFrame, terms: tuple[str, ...]) -> dict[str, Line2D]:
+def _draw_left_out(axes: Axes, pairs: pd.DataFrame, terms: tuple[str, ...]) -> dict[str, Line2D]:
     marks = {}
-    for engine, setting, some in model.groups(pairs):
+    for engine, setting, some in fit_groups(pairs):
         shift = 0.22 * (printed.SETTINGS.index(setting) - 1)
         at = [ARCHITECTURES.index(name) + shift for name in some.index]
-        ratios, color = 1 + model.held_out(some, terms).to_numpy(), ENGINE_COLORS[engine]
+        ratios, color = 1 + left_out_errors(some, terms).to_numpy(), ENGINE_COLORS[engine]
         (mark,) = axes.plot(
-            np.where(ratios > 0, ratios, np.nan), at, _MARKERS[setting], color=color
+            np.where(ratios > 0, ratios, np.nan), at, _SETTING_MARKERS[setting], color=color
         )
         for height in np.array(at)[ratios <= 0]:  # no place on a logarithmic axis
             axes.plot(0.03, height, "<", color=color, transform=axes.get_yaxis_transform())
@@ -109,12 +114,12 @@ def _draw_predictions(axes: Axes, pairs: pd.DataFrame, terms: tuple[str, ...]) -
     return marks
 
 
-def break_even_map(pairs: pd.DataFrame) -> Figure:
+def break_even_figure(pairs: pd.DataFrame) -> Figure:
     """Draw from which batch size two GPUs pay, over their bandwidth, a line a network."""
-    some = shown(pairs)
-    found = model.fit(some, model.SHARED)
+    some = pairs_of_setting(pairs)
+    found = fit_cost(some, SHARED_ARITHMETIC)
     speeds = np.geomspace(1e9, 1e11, 60)
-    batches = pd.DataFrame({v: model.break_even(some, found, model.SHARE, v) for v in speeds})
+    batches = pd.DataFrame({v: break_even_batch(some, found, SHARE, v) for v in speeds})
     figure, axes = plt.subplots(figsize=(9, 5.4), layout="constrained")
     for name, color in _shades(some["parameters"]).items():
         axes.loglog(speeds / 1e9, batches.loc[name], color=color, linewidth=2)
@@ -128,7 +133,7 @@ def break_even_map(pairs: pd.DataFrame) -> Figure:
             fontsize=11,
         )
     for (name, speed), side in zip(
-        links(some, found).items(), ("center", "right", "left"), strict=True
+        bandwidths(some, found).items(), ("center", "right", "left"), strict=True
     ):
         axes.axvline(speed / 1e9, color="0.4", linewidth=1, linestyle=":")
         axes.text(speed / 1e9, 1.02, name, transform=axes.get_xaxis_transform(), ha=side)

@@ -1,65 +1,64 @@
 """The page on the cost model in words: computed sentences, and what they are computed from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from dsstudy.analysis.cost_model import model
+from dsstudy.analysis.cost_model.model import (
+    FORMS,
+    FULL,
+    LINE,
+    LINKS,
+    RATIO,
+    SHARE,
+    SHARED_ARITHMETIC,
+    arithmetic_rate,
+    break_even_batch,
+    explained_share,
+    fit_cost,
+    fit_groups,
+    fitted_bandwidth,
+    largest_share,
+    left_out_errors,
+    step_parts,
+)
+from dsstudy.pages.cost_model.data import (
+    SETTING,
+    Studies,
+    convolutional,
+    pairs_of_setting,
+    study_fits,
+)
 from dsstudy.paper import printed
-from dsstudy.report.origin import span
-
-SETTING = printed.SETTINGS[0]
-"""The setting of Table 2 that is shown in full."""
-
-Studies = Mapping[str, pd.DataFrame | str]
-"""By a study's name: its pairs, as `costdata.study_pairs` gives them, or why they are too few."""
+from dsstudy.report.wording import percent_text, span
 
 
-def shown(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs of the setting that is shown in full, by architecture."""
-    return next(some for _, setting, some in model.groups(pairs) if setting == SETTING)
-
-
-def convolutional(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs of all networks but the ViT."""
-    return pairs[pairs["architecture"] != "vit"]
-
-
-def fits(found: Studies) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    """Yield the pairs of each fit, with the study's name, and engine and setting in words."""
-    for study, pairs in found.items():
-        if not isinstance(pairs, str):
-            for engine, setting, some in model.groups(pairs):
-                yield (study, f"{printed.NAMES.get(engine, engine)}, {setting}"), some
-
-
-def line_in_words(pairs: pd.DataFrame) -> str:
+def line_text(pairs: pd.DataFrame) -> str:
     """Say what the line through the convolutional networks is worth."""
-    some = [some for _, _, some in model.groups(convolutional(pairs))]
+    some = [some for _, _, some in fit_groups(convolutional(pairs))]
     lines, factors = (
-        [model.held_out(one, terms, relative=False) for one in some]
-        for terms in (model.LINE, model.RATIO)
+        [left_out_errors(one, terms, relative=False) for one in some] for terms in (LINE, RATIO)
     )
-    slopes = [model.fit(one, model.LINE, relative=False)["factor"] for one in some]
+    slopes = [fit_cost(one, LINE, relative=False)["factor"] for one in some]
     return (
-        f"The line explains {span([100 * model.explained(one, model.LINE) for one in some], '.1f')} "
+        f"The line explains {span([100 * explained_share(one, LINE) for one in some], '.1f')} "
         "% of the variance and predicts badly all the same: a network that it was not fitted to "
-        f"is wrong by {span((100 * missed(e) for e in lines), '.0f')} % on average (the worst: "
-        f"{worst(lines)}), with one factor by {span((100 * missed(e) for e in factors), '.0f')} % "
-        f"({worst(factors)}). Six points do not carry three coefficients. Nor do these mean what "
-        f"they should: two GPUs in half precision would leave some {model.SHARE:.2f} of the time, "
+        f"is wrong by {span((100 * mean_error(e) for e in lines), '.0f')} % on average (the worst: "
+        f"{worst_text(lines)}), with one factor by {span((100 * mean_error(e) for e in factors), '.0f')} % "
+        f"({worst_text(factors)}). Six points do not carry three coefficients. Nor do these mean what "
+        f"they should: two GPUs in half precision would leave some {SHARE:.2f} of the time, "
         f"and the factor is {span(slopes, '.2f')}."
     )
 
 
-def outlier_in_words(pairs: pd.DataFrame) -> str:
+def outlier_text(pairs: pd.DataFrame) -> str:
     """Say how far off the ViT falls with each form, and how exact the paper's seconds are."""
     far = {
         name: span(
-            (100 * model.held_out(some, terms)["vit"] for _, _, some in model.groups(pairs)), ".0f"
+            (100 * left_out_errors(some, terms)["vit"] for _, _, some in fit_groups(pairs)), ".0f"
         )
-        for name, terms in model.FORMS.items()
+        for name, terms in FORMS.items()
     }
     listed = "; ".join(f"{span} % with “{name}”" for name, span in far.items())
     plain, scheduled = (
@@ -71,27 +70,29 @@ def outlier_in_words(pairs: pd.DataFrame) -> str:
         "The ViT's seconds with DeepSpeed, predicted from the six convolutional networks, come out "
         f"too long by {listed} (over the settings). How exact the printed seconds are can be seen "
         "from SGD and SGD+S, which are the same work but for a learning rate: they differ by "
-        f"{percent(apart.median(), '.1')} in the middle, and by {percent(apart.iloc[-1])} for "
+        f"{percent_text(apart.median(), '.1')} in the middle, and by {percent_text(apart.iloc[-1])} for "
         f"the {printed.NAMES[apart.index[-1][0]]}."  # type: ignore[index]
     )
 
 
-def where_in_words(pairs: pd.DataFrame) -> str:
+def step_parts_text(pairs: pd.DataFrame) -> str:
     """Say what the fit takes the steps to be made of, and what Table 2 cannot tell."""
-    some = shown(pairs)
-    found = model.fit(some, model.SHARED)
-    known = model.parts(some, found, model.SHARE)
+    some = pairs_of_setting(pairs)
+    found = fit_cost(some, SHARED_ARITHMETIC)
+    known = step_parts(some, found, SHARE)
     order = (known["arithmetic"] / some["normal"]).sort_values()
-    least, most = (f"{printed.NAMES[order.index[n]]} ({percent(order.iloc[n])})" for n in (0, -1))
+    least, most = (
+        f"{printed.NAMES[order.index[n]]} ({percent_text(order.iloc[n])})" for n in (0, -1)
+    )
     limits = {
-        setting: model.largest_share(one, model.fit(one, model.SHARED))
-        for _, setting, one in model.groups(pairs)
+        setting: largest_share(one, fit_cost(one, SHARED_ARITHMETIC))
+        for _, setting, one in fit_groups(pairs)
     }
     reach = ", ".join(f"{limit:.2f} ({setting})" for setting, limit in limits.items())
     return (
         f"The fit ({SETTING}): the rest of a step takes {found['factor']:.2f} times as long, one "
-        f"GPU does {model.rate(found, model.SHARE) / 1e12:.0f} TFLOP/s where it does arithmetic, "
-        f"gradients travel at {model.bandwidth(some, found) / 1e9:.1f} GB/s. Arithmetic is the "
+        f"GPU does {arithmetic_rate(found, SHARE) / 1e12:.0f} TFLOP/s where it does arithmetic, "
+        f"gradients travel at {fitted_bandwidth(some, found) / 1e9:.1f} GB/s. Arithmetic is the "
         f"smallest part of normal training's step for {least}, the largest for {most}. What half "
         "precision saved of it, and what the second GPU, Table 2 cannot tell, because both changed "
         f"together: the fit is the same for every share of it left from 0 to {reach}, and the "
@@ -99,26 +100,26 @@ def where_in_words(pairs: pd.DataFrame) -> str:
     )
 
 
-def studies_in_words(found: Studies) -> str:
+def studies_text(found: Studies) -> str:
     """Say of each study what its records tell, or why they tell nothing."""
     if not found:
         return "No study is in this book yet, so the model is fitted to no records of ours."
     return "\n".join(
-        f"- **{name}**: {pairs if isinstance(pairs, str) else _study_in_words(pairs)}"
+        f"- **{name}**: {pairs if isinstance(pairs, str) else _study_text(pairs)}"
         for name, pairs in found.items()
     )
 
 
-def _study_in_words(pairs: pd.DataFrame) -> str:
-    known = [some for _, _, some in model.groups(pairs)]
+def _study_text(pairs: pd.DataFrame) -> str:
+    known = [some for _, _, some in fit_groups(pairs)]
     left_out = {
-        name: [model.held_out(some, terms) for some in known] for name, terms in model.FORMS.items()
+        name: [left_out_errors(some, terms) for some in known] for name, terms in FORMS.items()
     }
     errors = ", ".join(
-        f"{percent(float(np.mean([missed(some) for some in found])))} with “{name}”"
+        f"{percent_text(float(np.mean([mean_error(some) for some in found])))} with “{name}”"
         for name, found in left_out.items()
     )
-    saved = sum(model.fit(some, model.FULL)["saved"] > 0 for some in known)
+    saved = sum(fit_cost(some, FULL)["saved"] > 0 for some in known)
     negative = "".join(
         f"With “{name}” {count} of {sum(map(len, known))} predictions are negative, which no time "
         "can be. "
@@ -128,11 +129,11 @@ def _study_in_words(pairs: pd.DataFrame) -> str:
     return (
         f"a network left out is missed, on average over {len(known)} fits, by {errors}. "
         f"{negative}Arithmetic saved by further ranks is seen in {saved} of {len(known)} fits. "
-        f"Several ranks were faster than one process {_faster(known)}."
+        f"Several ranks were faster than one process {_faster_text(known)}."
     )
 
 
-def _faster(fits: Sequence[pd.DataFrame]) -> str:
+def _faster_text(fits: Sequence[pd.DataFrame]) -> str:
     """Count the pairs in which several ranks took less time than one, engine by engine."""
     pairs = pd.concat(list(fits))
     won = (pairs["seconds"] < pairs["normal"]).groupby(pairs["engine"]).agg(won="sum", all="count")
@@ -142,53 +143,47 @@ def _faster(fits: Sequence[pd.DataFrame]) -> str:
     )
 
 
-def answer(pairs: pd.DataFrame, found: Studies) -> str:
+def answer_text(pairs: pd.DataFrame, found: Studies) -> str:
     """Say where a second device begins to pay, as far as Table 2 and our records tell."""
-    some = shown(pairs)
-    known = model.fit(some, model.SHARED)
-    slow = model.break_even(some, known, model.SHARE).sort_values()
-    fast = model.break_even(some, known, model.SHARE, model.LINKS["NVLink"])[slow.index]
+    some = pairs_of_setting(pairs)
+    known = fit_cost(some, SHARED_ARITHMETIC)
+    slow = break_even_batch(some, known, SHARE).sort_values()
+    fast = break_even_batch(some, known, SHARE, LINKS["NVLink"])[slow.index]
     right = ((slow <= printed.BATCH_SIZE) == (some["seconds"] < some["normal"])[slow.index]).sum()
-    listed = ", ".join(f"{printed.NAMES[name]} {rounded(batch)}" for name, batch in slow.items())
+    listed = ", ".join(f"{printed.NAMES[name]} {batch_text(batch)}" for name, batch in slow.items())
     gains = (slow / fast).sort_values()
     most, least = (
-        f"{printed.NAMES[name]} (from {rounded(slow[name])} to {rounded(fast[name])})"
+        f"{printed.NAMES[name]} (from {batch_text(slow[name])} to {batch_text(fast[name])})"
         for name in (gains.index[-1], gains.index[0])
     )
     sentence = (
         f"By the fit to Table 2 ({SETTING}), DeepSpeed's two GPUs begin to pay from this many "
-        f"images a step, at {model.bandwidth(some, known) / 1e9:.1f} GB/s: {listed}; the paper had "
+        f"images a step, at {fitted_bandwidth(some, known) / 1e9:.1f} GB/s: {listed}; the paper had "
         f"{printed.BATCH_SIZE}, for which the map names the faster side of {right} of {len(some)} "
-        f"networks, the ones it was fitted to. With {model.LINKS['NVLink'] / 1e9:.0f} GB/s it would "
+        f"networks, the ones it was fitted to. With {LINKS['NVLink'] / 1e9:.0f} GB/s it would "
         f"be fewer, most of all for {most}, least for {least}."
     )
-    measured = [some for _, some in fits(found)]
+    measured = [some for _, some in study_fits(found)]
     if not measured:
         return f"{sentence} No study here can test it yet."
     return (
         f"{sentence} In those of our studies that the model could be fitted to, several ranks were "
-        f"faster {_faster(measured)}."
+        f"faster {_faster_text(measured)}."
     )
 
 
-def missed(errors: pd.Series) -> float:
+def mean_error(errors: pd.Series) -> float:
     """Return the mean of errors without their sign."""
     return float(errors.abs().mean())
 
 
-def worst(errors: Sequence[pd.Series]) -> str:
+def worst_text(errors: Sequence[pd.Series]) -> str:
     """Name the largest error of several sets."""
     every = pd.concat(list(errors))
     place = int(np.argmax(every.abs()))
-    return f"{printed.NAMES[every.index[place]]} {percent(every.iloc[place], '+')}"
+    return f"{printed.NAMES[every.index[place]]} {percent_text(every.iloc[place], '+')}"
 
 
-def percent(number: float, form: str = "") -> str:
-    """Write a share as percent, in a number's format: ``+`` for a sign, ``.1`` for a digit."""
-    digits = form if "." in form else f"{form}.0"
-    return f"{100 * number:{digits}f} %".replace("-", "−")
-
-
-def rounded(batch: float) -> str:
+def batch_text(batch: float) -> str:
     """Write a batch size to two figures: a fit to seven points gives no more."""
     return "never" if np.isinf(batch) else f"{max(1.0, float(f'{batch:.2g}')):,.0f}"

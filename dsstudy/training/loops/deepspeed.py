@@ -14,21 +14,21 @@ from torch import nn
 
 from dsstudy.spec.trial import Trial
 from dsstudy.training.loops import LONGEST_WAIT
-from dsstudy.training.optimizers import cyclic
+from dsstudy.training.optimizers import cyclic_factory
 from dsstudy.training.session import Session
 
 
 def train(trial: Trial, model: nn.Module, session: Session) -> None:
     """Train a model with DeepSpeed's engine, which owns optimizer, scheduler and precision."""
     deepspeed.init_distributed(timeout=LONGEST_WAIT)
-    give_shared_memory_back(session.rank)
+    release_shared_memory_at_exit(session.rank)
     engine, *_ = deepspeed.initialize(
         model=model,
         model_parameters=[p for p in model.parameters() if p.requires_grad],
-        lr_scheduler=cyclic(trial) if trial.scheduler == "cyclic" else None,
-        config=config(trial),
+        lr_scheduler=cyclic_factory(trial) if trial.scheduler == "cyclic" else None,
+        config=deepspeed_config(trial),
     )
-    go_on_at_smallest_loss_scale(engine)
+    continue_at_smallest_loss_scale(engine)
     session.resume(DeepSpeedState(engine))
 
     for epoch in session.epochs():
@@ -37,7 +37,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
             loss = F.cross_entropy(engine(images), labels)
             session.step(loss, learning_rate=engine.get_lr()[0])
 
-            see_to_loss_scale(engine, loss)
+            scale_fp16_loss(engine, loss)
             engine.backward(loss)
             session.weigh()
             engine.step()
@@ -92,7 +92,7 @@ def repeat_powers_of_beta(optimizer: Any) -> None:
         )  # fmt: skip
 
 
-def config(trial: Trial) -> dict[str, Any]:
+def deepspeed_config(trial: Trial) -> dict[str, Any]:
     """Return the DeepSpeed configuration that a trial means.
 
     References
@@ -119,7 +119,7 @@ def config(trial: Trial) -> dict[str, Any]:
         "optimizer": optimizer,
         # 0 is none. Left out, DeepSpeed clips at 1.0 (since June 2026, its pull request 8068).
         "gradient_clipping": 0.0 if trial.gradient_clipping == "none" else trial.gradient_clipping,
-        "zero_optimization": zero(trial),
+        "zero_optimization": zero_config(trial),
         "zero_allow_untested_optimizer": True,  # SGD, under any ZeRO stage
         "fp16": {
             "enabled": trial.precision == "fp16",
@@ -144,7 +144,7 @@ def config(trial: Trial) -> dict[str, Any]:
     return settings
 
 
-def zero(trial: Trial) -> dict[str, int]:
+def zero_config(trial: Trial) -> dict[str, int]:
     """Return the part of the configuration that is about ZeRO.
 
     At 500,000,000 elements a bucket, all is as DeepSpeed has it by default; what else says how
@@ -166,7 +166,7 @@ def zero(trial: Trial) -> dict[str, int]:
     }
 
 
-def give_shared_memory_back(rank: int) -> None:
+def release_shared_memory_at_exit(rank: int) -> None:
     """Have this rank's buffer for adding up gradients vanish with the ranks, however they end.
 
     On a CPU, DeepSpeed's ranks share 66 MB each under a name in ``/dev/shm``, and leave it there,
@@ -178,7 +178,7 @@ def give_shared_memory_back(rank: int) -> None:
         buffer.unlink(missing_ok=True)
 
 
-def see_to_loss_scale(engine: deepspeed.DeepSpeedEngine, loss: torch.Tensor) -> None:
+def scale_fp16_loss(engine: deepspeed.DeepSpeedEngine, loss: torch.Tensor) -> None:
     """Have the loss scaled in fp16 without ZeRO, where DeepSpeed 0.19 unscales and does not scale.
 
     Its updates would be 32,768 times too small: SGD learned nothing, Adam was kept from it by its
@@ -192,7 +192,7 @@ def see_to_loss_scale(engine: deepspeed.DeepSpeedEngine, loss: torch.Tensor) -> 
         loss.register_hook(lambda gradient: torch.full_like(gradient, scale))
 
 
-def go_on_at_smallest_loss_scale(engine: deepspeed.DeepSpeedEngine) -> None:
+def continue_at_smallest_loss_scale(engine: deepspeed.DeepSpeedEngine) -> None:
     """Keep ZeRO's fp16 training from raising once the loss scale cannot shrink further.
 
     Without ZeRO, DeepSpeed goes on, skipping steps; so a training that diverges is recorded as

@@ -1,0 +1,57 @@
+"""The page on the paper's claims."""
+
+import html
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from dsstudy.analysis.claims.claims import judge_study as judge_study  # for the notebook
+from dsstudy.analysis.claims.verdicts import FAILS, HOLDS, OPEN
+from dsstudy.report.table_style import note_below, style_table
+
+_VERDICT_MARKS = {"holds": "✓", "does not hold": "✗", "cannot be told": "?"}
+
+
+def claims_table(judged: pd.DataFrame) -> Styler:
+    """Show the paper's claims with their verdicts.
+
+    Parameters
+    ----------
+    judged
+        As `dsstudy.analysis.claims.claims.judge_study` returns them.
+    """
+    shown = pd.DataFrame(
+        {
+            "the paper says": [
+                f"“{html.escape(c.quote)}”{note_below('Section ' + c.section)}"
+                for c in judged.itertuples()
+            ],
+            "tested as": judged["test"].map(html.escape),
+            "on its own tables": _verdict_cells(judged, "paper"),
+            "on this study": _verdict_cells(judged, "study"),
+        }
+    )
+    caption = "Every claim of sections 3.2, 3.3 and 4, judged twice by the same computation."
+    return style_table(shown, caption, "claims", wrap="11em").hide(axis=0)
+
+
+def _verdict_cells(judged: pd.DataFrame, whose: str) -> list[str]:
+    return [
+        f"<b>{_VERDICT_MARKS[verdict]} {verdict}</b>{note_below(html.escape(reason))}"
+        for verdict, reason in zip(judged[whose], judged[f"{whose}_reason"], strict=True)
+    ]
+
+
+def claims_text(judged: pd.DataFrame) -> str:
+    """Say how many claims hold, on the paper's own tables and on the study."""
+
+    def count(whose: str) -> str:
+        hold, fail, unclear = ((judged[whose] == v).sum() for v in (HOLDS, FAILS, OPEN))
+        return f"{hold} hold, {fail} do not and {unclear} cannot be told"
+
+    told = judged[(judged[["paper", "study"]] != OPEN).all(axis=1)]
+    agree = (told["paper"] == told["study"]).sum()
+    return (
+        f"Of {len(judged)} claims, {count('paper')} on the paper's own tables; {count('study')} "
+        f"on this study. Of the {len(told)} that both can tell, {agree} have the same verdict."
+    )

@@ -1,0 +1,54 @@
+"""What the page on the cost model shows: the paper's pairs and those of studies."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dsstudy.analysis.claims.evidence import CannotTellError
+from dsstudy.analysis.cost_model.model import LINKS, fit_groups, fitted_bandwidth
+from dsstudy.analysis.cost_model.pairs import paper_pairs as paper_pairs  # for the notebook
+from dsstudy.analysis.cost_model.pairs import study_pairs
+from dsstudy.paper import printed
+from dsstudy.report.origin import study_title
+
+SETTING = printed.SETTINGS[0]
+"""The setting of Table 2 that is shown in full."""
+
+Studies = Mapping[str, pd.DataFrame | str]
+"""By a study's name: its pairs, as `costdata.study_pairs` gives them, or why they are too few."""
+
+
+def load_studies(folders: Sequence[Path]) -> Studies:
+    """Return the steps of each study, or the reason why they do not suffice."""
+    return {study_title(folder): _pairs_or_reason(folder) for folder in folders}
+
+
+def _pairs_or_reason(folder: Path) -> pd.DataFrame | str:
+    try:
+        return study_pairs(folder)
+    except CannotTellError as reason:
+        return str(reason)
+
+
+def bandwidths(some: pd.DataFrame, found: pd.Series) -> dict[str, float]:
+    """Return the bandwidths at which break-even is shown, in bytes a second."""
+    return {"as fitted": fitted_bandwidth(some, found), **LINKS}
+
+
+def pairs_of_setting(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs of the setting that is shown in full, by architecture."""
+    return next(some for _, setting, some in fit_groups(pairs) if setting == SETTING)
+
+
+def convolutional(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs of all networks but the ViT."""
+    return pairs[pairs["architecture"] != "vit"]
+
+
+def study_fits(found: Studies) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    """Yield the pairs of each fit, with the study's name, and engine and setting in words."""
+    for study, pairs in found.items():
+        if not isinstance(pairs, str):
+            for engine, setting, some in fit_groups(pairs):
+                yield (study, f"{printed.NAMES.get(engine, engine)}, {setting}"), some

@@ -1,0 +1,109 @@
+"""The page on Table 1: the best test accuracies."""
+
+from typing import Any
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from dsstudy.analysis.cells import (
+    CELL,
+    best_cells,
+    compare_engines,
+    paper_cells,
+    verdict_counts_text,
+)
+from dsstudy.report.table_style import (
+    cell_grid,
+    difference_cell,
+    make_bold,
+    named_rows,
+    note_below,
+    style_table,
+    value_cell,
+    wrapping_cell,
+)
+from dsstudy.report.wording import signed
+
+
+def accuracy_table(trials: pd.DataFrame) -> Styler:
+    """Show the best test accuracies as the paper's Table 1, its numbers beside ours.
+
+    Parameters
+    ----------
+    trials
+        As `dsstudy.analysis.cells.load_trials` returns them.
+
+    Returns
+    -------
+    pandas.io.formats.style.Styler
+        A row of six cells for each architecture of the study; the best of ours is bold, where it
+        can be told from the others.
+    """
+    frame = paper_cells(trials, "best_accuracy")
+    best = best_cells(trials)
+    frame["text"] = [_accuracy_cell(row) for row in frame.itertuples()]
+    frame["bold"] = [cell in best for cell in frame[CELL].itertuples(index=False, name=None)]
+    caption = (
+        "Best test accuracy over the epochs, in percent: mean ± standard deviation over n seeds; a "
+        "number without ± is one seed's. The best of each architecture is bold: the highest "
+        "number where cells have one seed, as in the paper; where they have several, only if the "
+        "seeds tell it from each other cell of the row. Below each number: the paper's, and ours "
+        "minus the paper's."
+    )
+    return make_bold(
+        style_table(cell_grid(frame, "text"), caption, "table1"), cell_grid(frame, "bold")
+    )
+
+
+def differences_table(trials: pd.DataFrame) -> Styler:
+    """Show DeepSpeed's accuracy minus normal training's, paired over seeds, and what it tells.
+
+    Parameters
+    ----------
+    trials
+        As `dsstudy.analysis.cells.load_trials` returns them.
+    """
+    frame = compare_engines(trials, "best_accuracy")
+    texts = pd.DataFrame(
+        {
+            "DeepSpeed − normal": [difference_cell(row) for row in frame.itertuples()],
+            "in the paper": frame["published"].map(signed),
+            "n": frame["n"].astype(str),
+            "verdict": frame["verdict"].map(wrapping_cell),
+        }
+    )
+    caption = (
+        "Points of best test accuracy, DeepSpeed minus normal training in the same setting: the "
+        "mean over n pairs of equal seed, and below it its 95 % interval (Student's t)."
+    )
+    return style_table(named_rows(texts), caption, "differences")
+
+
+def _accuracy_cell(row: Any) -> str:
+    difference = f"<br>{signed(row.value - row.published)}" if row.n else ""
+    return value_cell(row, ".2f") + note_below(f"paper {row.published:.2f}{difference}")
+
+
+def accuracies_text(trials: pd.DataFrame) -> str:
+    """Say in a sentence what Table 1 shows, of ours and of the paper's."""
+    frame = paper_cells(trials, "best_accuracy")
+    held = f"{frame['value'].notna().sum()} of {len(frame)} cells hold a value."
+    pairs = compare_engines(trials, "best_accuracy")
+    both = pairs.dropna(subset="value")
+    if both.empty:
+        return f"{held} No setting has one with and one without DeepSpeed: nothing to compare yet."
+    rows = frame[frame["architecture"].isin(both.index.get_level_values("architecture"))]
+    return (
+        f"{held} Normal training has the highest mean for {_best_by_normal(rows, 'value')} "
+        f"architectures (in the paper for {_best_by_normal(rows, 'published')}); with the same "
+        f"setting on both sides, DeepSpeed's accuracy minus normal training's is "
+        f"{signed(both['value'].mean())} points on average over {len(both)} pairs (in the paper "
+        f"{signed(both['published'].mean())} over the same). "
+        f"Pair by pair: {verdict_counts_text(pairs['verdict'])}."
+    )
+
+
+def _best_by_normal(frame: pd.DataFrame, column: str) -> str:
+    held = frame.dropna(subset=column)
+    best = held.loc[held.groupby("architecture")[column].idxmax(), "engine"]
+    return f"{(best == 'normal').sum()} of {len(best)}"

@@ -1,0 +1,51 @@
+"""Writing files whole or not at all."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def write_text(file: Path, text: str, durable: bool = True) -> None:
+    """Write a text file whole or not at all; a durable one outlives a loss of power."""
+    replace_file(file, lambda stream: stream.write(text.encode()), durable)
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all, so that it outlives a loss of power."""
+    replace_file(file, lambda stream: stream.write(content))
+
+
+def replace_file(file: Path, write: Callable[[BinaryIO], Any], durable: bool = True) -> None:
+    """Write a file whole or not at all, by a function that is given the stream."""
+    with whole_file(file, durable) as stream:
+        write(stream)
+
+
+@contextlib.contextmanager
+def whole_file(file: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """Write under another name first: a reader, or a kill, never meets half of a file."""
+    who = f"{socket.gethostname()}.{os.getpid()}"  # two machines may write a study's file at once
+    unfinished = file.with_name(f".{file.name}.{who}.tmp")
+    try:
+        with unfinished.open("wb", buffering=2**20) as stream:  # ten thousand trials: 60 MB
+            yield stream
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        unfinished.replace(file)
+        if durable:
+            sync_names(file.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def sync_names(folder: Path) -> None:
+    """Have the names in a folder outlive a loss of power too, as `os.fsync` does for contents."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

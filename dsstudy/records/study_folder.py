@@ -1,0 +1,148 @@
+"""A study's folder: which trials it has, and how far each has come."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dsstudy.errors import InputError, naming_file
+from dsstudy.paths import check_name, project_root, published_folder
+from dsstudy.records.files import write_text
+from dsstudy.records.folder_lock import folder_holder
+from dsstudy.records.reading import read_lines, read_object
+from dsstudy.records.record import FINISHED, Record
+from dsstudy.spec.study import Study
+
+
+def read_study_json(folder: Path) -> dict[str, Any]:
+    """Return a study's ``study.json``: name, file, overrides, trials, cells; or nothing."""
+    file = folder / "study.json"
+    content = read_object(file)
+    if content is None:
+        return {}
+    with naming_file(file):  # another machine may have written it, and its names become folders
+        for name in (content["study"], *content.get("trials", ())):
+            check_name(name)
+    return content
+
+
+def study_name(folder: Path) -> str:
+    """Return the name of a folder's study; the folder's own where none is said."""
+    return read_study_json(folder).get("study", folder.name)
+
+
+DONE = (*FINISHED, "published")
+"""The states of a trial that is not to be run here."""
+
+STATES = (*DONE, "running", "failed", "unfinished", "left")
+"""What a trial of a study can be; ``unfinished`` was begun and is not running now."""
+
+
+def write_study(study: Study) -> None:
+    """Note in the study's folder which trials it has, and what the user set otherwise."""
+    study.folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "study": study.name,
+        "file": study.file.name,
+        "overrides": study.overrides,
+        "trials": [trial.name for trial in study.trials],
+        # What the book needs to name a trial that is missing.
+        "cells": [[t.name, t.architecture, t.engine, t.setting, t.seed] for t in study.trials],
+        "labels": study.labels,
+    }
+    write_text(study.folder / "study.json", json.dumps(content, indent=1))
+
+
+def study_states(folder: str | Path) -> dict[str, str]:
+    """Return the state of every trial of the study that is run in a folder, one of `STATES`.
+
+    Raises
+    ------
+    InputError
+        No study was run there.
+    """
+    folder = Path(folder)
+    content = required_study_json(folder)
+    return read_states(folder, content["study"], content.get("trials", ()))
+
+
+def records_outside_study(folder: str | Path) -> list[str]:
+    """Return the names of records in a study's folder that belong to none of its trials.
+
+    They are what is left of a study whose parameters were changed.
+    """
+    known = read_study_json(Path(folder)).get("trials")
+    if known is None:
+        return []
+    if (Path(folder) / "trials.jsonl").exists():
+        found = [row["name"] for row in read_lines(Path(folder) / "trials.jsonl")]
+    else:
+        found = [file.parent.name for file in Path(folder).glob("*/trial.json")]
+    return sorted({*found} - {*known})
+
+
+def required_study_json(folder: Path) -> dict[str, Any]:
+    """Return a study's ``study.json``, or raise an `InputError` where there is none."""
+    content = read_study_json(folder)
+    if not content:
+        raise InputError(
+            f"{folder} is no study's folder: give one that dsstudy run made, as runs/demo"
+        )
+    return content
+
+
+def read_states(folder: Path, study: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the state of some of a study's trials by name, published ones included."""
+    rows = read_lines(published_folder(study) / "trials.jsonl")
+    published = {row["name"]: {"status": row.get("status")} for row in rows}
+    return {name: trial_state(Record(folder / name), published.get(name)) for name in names}
+
+
+def trial_state(record: Record, published: dict[str, Any] | None = None) -> str:
+    """Return a trial's state, one of `STATES`, from its record and its published result."""
+    result = record.result()
+    if result is not None and result["status"] in FINISHED:
+        return result["status"]
+    if published is not None and published.get("status") in FINISHED:
+        return "published"
+    if result is not None:
+        return "unfinished" if result.get("interrupted") else result["status"]
+    if folder_holder(record.folder):
+        return "running"
+    return "unfinished" if (record.folder / "trial.json").exists() else "left"
+
+
+def states_text(states: dict[str, str]) -> str:
+    """Count the states in words: ``3 completed, 1 failed``."""
+    counts = Counter(states.values())
+    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "no trials"
+
+
+def find_study(study: str | Path) -> Path:
+    """Find a study's records.
+
+    Parameters
+    ----------
+    study
+        ``runs/<study>`` or ``book/results/<study>``: absolute, or relative to the project's
+        folder, and ``runs/`` to ``$DSSTUDY_RUNS`` where that is set.
+
+    Raises
+    ------
+    InputError
+        Nothing was recorded there.
+    """
+    path = Path(study).expanduser()
+    runs = os.environ.get("DSSTUDY_RUNS")
+    if runs and path.parts[:1] == ("runs",):
+        path = Path(runs).joinpath(*path.parts[1:])
+    path = (project_root() / path).absolute()
+    if not (path / "trials.jsonl").exists() and not any(path.glob("*/trial.json")):
+        name = path.name or "demo"
+        raise InputError(
+            f"study={study} holds no records ({path}): run the study first, 'dsstudy run "
+            f"parameters/{name}.yaml', or set study to runs/<study> or book/results/<study>"
+        )
+    return path
