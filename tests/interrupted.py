@@ -111,3 +111,22 @@ def train_until(parameters: dict[str, Any], operation: int) -> None:
 def _writes(arguments: tuple[Any, ...]) -> bool:
     flags = arguments[2]
     return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+
+
+def forget_the_end(record: Record, epochs: int, checkpoints: int) -> None:
+    """Take a finished record back to the moment of a kill.
+
+    Parameters
+    ----------
+    record
+        Finished.
+    epochs
+        How many of its epochs are to stay recorded.
+    checkpoints
+        How many of its checkpoints, the newest, are to be taken away.
+    """
+    (record.folder / "result.json").unlink()
+    lines = (record.folder / "epochs.jsonl").read_text().splitlines(keepends=True)
+    (record.folder / "epochs.jsonl").write_text("".join(lines[:epochs]))
+    for folder in newest_checkpoints(record.checkpoints)[:checkpoints]:
+        remove_checkpoint(folder)

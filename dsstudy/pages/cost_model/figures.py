@@ -46,9 +46,9 @@ def step_parts_figure(pairs: pd.DataFrame) -> Figure:
         for column, color in zip(columns, colors, strict=False):
             axes.barh(at + shift, known[column], 0.36, left=left, color=color)
             left += known[column].to_numpy()
-    printed = some["seconds"] / some["normal"]
+    measured = some["seconds"] / some["normal"]
     style = {"color": ENGINE_COLORS["deepspeed"], "markeredgecolor": "k"}
-    marks = axes.plot(printed, at + 0.2, "D", **style)
+    marks = axes.plot(measured, at + 0.2, "D", **style)
     patches = [plt.Rectangle((0, 0), 1, 1, color=color) for color in colors]
     axes.legend([*marks, *patches], ["DeepSpeed, printed", *_PARTS], loc="lower right")
     axes.axvline(1, color="0.3", linewidth=1)

@@ -18,7 +18,7 @@ from dsstudy.pages.results import (
 from dsstudy.records.reading import read_lines
 from dsstudy.spec.trial import Trial
 
-DEMO = Path(__file__).parent / "records" / "demo"
+DEMO = Path(__file__).parents[1] / "records" / "demo"
 
 
 @pytest.fixture

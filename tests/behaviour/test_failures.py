@@ -7,8 +7,8 @@ import threading
 import time
 from dataclasses import replace
 
-import psutil
 import pytest
+from ranks import processes_of, wait_for_training
 from waiting import wait_until
 
 import dsstudy
@@ -141,25 +141,3 @@ def test_no_process_is_left_behind(short, engine, sign):
     parent.send_signal(sign)
     assert parent.wait(timeout=15) != 0
     wait_until(lambda: not processes_of(trial), 5)
-
-
-def processes_of(trial: Trial) -> dict[str, psutil.Process]:
-    """Return the trial's processes by rank; of those that launch the ranks, one."""
-    found = {}
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        if str(trial.folder) in (process.info["cmdline"] or []):
-            found[(process.info["environ"] or {}).get("RANK", "launcher")] = process
-    return found
-
-
-def ranks_of(trial: Trial) -> list[psutil.Process]:
-    """Return the trial's ranks, in order."""
-    found = processes_of(trial)
-    found.pop("launcher", None)
-    return [found[rank] for rank in sorted(found)]
-
-
-def wait_for_training(trial: Trial) -> list[psutil.Process]:
-    """Wait until the ranks have begun to train, and return them."""
-    wait_until(dsstudy.Record(trial.folder).epochs)
-    return ranks_of(trial)

@@ -29,7 +29,7 @@ from dsstudy.paths import project_root
 from dsstudy.report.origin import SYNTHETIC, origin_box, origin_facts, records_path
 from dsstudy.spec.trial import ARCHITECTURES
 
-DEMO = Path(__file__).parent / "records" / "demo"
+DEMO = Path(__file__).parents[1] / "records" / "demo"
 RESULTS = project_root() / "book" / "results"
 PAGES = ("study", "table1", "table2", "figure1", "claims")
 FIGURES = {"figure1": 1, "lenet_full": 2, "bridge": 3, "capacity": 3}

@@ -4,9 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from interrupted import SMALL
+from interrupted import SMALL, forget_the_end
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_resume import forget_the_end
 
 from dsstudy.launching.run import run_trial
 from dsstudy.records.record import EVENTS, Record

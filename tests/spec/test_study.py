@@ -10,7 +10,7 @@ from dsstudy.errors import InputError
 from dsstudy.spec.study import load_study, select
 from dsstudy.spec.trial import ARCHITECTURES
 
-PARAMETERS = Path(__file__).parents[1] / "parameters"
+PARAMETERS = Path(__file__).parents[2] / "parameters"
 QUICK = ("lenet", "squeezenet1_0")  # with more seeds in the study small
 
 

@@ -29,7 +29,7 @@ from dsstudy.records.study_folder import trial_state
 from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import Trial
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "explore.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "explore.ipynb"
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from studies import trial_of, write_record
-from test_analysis import LENET, bold_cells, texts
+from tables import LENET, bold_cells, texts
 
 from dsstudy.analysis.cells import (
     adam_over_sgd,

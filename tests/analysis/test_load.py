@@ -6,6 +6,7 @@ import re
 import pandas as pd
 import pytest
 from studies import profile_row, trial_of, write_record, write_study
+from tables import LENET, bold_cells, texts
 
 from dsstudy.analysis.cells import CELL, paper_cells, study_architectures
 from dsstudy.analysis.load import load_epochs, load_results
@@ -18,20 +19,6 @@ from dsstudy.paper import printed
 from dsstudy.records.record import Record
 from dsstudy.records.study_folder import find_study
 from dsstudy.report.origin import origin_box, origin_facts, synthetic_warning
-
-LENET = ("lenet", "normal", "SGD")
-
-
-def bold_cells(html: str) -> set[tuple[int, int]]:
-    """Return rows and columns of the cells that the table's own style makes bold."""
-    rules = re.findall(r"([^{}]+)\{\s*font-weight: bold", html)
-    return {(int(r), int(c)) for rule in rules for r, c in re.findall(r"row(\d+)_col(\d+)", rule)}
-
-
-def texts(html: str) -> list[str]:
-    """Return the texts of a table's data cells, tags left out."""
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", html, flags=re.DOTALL)
-    return [re.sub(r"<[^>]+>", " ", cell).strip() for cell in cells]
 
 
 def publish(study, target):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from interrupted import SMALL, assert_same, train_until
+from interrupted import SMALL, assert_same, forget_the_end, train_until
 
 import dsstudy
 from dsstudy.launching import run
@@ -19,32 +19,13 @@ from dsstudy.launching.notebook import _note_failure
 from dsstudy.launching.run import _Clock, run_trial
 from dsstudy.records.record import Record
 from dsstudy.spec.trial import Trial
-from dsstudy.training.checkpoint import checkpoint_name, newest_checkpoints, remove_checkpoint
+from dsstudy.training.checkpoint import checkpoint_name, newest_checkpoints
 
 DROPOUT = {"model": "squeezenet1_0", "image_size": 21, "epochs": 2}
 """A model whose training draws random numbers."""
 
 STATISTICS = {"model": "torchvision/mobilenet_v3_small", "image_size": 32, "epochs": 2}
 """A model with batch normalisation, whose statistics each rank keeps; it draws numbers too."""
-
-
-def forget_the_end(record: Record, epochs: int, checkpoints: int) -> None:
-    """Take a finished record back to the moment of a kill.
-
-    Parameters
-    ----------
-    record
-        Finished.
-    epochs
-        How many of its epochs are to stay recorded.
-    checkpoints
-        How many of its checkpoints, the newest, are to be taken away.
-    """
-    (record.folder / "result.json").unlink()
-    lines = (record.folder / "epochs.jsonl").read_text().splitlines(keepends=True)
-    (record.folder / "epochs.jsonl").write_text("".join(lines[:epochs]))
-    for folder in newest_checkpoints(record.checkpoints)[:checkpoints]:
-        remove_checkpoint(folder)
 
 
 @pytest.mark.parametrize(

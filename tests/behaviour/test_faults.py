@@ -20,7 +20,7 @@ import nbformat
 import psutil
 import pytest
 from interrupted import SMALL, assert_same
-from test_failures import processes_of, wait_for_training
+from ranks import processes_of, wait_for_training
 from waiting import PATIENCE, wait_until
 
 import dsstudy
@@ -101,7 +101,7 @@ def test_a_read_only_folder_is_named(tmp_path):
         'cd "$HERE"; dsstudy run tiny.yaml 2>&1\n'
         'papermill "$NOTEBOOK" out.ipynb -p output_dir "$DSSTUDY_RUNS/x" 2>&1 | grep . | tail -1\n',
         DSSTUDY_RUNS=str(tmp_path / "runs"),
-        NOTEBOOK=str(Path(__file__).parents[1] / "notebooks" / "trial.ipynb"),
+        NOTEBOOK=str(Path(__file__).parents[2] / "notebooks" / "trial.ipynb"),
         PATH=f"{BIN}:{os.environ['PATH']}",
         HERE=str(tmp_path),
     )
@@ -274,7 +274,7 @@ def test_a_kernel_killed_before_it_first_answers_leaves_its_trial_unfinished(tin
 def test_a_cell_that_raises_after_the_training_is_told_of(tiny, tmp_path, monkeypatch, capsys):
     root = tmp_path / "project"
     (root / "notebooks").mkdir(parents=True)
-    notebook = nbformat.read(Path(__file__).parents[1] / "notebooks" / "trial.ipynb", 4)
+    notebook = nbformat.read(Path(__file__).parents[2] / "notebooks" / "trial.ipynb", 4)
     notebook.cells.append(nbformat.v4.new_code_cell("raise KeyError('a plot')"))
     nbformat.write(notebook, root / "notebooks" / "trial.ipynb")
     monkeypatch.setattr(notebook_module, "project_root", lambda: root)

@@ -15,7 +15,7 @@ from dsstudy.records.record import Record
 from dsstudy.spec.study import load_study
 from dsstudy.spec.trial import Trial
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "trial.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "trial.ipynb"
 
 
 def papermill(tmp_path: Path, **parameters) -> subprocess.CompletedProcess:
