@@ -12,7 +12,7 @@ import torch
 
 from dsstudy.records.record import Record
 from dsstudy.spec.trial import Trial
-from dsstudy.training.checkpoint import newest_checkpoints
+from dsstudy.training.checkpoint import newest_checkpoints, remove_checkpoint
 
 TIMES = (
     "train_seconds",
