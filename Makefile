@@ -47,6 +47,7 @@ lint: setup
 	@$(BIN)/nbstripout --verify notebooks/*.ipynb || \
 	  { echo "A notebook holds outputs, as JupyterLab saves them: make format takes them out"; exit 1; }
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""Building the book: its notebooks executed over studies' records, then Jupyter Book."""
+"""The book: execute its notebooks over the records of studies, then run Jupyter Book."""
 
 import os
 import re
@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tempfile
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import nbformat
@@ -22,26 +23,15 @@ from dsstudy.paths import project_root, results_folder
 from dsstudy.records.study_folder import find_study, study_name
 from dsstudy.report.origin import origin_facts, study_progress_text, study_title
 
-PART = "The study"
-"""The part of ``_toc.yml`` whose pages every study has."""
 
-CHAPTERS_PART = "Why they differ"
-"""The part of the chapters, each of which ends with its answer."""
+class Page(NamedTuple):
+    """A page: its notebook's name and parameters, its path in the book, the study it is over."""
 
-TOLD = ("table1", "table2")
-"""A study's pages whose answers the first page has too."""
-
-ANSWERS = "<!-- the answers -->\n"
-"""Where ``intro.md`` takes these up."""
-
-OWN_PAGES = {"lenet-full": ["lenet_full"]}
-"""Further pages, of single studies."""
-
-OVER_ALL = ("results", "cost_model")
-"""Pages over all the studies in the book."""
-
-CHAPTERS = {"bridge": "bridge", "step_time": "phases", "capacity": "capacity"}
-"""Chapters over a study of their own, by page: such a study has no tables after the paper's."""
+    name: str
+    path: str
+    study: Path | None
+    parameters: dict[str, Any]
+    suffix: str = ""  # of its title
 
 
 def build_book(studies: str | Path, output: str | Path) -> Path:
@@ -53,7 +43,7 @@ def build_book(studies: str | Path, output: str | Path) -> Path:
         One study's folder, ``runs/<study>`` or ``book/results/<study>``; or a folder of such
         folders, ``book/results``, each of which becomes a part of the book.
     output
-        The folder for the HTML pages; an older book there is replaced, and only a book.
+        The folder for the HTML pages. An older book there is replaced; anything else is not.
 
     Returns
     -------
@@ -63,24 +53,24 @@ def build_book(studies: str | Path, output: str | Path) -> Path:
     Raises
     ------
     InputError
-        The output folder holds something else, there are no records, or a page cannot be built:
-        Sphinx's or the notebook's own words follow.
+        If the output folder holds something else, there are no records, or a page cannot be built.
     """
     output = Path(output).absolute()
     if output.exists() and any(output.iterdir()) and not (output / "intro.html").exists():
-        raise InputError(f"output={output} holds something that is no book: give another folder")
+        raise InputError(f"output={output} holds something that is not a book: give another folder")
     folders = study_folders(studies)
     with tempfile.TemporaryDirectory(prefix="dsstudy-book-") as scratch:
         source = Path(scratch) / "book"
-        shutil.copytree(
-            project_root() / "book", source, ignore=shutil.ignore_patterns("_build", "results")
-        )
-        with patch.dict(os.environ, PYTHONWARNINGS="ignore"):  # of libraries, in the pages
+        no_results = shutil.ignore_patterns("_build", "results")
+        shutil.copytree(project_root() / "book", source, ignore=no_results)
+        with patch.dict(
+            os.environ, PYTHONWARNINGS="ignore"
+        ):  # warnings of libraries would be printed on the pages
             _stage(source, folders)
             _run(["jupyter-book", "build", "--warningiserror", "--keep-going", str(source)])
         pages = source / "_build" / "html"
         for target, folder in folders.items():
-            for records in folder.glob("*.jsonl"):  # what the provenance boxes link to
+            for records in folder.glob("*.jsonl"):  # the provenance boxes link to them
                 shutil.copy(records, pages / target)
         shutil.rmtree(output, ignore_errors=True)
         shutil.copytree(pages, output)
@@ -88,82 +78,96 @@ def build_book(studies: str | Path, output: str | Path) -> Path:
 
 
 def study_folders(path: str | Path) -> dict[str, Path]:
-    """Return the folders of records at a path, by where in the book their pages go.
+    """Return the folders of records at a path by the folders of the book that their pages go to.
 
-    One study's pages go to the book's root; those of several each to a folder of their own.
+    The pages of one study go to the book's root, those of several to a folder for each.
     """
     inside = sorted((project_root() / path).glob("*/trials.jsonl"))
-    if inside:
-        return {file.parent.name: file.parent for file in inside}
-    if project_root() / path == results_folder():
+    if not inside and project_root() / path == results_folder():
         raise InputError(
             f"{path} holds no published study yet: publish one, 'dsstudy publish runs/<study>'"
         )
-    return {"": find_study(path)}
+    return {file.parent.name: file.parent for file in inside} or {"": find_study(path)}
+
+
+def page_metadata(name: str) -> dict[str, Any]:
+    """Return what a page's notebook says about itself.
+
+    ``over`` is what the page is over: "study" (any study, or only the one that ``study`` names),
+    "all studies" or "nothing". ``answer`` is true if its last cell is shown on the first page too.
+    """
+    notebook = project_root() / "notebooks" / f"{name}.ipynb"
+    if notebook.exists():
+        return dict(nbformat.read(notebook, as_version=4).metadata.dsstudy)
+    return {"over": "nothing"}  # a Markdown page
+
+
+def book_parts(folders: dict[str, Path]) -> list[tuple[str, list[Page]]]:
+    """Return the parts of the book over some `study_folders`: caption and pages of each.
+
+    A part of ``_toc.yml`` whose first page is over any study is repeated for each study. In other
+    parts, a page over one study is a chapter, left out if the book lacks that study; of the
+    repeated part, a study with a chapter has the first page only.
+    """
+    parts = []
+    for part in yaml.safe_load((project_root() / "book" / "_toc.yml").read_text())["parts"]:
+        caption, names = part["caption"], [chapter["file"] for chapter in part["chapters"]]
+        first = page_metadata(names[0])
+        if first["over"] == "study" and "study" not in first:
+            for target, folder in folders.items():
+                pages = _pages(names, {target: folder}, suffix=f" ({study_name(folder)})")
+                parts.append((f"{caption} {study_title(folder)}", pages))
+        else:
+            parts.append((caption, _pages(names, folders)))
+    chapters = {page.study for _, pages in parts for page in pages if not page.suffix}
+    return [
+        (caption, pages[:1] if pages[0].suffix and pages[0].study in chapters else pages)
+        for caption, pages in parts
+        if pages
+    ]
+
+
+def _pages(names: list[str], folders: dict[str, Path], suffix: str = "") -> list[Page]:
+    pages = []
+    for name in names:
+        about = page_metadata(name)
+        if about["over"] == "study":
+            pages += [
+                Page(name, str(Path(target, name)), folder, {"study": str(folder)}, suffix)
+                for target, folder in folders.items()
+                if about.get("study") in (None, study_name(folder))
+            ]
+        else:
+            studies = {"studies": [str(folder) for folder in folders.values()]}
+            pages.append(Page(name, name, None, studies if about["over"] == "all studies" else {}))
+    return pages
 
 
 def _stage(source: Path, folders: dict[str, Path]) -> None:
     """Put the executed notebooks and the table of contents into the book's source."""
-    contents = yaml.safe_load((source / "_toc.yml").read_text())
-    parts: list[dict[str, Any]] = []
-    told: dict[str, Path | None] = {
-        str(Path(target, page)): folder
-        for target, folder in folders.items()
-        if study_name(folder) not in CHAPTERS.values()
-        for page in TOLD
-    }
-    for part in contents["parts"]:
-        pages = [chapter["file"] for chapter in part["chapters"]]
-        if part["caption"] == PART:
-            parts += [_stage_study(source, pages, target, folders[target]) for target in folders]
-            continue
-        chapters = dict(one for page in pages for one in _stage_chapter(source, page, folders))
-        if chapters:
-            parts.append(_part(part["caption"], list(chapters)))
-        if part["caption"] == CHAPTERS_PART:
-            told |= chapters
-    answers = "" if any_synthetic(folders.values()) else _answers(source, told)
-    intro = (source / "intro.md").read_text().replace(ANSWERS, answers)
-    (source / "intro.md").write_text(intro + _studies(folders))
-    with (source / "own.md").open("a") as own:
-        own.write(_without_a_machine())
-    (source / "_toc.yml").write_text(yaml.safe_dump(contents | {"parts": parts}, sort_keys=False))
-
-
-def _stage_study(source: Path, pages: list[str], target: str, folder: Path) -> dict[str, Any]:
-    """Execute a study's pages into a folder of their own; return their part of the contents."""
-    name = study_name(folder)
-    pages = pages[:1] if name in CHAPTERS.values() else [*pages, *OWN_PAGES.get(name, [])]
-    (source / target).mkdir(exist_ok=True)
+    parts = book_parts(folders)
+    pages = [page for _, pages in parts for page in pages]
     for page in pages:
-        _execute(page, source / target / f"{page}.ipynb", name, study=str(folder))
-    return _part(f"{PART} {study_title(folder)}", [str(Path(target, page)) for page in pages])
+        _execute(page, source / f"{page.path}.ipynb")
+    answering = [page for page in pages if page_metadata(page.name).get("answer")]
+    answers = "" if any_synthetic(folders.values()) else _answers(source, answering)
+    intro = (source / "intro.md").read_text().replace("<!-- the answers -->\n", answers)
+    (source / "intro.md").write_text(intro + _studies(folders))
+    if address := binder():
+        with (source / "own.md").open("a") as own:
+            own.write(_binder_text(address))
+    contents = yaml.safe_load((source / "_toc.yml").read_text())
+    contents["parts"] = [{"caption": caption, "chapters": [{"file": page.path} for page in pages]}
+                         for caption, pages in parts]  # fmt: skip
+    (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
 
 
-def _stage_chapter(
-    source: Path, page: str, folders: dict[str, Path]
-) -> list[tuple[str, Path | None]]:
-    """Execute a page; return where it lies and its study; nothing where that is absent."""
-    if page in OVER_ALL:
-        _execute(page, source / f"{page}.ipynb", studies=[str(one) for one in folders.values()])
-        return [(page, None)]
-    if page not in CHAPTERS:
-        _execute(page, source / f"{page}.ipynb")
-        return [(page, None)]
-    for target, folder in folders.items():
-        if study_name(folder) == CHAPTERS[page]:  # beside its study's records
-            (source / target).mkdir(exist_ok=True)
-            _execute(page, source / target / f"{page}.ipynb", study=str(folder))
-            return [(str(Path(target, page)), folder)]
-    return []
-
-
-def _answers(source: Path, told: dict[str, Path | None]) -> str:
-    """List for the first page what pages end with, those of a study together."""
+def _answers(source: Path, pages: list[Page]) -> str:
+    """List the pages' answers for the first page, those of one study together."""
     lines = ["## The answers so far\n"]
-    for folder, pages in groupby(told, key=told.__getitem__):
+    for folder, some in groupby(pages, key=attrgetter("study")):
         parts = [f"*{study_title(folder)}: {_measured_text(folder)}.*"] if folder else []
-        parts += [_page_answer(source, page) for page in pages]
+        parts += [_page_answer(source, page.path) for page in some]
         lines.append("- " + "\\\n  ".join(parts))
     return "\n".join(lines) + "\n"
 
@@ -175,18 +179,14 @@ def _page_answer(source: Path, page: str) -> str:
 
 
 def _measured_text(folder: Path) -> str:
-    """Say where and on what a study was measured."""
+    """Say on which hardware and images a study was measured."""
     facts = origin_facts(folder)
     named = [name for name in ("epochs", "seeds", "times", "profiles") if facts[name] != "none"]
     return "; ".join([facts["hardware"], facts["images"], *(f"{n}: {facts[n]}" for n in named)])
 
 
-def _part(caption: str, files: list[str]) -> dict[str, Any]:
-    return {"caption": caption, "chapters": [{"file": file} for file in files]}
-
-
 def _studies(folders: dict[str, Path]) -> str:
-    """List the book's studies for its first page: a link to each, and how much of it is there."""
+    """List the book's studies for its first page: a link to each, and how many trials it has."""
     lines = [
         f"- [{study_title(folder)}]({Path(target, 'study.ipynb')}): {study_progress_text(folder)}"
         for target, folder in folders.items()
@@ -194,25 +194,22 @@ def _studies(folders: dict[str, Path]) -> str:
     return "\n(the-studies)=\n\n## The studies in this book\n\n" + "\n".join(lines) + "\n"
 
 
-def _without_a_machine() -> str:
-    """Return the section with the button that starts the project on Binder, where that can be."""
-    address = binder()
-    if not address:
-        return ""
+def _binder_text(address: str) -> str:
+    """Return the section with the button that starts the project on Binder."""
     return (
         "\n## Without a machine of your own\n\n"
         "Binder starts this project in your browser, on somebody else's processors, with the "
-        "trial notebook open. As it stands it trains in seconds. DeepSpeed (`engine = "
-        '"deepspeed"`) compiles its C++ ops first, which takes minutes; leave `processes = 1`, for '
-        "two ranks need more than the 2 GB of memory there. Nothing is kept when you leave.\n\n"
+        "trial notebook open. Its default parameters train in seconds. DeepSpeed (`engine = "
+        '"deepspeed"`) compiles its C++ ops first, which takes minutes. Leave `processes = 1`: two '
+        "ranks need more than the 2 GB of memory there. Nothing is kept when you leave.\n\n"
         f"```{{button-link}} {address}\n:color: primary\nOpen the trial notebook on Binder\n```\n"
     )
 
 
 def binder() -> str:
-    """Return the address that starts the project on mybinder.org; nothing where it has none.
+    """Return the address that starts the project on mybinder.org, or "" if it has none.
 
-    It has one where git's remote ``origin`` is a repository on GitHub: what a clone from there has.
+    It has one if git's remote ``origin`` is a repository on GitHub, as in a clone from there.
 
     References
     ----------
@@ -223,49 +220,43 @@ def binder() -> str:
         remote = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:  # no git
         return ""
-    found = re.fullmatch(
-        r"(?:https://(?:[^@/]*@)?|(?:ssh://)?git@)github\.com[/:]([\w.-]+/[\w.-]+?)(?:\.git)?/?",
-        remote,
-    )
-    if not found:
+    host = r"(?:https://(?:[^@/]*@)?|(?:ssh://)?git@)github\.com[/:]"
+    if not (found := re.fullmatch(host + r"([\w.-]+/[\w.-]+?)(?:\.git)?/?", remote)):
         return ""
     return f"https://mybinder.org/v2/gh/{found[1]}/HEAD?urlpath=lab/tree/notebooks/trial.ipynb"
 
 
-def _execute(page: str, target: Path, name: str = "", **parameters: Any) -> None:
-    """Execute a notebook of the book, where the page is one; name the study in its title."""
-    notebook = project_root() / "notebooks" / f"{page}.ipynb"
+def _execute(page: Page, target: Path) -> None:
+    """Execute a page's notebook, if it has one, and append the suffix to its title."""
+    notebook = project_root() / "notebooks" / f"{page.name}.ipynb"
     if not notebook.exists():
         return
+    target.parent.mkdir(exist_ok=True)
     try:
         executed = papermill.execute_notebook(
             notebook,
             target,
-            parameters=parameters,
+            parameters=page.parameters,
             progress_bar=False,
             cwd=project_root(),
             kernel_manager_class=WarmKernelManager,
         )
     except papermill.PapermillExecutionError as error:
-        over = parameters or "no study"
+        over = page.parameters or "no study"
         raise InputError(f"{notebook.name} failed over {over}:{error}") from None
     for cell in executed.cells:
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
-            cell.metadata.tags.append("remove-cell")  # a path on this machine, of use to nobody
-    if name:
-        title, newline, rest = executed.cells[0].source.partition("\n")
-        executed.cells[0].source = f"{title} ({name}){newline}{rest}"
+            cell.metadata.tags.append("remove-cell")  # a path on this machine helps no reader
+    title, newline, rest = executed.cells[0].source.partition("\n")
+    executed.cells[0].source = f"{title}{page.suffix}{newline}{rest}"
     nbformat.write(executed, target)
 
 
 def _run(command: list[str]) -> None:
     tool = Path(sys.executable).parent / command[0]
     done = subprocess.run(
-        [str(tool), *command[1:]],
-        cwd=project_root(),
-        capture_output=True,
-        text=True,
+        [str(tool), *command[1:]], cwd=project_root(), capture_output=True, text=True
     )
     if done.returncode:
-        words = f"{done.stdout}\n{done.stderr}".strip().splitlines()
-        raise InputError(f"{' '.join(command[:3])} failed:\n" + "\n".join(words[-40:]))
+        lines = f"{done.stdout}\n{done.stderr}".strip().splitlines()
+        raise InputError(f"{' '.join(command[:3])} failed:\n" + "\n".join(lines[-40:]))

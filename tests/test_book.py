@@ -1,5 +1,6 @@
 """The book over the records of a demo study, in a real browser with no network."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -7,17 +8,18 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
+import nbformat
 import pytest
 from playwright.sync_api import Page
 from site_checks import check_page, serve, watch
 
-from dsstudy.book import _stage, binder, build_book, study_folders
+from dsstudy.book import binder, book_parts, build_book, page_metadata, study_folders
 from dsstudy.errors import InputError
-from dsstudy.paths import project_root
 from dsstudy.records.reading import read_lines
 from dsstudy.records.study_folder import find_study
 
-RECORDS = Path(__file__).parent / "records" / "demo"
+ROOT = Path(__file__).parents[1]
+RECORDS = ROOT / "tests" / "records" / "demo"
 NAME = itemgetter("name")
 
 
@@ -153,18 +155,53 @@ def test_one_study_is_the_book_and_several_are_its_parts(tmp_path, monkeypatch):
         study_folders("book/results/")
 
 
-def test_pages_over_all_studies_are_given_every_study(tmp_path, monkeypatch):
-    given = {}
-    monkeypatch.setattr(
-        "dsstudy.book._execute",
-        lambda page, target, name="", **parameters: given.setdefault(page, []).append(parameters),
-    )
-    shutil.copytree(project_root() / "book", tmp_path / "book")
-    demo = project_root() / "tests" / "records" / "demo"
-    _stage(tmp_path / "book", {"one": demo, "two": demo})
-    assert given["results"] == given["cost_model"] == [{"studies": [str(demo), str(demo)]}]
-    assert given["table2"] == [{"study": str(demo)}] * 2
-    assert given["paper"] == [{}]
+def pages(folders: dict[str, Path], name: str) -> list[tuple[str, dict]]:
+    """Return where in the book a page is, and what its notebook is given."""
+    found = [page for _, some in book_parts(folders) for page in some if page.name == name]
+    return [(page.path, page.parameters) for page in found]
+
+
+def test_a_page_is_given_what_its_notebook_says_that_it_is_over(tmp_path):
+    two = {"one": RECORDS, "two": RECORDS}
+    both = {"studies": [str(RECORDS)] * 2}
+    assert pages(two, "results") == [("results", both)]
+    assert pages(two, "cost_model") == [("cost_model", both)]
+    assert pages(two, "table2") == [(f"{n}/table2", {"study": str(RECORDS)}) for n in two]
+    assert pages(two, "paper") == [("paper", {})]
+    assert pages({"": RECORDS}, "table2") == [("table2", {"study": str(RECORDS)})]
+
+
+def test_a_study_of_its_own_has_its_pages_and_no_other_study_has_them(tmp_path):
+    folders = {}
+    for study in ("demo", "lenet-full", "bridge"):
+        folders[study] = shutil.copytree(RECORDS, tmp_path / study)
+        text = (RECORDS / "study.json").read_text()
+        (folders[study] / "study.json").write_text(text.replace('"demo"', f'"{study}"'))
+    parts = [[page.path for page in some] for _, some in book_parts(folders)]
+    of_study = ["study", "table1", "table2", "figure1", "claims"]
+    assert parts[1:4] == [
+        [f"demo/{page}" for page in of_study],
+        [f"lenet-full/{page}" for page in [*of_study, "lenet_full"]],
+        ["bridge/study"],
+    ]
+    assert parts[5] == ["bridge/bridge", "cost_model"]  # the book lacks the other chapters
+
+
+def test_every_notebook_says_what_it_is_over():
+    for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        about = page_metadata(file.stem)
+        assert set(about) <= {"over", "study", "answer"}, file.name
+        cells = nbformat.read(file, as_version=4).cells
+        (given, *_) = [
+            ast.unparse(statement.targets[0])
+            for cell in cells
+            if "parameters" in cell.metadata.get("tags", [])
+            for statement in ast.parse(cell.source).body
+        ] or [None]
+        expected = {"study": "study", "all studies": "studies"}.get(about["over"])
+        assert expected == (given if given in ("study", "studies") else None), file.name
+        if about.get("answer"):
+            assert [cell.source for cell in cells[-2:-1]] == ["## In a sentence"], file.name
 
 
 @pytest.mark.parametrize(
@@ -188,8 +225,8 @@ def test_a_clone_from_github_knows_its_binder(tmp_path, monkeypatch, remote, rep
     assert not repository or f"/gh/{repository}/HEAD?" in address
 
 
-def test_a_folder_that_is_no_book_is_left_alone(tmp_path):
+def test_a_folder_that_is_not_a_book_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match="holds something that is no book"):
+    with pytest.raises(InputError, match="holds something that is not a book"):
         build_book(tmp_path, tmp_path)
     assert (tmp_path / "thesis.tex").exists()
