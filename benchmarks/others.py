@@ -19,7 +19,8 @@ from pathlib import Path
 from common import ratio_table, save
 from standin import TEST_IMAGES, TRAIN_IMAGES
 
-from dsstudy.launching.machine import Machine, rank_environment
+from dsstudy.launching.machine import Machine
+from dsstudy.launching.placement import place_trial
 from dsstudy.spec.trial import Trial
 
 HERE = Path(__file__).parent
@@ -117,7 +118,7 @@ def papermill(folder: str, engine: str, processes: int) -> list[str]:
 
 def measure(command: list[str]) -> dict[str, float]:
     """Run a command; return its seconds: whole, until training began, in the training loop."""
-    environment = rank_environment(Trial(engine="deepspeed", processes=2), Machine.here())
+    environment = place_trial(Trial(engine="deepspeed", processes=2), Machine.here()).environment
     if "deepspeed" not in Path(command[0]).name:
         environment.pop("OMP_NUM_THREADS")
     environment["MPLBACKEND"] = "Agg"

@@ -39,7 +39,8 @@ def main() -> None:
 )
 def doctor(compile_first: bool) -> None:
     """Say what this machine can run, and what to do about what it cannot."""
-    from dsstudy.launching.machine import Machine, compile_ops, problems
+    from dsstudy.launching.machine import Machine, compile_ops
+    from dsstudy.launching.placement import problems
 
     if compile_first:
         click.echo("Compiling DeepSpeed's C++ ops (once; about two minutes) ...")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from dsstudy.errors import InputError
-from dsstudy.launching.machine import Machine, problems
+from dsstudy.launching.machine import Machine
+from dsstudy.launching.placement import problems
 from dsstudy.spec.engines import ENGINES, LAUNCHED
 from dsstudy.spec.trial import ARCHITECTURES, Trial
 

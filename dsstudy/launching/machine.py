@@ -1,4 +1,4 @@
-"""What this machine is, and what it can run."""
+"""Hardware and tools of this machine, and the environment that every record states."""
 
 import os
 import platform
@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from dsstudy.errors import InputError
-from dsstudy.launching.hostfile import check_hosts, ranks_per_host
 from dsstudy.paths import project_root
 from dsstudy.spec.trial import Trial
 
 RECORDED_LIBRARIES = ("torch", "torchvision", "timm", "deepspeed", "numpy", "pandas", "papermill")
-"""Libraries whose versions every record states."""
+"""The libraries whose versions every record states."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,14 @@ class Machine:
     cores: int
     memory_gib: float
     cpu_fp16: bool
-    cpu_bf16: bool  # in hardware: without, bf16 works but is emulated, some hundred times slower
+    cpu_bf16: bool  # in hardware; otherwise bf16 is emulated, some hundred times slower
     gpus: tuple[Gpu, ...] = field(default_factory=tuple)
     compiler: bool = True
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def here(cls) -> "Machine":
-        """Look at the machine that this runs on. Imports torch."""
+        """Describe the machine that this process runs on. Imports torch."""
         import psutil
         import torch
 
@@ -62,64 +61,37 @@ class Machine:
         )
 
     def device(self, trial: Trial) -> str:
-        """Return ``cpu`` or ``cuda``: what the trial's `device` means here."""
+        """Return the device that a trial uses here: ``cpu`` or ``cuda``."""
         if trial.device == "auto":
             return "cuda" if self.gpus else "cpu"
         return trial.device
 
 
-def problems(trial: Trial, machine: Machine) -> list[str]:
-    """Say what keeps a machine from running a trial.
+def rank_environment(device: str, threads: int) -> dict[str, str]:
+    """Return the environment variables with which a launcher starts ranks.
 
-    Returns
-    -------
-    list of str
-        One sentence each, naming the parameter, its value, what is allowed here, and what to do;
-        empty where the trial can run.
+    Parameters
+    ----------
+    device
+        ``cpu`` or ``cuda``.
+    threads
+        CPU threads per rank.
     """
-    try:
-        check_hosts(trial)
-    except InputError as error:
-        return [str(error)]
-    found = [
-        *_engine_problems(trial, machine),
-        *(_device_problems(trial, machine) or _precision_problems(trial, machine)),
-    ]
-    from dsstudy.images.data import check_data
-    from dsstudy.training.models import check_model
-
-    for check in (check_data, check_model):
-        try:
-            check(trial)
-        except InputError as error:
-            found.append(str(error))
-    return found
-
-
-def rank_environment(trial: Trial, machine: Machine) -> dict[str, str]:
-    """Return the environment variables under which a launcher starts a trial's ranks."""
-    device = machine.device(trial)
     return os.environ | {
-        # torch looks for ninja on PATH to compile DeepSpeed's ops, activated or not.
+        # torch looks for ninja on PATH to compile DeepSpeed's ops; .venv need not be activated.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "TORCH_EXTENSIONS_DIR": str(ops_folder()),
         "DS_ACCELERATOR": device,
-        # Without a share of the cores each, ranks on one CPU fight over all of them.
-        "OMP_NUM_THREADS": str(max(1, _usable_threads(machine) // ranks_per_host(trial))),
+        "DSSTUDY_DEVICE": device,
+        "OMP_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
     }
 
 
-def _usable_threads(machine: Machine) -> int:
-    """Return how many threads a trial may have here: as many as cores, if nobody said fewer."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return min(machine.cores, int(said)) if said.isdecimal() else machine.cores
-
-
 def memory_kills() -> int:
-    """Return how many processes the system has ended for want of memory since it started.
+    """Return how many processes the system has killed since boot because memory ran out.
 
-    Source: Linux, ``/proc/vmstat``, which counts those of a container's limit too; 0 elsewhere.
+    Source: Linux's ``/proc/vmstat``, which also counts kills at a container's limit; else 0.
     """
     vmstat = Path("/proc/vmstat")
     for line in vmstat.read_text().splitlines() if vmstat.exists() else []:
@@ -129,17 +101,17 @@ def memory_kills() -> int:
 
 
 def ops_folder() -> Path:
-    """Return where DeepSpeed's compiled C++ ops lie: beside the libraries they belong to."""
+    """Return the folder of DeepSpeed's compiled C++ ops, beside the libraries they belong to."""
     return Path(os.environ.get("TORCH_EXTENSIONS_DIR") or Path(sys.prefix) / "torch_extensions")
 
 
 def compile_ops() -> None:
-    """Compile the C++ ops that DeepSpeed's training uses here, unless that was done before.
+    """Compile the C++ ops that DeepSpeed's training uses here, unless they are compiled already.
 
     Raises
     ------
     InputError
-        There is no compiler, or it fails.
+        There is no compiler, or compilation fails.
     """
     machine = Machine.here()
     if not machine.compiler:
@@ -147,13 +119,13 @@ def compile_ops() -> None:
     device = "cuda" if machine.gpus else "cpu"
     builders = ["FusedAdamBuilder", *(["ShareMemCommBuilder"] if device == "cpu" else [])]
     code = (
-        "import sys; sys.modules['cpuinfo'] = None  # as in dsstudy.training.rank: the same compiler flags\n"
+        "import sys; sys.modules['cpuinfo'] = None\n"  # as in training.rank: same compiler flags
         "from deepspeed.accelerator import get_accelerator as accelerator\n"
         f"for name in {builders}: accelerator().create_op_builder(name).load(verbose=True)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=rank_environment(Trial(device=device), machine),
+        env=rank_environment(device, machine.cores),
         capture_output=True,
         text=True,
     )
@@ -162,9 +134,9 @@ def compile_ops() -> None:
 
 
 def describe_environment(machine: Machine) -> dict[str, Any]:
-    """Return what every record states of where it was made: hardware, versions, commit.
+    """Return what every record states about where it was made: hardware, versions, commit.
 
-    And how the C library's allocator was set, on which a process's resident memory depends.
+    Also the C library's allocator settings, which affect a process's resident memory.
     """
     return {
         "hardware": {
@@ -180,49 +152,8 @@ def describe_environment(machine: Machine) -> dict[str, Any]:
     }
 
 
-def _engine_problems(trial: Trial, machine: Machine) -> list[str]:
-    if trial.engine == "deepspeed" and not machine.compiler:
-        return [
-            "engine=deepspeed needs a C++ compiler, and there is no g++ here: install it "
-            "(Debian: apt install g++), or set engine to normal or ddp"
-        ]
-    return []
-
-
-def _device_problems(trial: Trial, machine: Machine) -> list[str]:
-    device = machine.device(trial)
-    if device == "cuda" and not machine.gpus:
-        return ["device=cuda is not possible without a GPU: set device to cpu or auto"]
-    places = len(machine.gpus) if device == "cuda" else machine.cores
-    ranks = ranks_per_host(trial)
-    if ranks > places:
-        name = "GPUs" if device == "cuda" else "CPU cores"
-        here = "" if ranks == trial.processes else f", {ranks} of them here,"
-        return [
-            f"processes={trial.processes}{here} is more than this machine's {places} {name}: set "
-            f"processes to at most {places * (trial.processes // ranks)}"
-        ]
-    return []
-
-
-def _precision_problems(trial: Trial, machine: Machine) -> list[str]:
-    device = machine.device(trial)
-    possible = {
-        "fp32": True,
-        "fp16": bool(machine.gpus) if device == "cuda" else machine.cpu_fp16,
-        "bf16": all(gpu.bf16 for gpu in machine.gpus) if device == "cuda" else True,
-    }
-    if possible[trial.precision]:
-        return []
-    allowed = " or ".join(name for name, works in possible.items() if works)
-    kind = "GPU" if device == "cuda" else "CPU"
-    return [
-        f"precision={trial.precision} is not possible on this {kind}: set precision to {allowed}"
-    ]
-
-
 def _cpuinfo(key: str) -> str:
-    """Return what Linux says of the first core under a key, or nothing elsewhere."""
+    """Return a field of the first core in Linux's ``/proc/cpuinfo``; empty elsewhere."""
     cpuinfo = Path("/proc/cpuinfo")
     for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
         name, _, value = line.partition(":")
@@ -232,7 +163,7 @@ def _cpuinfo(key: str) -> str:
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # those that this process may use
+    if hasattr(os, "sched_getaffinity"):  # counts only the cores that this process may use
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
@@ -248,7 +179,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """Return the git commit of the project, with ``+changes`` where files differ from it."""
+    """Return the git commit of the project, with ``+changes`` if files differ from it."""
     git = ["git", "-C", str(project_root())]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Running one trial: in this process, or through a launcher that starts its ranks."""
+"""Run one trial: in this process, or through a launcher that starts its ranks."""
 
 import contextlib
 import os
@@ -14,36 +14,35 @@ import torch
 
 from dsstudy.errors import InputError
 from dsstudy.images.data import ImageData, load_data
-from dsstudy.launching.hostfile import read_hosts
 from dsstudy.launching.launcher import (
     InterruptedTrialError,
     TrialError,
     launch,
     wait_for_earlier_ranks,
 )
-from dsstudy.launching.machine import Machine, describe_environment, problems
+from dsstudy.launching.machine import Machine, describe_environment
+from dsstudy.launching.placement import Placement, place_trial, placement_problems
 from dsstudy.launching.progress import TrialBar
 from dsstudy.records.folder_lock import hold_folder
 from dsstudy.records.record import Record
-from dsstudy.spec.engines import LAUNCHED
+from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import Trial
 from dsstudy.training.checkpoint import newest_sound_checkpoint, read_facts
 from dsstudy.training.rank import train_rank
 
 SHARED_CORES = 0.15
-"""CPU use of others, in cores, from which on a trial's times count as ``shared``."""
+"""CPU use of other processes, in cores, from which a trial's times count as ``shared``."""
 
 
 def run_trial(trial: Trial) -> Record:
-    """Train a trial and return its record; one that is finished already is returned as it is.
+    """Train a trial and return its record; a finished trial is not trained again.
 
-    A trial that was interrupted goes on from its newest sound checkpoint; the epochs that it has
-    recorded stay as they are.
+    An interrupted trial resumes from its newest sound checkpoint; its recorded epochs are kept.
 
     Parameters
     ----------
     trial
-        What to train. Its `folder` receives the record; `overwrite` trains it from the beginning.
+        What to train. The record goes into its `folder`; `overwrite` trains from the beginning.
 
     Returns
     -------
@@ -53,68 +52,68 @@ def run_trial(trial: Trial) -> Record:
     Raises
     ------
     InputError
-        This machine cannot run the trial, its folder cannot be written or holds another one, or
-        another process trains it: nothing was changed.
+        This machine cannot run the trial, its folder cannot be written or holds another trial, or
+        another process trains it. Nothing was changed.
     TrialError
-        Training ended by an error, which the record states too.
+        Training failed; the record states the error too.
     """
     record = Record(trial.folder)
     record.check_free_for(trial)
-    if _only_to_be_shown(trial, record):
+    if _is_done(trial, record):
         return record
-    machine = Machine.here()
-    if found := problems(trial, machine):
+    placement = place_trial(trial, Machine.here())
+    if found := placement_problems(trial, placement):
         raise InputError(found[0])
     clock = _Clock()
     data = load_data(trial)
     with contextlib.ExitStack() as stack:
         with record.writable():
             stack.enter_context(hold_folder(record.folder))
-        if _only_to_be_shown(trial, record):  # another process has just finished it
+        if _is_done(trial, record):  # another process has just finished it
             return record
         wait_for_earlier_ranks(record)
         record.start(trial)
-        start_from = _where_to_start(trial, record, machine, data)
+        start_from = _starting_checkpoint(trial, record, placement.device, data)
         clock.resumed = start_from is not None or bool(record.epochs())
-        error = _train(trial, record, machine, data, start_from, clock)
+        error = _train(trial, record, placement, data, start_from, clock)
         with record.writable():
             if not error and not trial.keep_checkpoint:
                 record.remove_checkpoints()
-            record.finish(_result(record, trial, machine, data, clock, error))
+            record.finish(_result(record, placement, data, clock, error))
     if error:
         raise error
     return record
 
 
-def _only_to_be_shown(trial: Trial, record: Record) -> bool:
-    """Whether a trial is finished and stays so; if it is, say so."""
+def _is_done(trial: Trial, record: Record) -> bool:
+    """Whether a trial is finished and not to be overwritten; if so, print it."""
     if not record.finished or trial.overwrite:
         return False
-    print(f"{record.folder} holds this trial, finished: shown, not trained again "
-          "(overwrite = True would)")  # fmt: skip
+    print(f"{record.folder} holds this trial, already finished; it is not trained again "
+          "(overwrite = True trains it again)")  # fmt: skip
     return True
 
 
-def _where_to_start(trial: Trial, record: Record, machine: Machine, data: ImageData) -> Path | None:
-    """Return the checkpoint to go on from, and say so; None for a trial that begins."""
+def _starting_checkpoint(trial: Trial, record: Record, device: str, data: ImageData) -> Path | None:
+    """Return the checkpoint to resume from, and print it; None to start from the beginning."""
     found = newest_sound_checkpoint(record.checkpoints, len(record.epochs()), say=print)
     if found is None:
         if 0 < len(record.epochs()) < trial.epochs:
-            print("There is no sound checkpoint: training begins at the beginning, and the epochs "
-                  "that are recorded stay as they are")  # fmt: skip
+            print("There is no sound checkpoint: training starts from the beginning; recorded "
+                  "epochs are kept")  # fmt: skip
         return None
-    facts, device = read_facts(found), machine.device(trial)
-    if (began := facts.get("device", device)) != device:  # earlier versions did not note it
+    facts = read_facts(found)
+    if (first := facts.get("device", device)) != device:  # earlier versions did not record it
         raise InputError(
-            f"device={device} is not where this trial began: set device to {began}, or overwrite "
-            "to true to begin anew"
+            f"device={device} is not the device that this trial started on: set device to {first}, "
+            "or overwrite to true to start again"
         )
     if facts["fingerprint"] != data.fingerprint:
         raise InputError(
-            f"the images of {data.name} have changed since this trial began: put back those that "
-            "it began with, or set overwrite to true to begin anew"
+            f"the images of {data.name} have changed since this trial started: restore them, or "
+            "set overwrite to true to start again"
         )
-    print(f"Going on from checkpoint {found.name}; {len(record.epochs())} of {trial.epochs} "
+    print(f"Resuming from checkpoint {found.name}; {len(record.epochs())} of {trial.epochs} "
           "epochs are recorded")  # fmt: skip
     return found
 
@@ -122,28 +121,28 @@ def _where_to_start(trial: Trial, record: Record, machine: Machine, data: ImageD
 def _train(
     trial: Trial,
     record: Record,
-    machine: Machine,
+    placement: Placement,
     data: ImageData,
     start_from: Path | None,
     clock: "_Clock",
 ) -> TrialError | None:
-    """Train what is left of a trial; return what went wrong, None if nothing did."""
+    """Train what is left of a trial; return the error if training fails."""
     if len(record.epochs()) == trial.epochs:
-        clock.stop()  # only the result is left to be written
+        clock.stop()  # only the result has to be written
         return None
     bar = TrialBar(trial)
     try:
-        if trial.engine in LAUNCHED:
-            launch(trial, record, machine, data.fingerprint, start_from, bar.show, clock.stop)
+        if ENGINES[trial.engine].launcher:
+            launch(trial, record, placement, data.fingerprint, start_from, bar.show, clock.stop)
         else:
-            device = torch.device(machine.device(trial))
+            device = torch.device(placement.device)
             try:
                 train_rank(trial, record, device, watch=bar.show, start_from=start_from)
             finally:
                 clock.stop()
     except TrialError as error:
         return error
-    except InputError as error:  # the disk is full, for one: not the training's own doing
+    except InputError as error:  # not the training's fault: the disk is full, for example
         return InterruptedTrialError(str(error))
     except Exception as error:
         return TrialError(f"{traceback.format_exc()}\n{type(error).__name__}: {error}")
@@ -155,8 +154,7 @@ def _train(
 
 def _result(
     record: Record,
-    trial: Trial,
-    machine: Machine,
+    placement: Placement,
     data: ImageData,
     clock: "_Clock",
     error: TrialError | None,
@@ -168,24 +166,24 @@ def _result(
         epoch[loss] is not None for epoch in epochs for loss in ("train_loss", "test_loss")
     )
     status = "failed" if error else "completed" if finite else "diverged"
-    begun = [at for epoch in epochs if (at := epoch.get("started_at", 0)) > clock.started_at]
+    starts = [at for epoch in epochs if (at := epoch.get("started_at", 0)) > clock.started_at]
     return {
         "status": status,
         "best_accuracy": max(accuracies, default=None),
         "final_accuracy": accuracies[-1] if accuracies else None,
-        # The first epoch warms up caches and allocators: left out where there are more.
+        # The first epoch warms up caches and allocators, so it is left out if there are more.
         "seconds_per_epoch": statistics.median(seconds[1:] or seconds) if seconds else None,
         "wall_seconds": clock.seconds,
-        "startup_seconds": begun[0] - clock.started_at if begun else None,
-        # Nobody vouches for the times of what an earlier attempt trained.
+        "startup_seconds": starts[0] - clock.started_at if starts else None,
+        # The times of an earlier attempt cannot be trusted.
         "timing": "shared" if clock.resumed else clock.timing,
         "error": str(error) if error else None,
         "interrupted": isinstance(error, InterruptedTrialError),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": describe_environment(machine)
+        "environment": describe_environment(placement.machine)
         | {
-            "device": machine.device(trial),
-            "hosts": len(read_hosts(trial)) or 1,
+            "device": placement.device,
+            "hosts": len(placement.hosts) or 1,
             "dataset": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,
@@ -198,16 +196,16 @@ def _result(
 
 
 class _Clock:
-    """A trial's time on the clock, and whether the machine did anything else meanwhile.
+    """A trial's wall-clock time, and whether the machine was busy with anything else.
 
     Attributes
     ----------
     seconds : float
-        From the beginning to `stop`, which is called while the ranks still live.
+        From the start to `stop`, which is called while the ranks are still alive.
     timing : str
-        ``exclusive`` if other processes left the CPU to the trial meanwhile, else ``shared``.
+        ``exclusive`` if other processes hardly used the CPU, else ``shared``.
     resumed : bool
-        Whether an earlier attempt had trained a part of the trial.
+        Whether an earlier attempt trained a part of the trial.
     """
 
     def __init__(self) -> None:
@@ -223,7 +221,7 @@ class _Clock:
 
     @staticmethod
     def _cpu_seconds_of_others() -> float:
-        everyone, own = psutil.cpu_times(), sum(os.times()[:4])  # with children that have ended
+        everyone, own = psutil.cpu_times(), sum(os.times()[:4])  # including ended children
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 own += sum(child.cpu_times()[:4])

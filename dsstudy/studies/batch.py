@@ -32,7 +32,8 @@ class ThisMachine:
 
     def check(self, trials: Sequence[Trial]) -> None:
         """Refuse trials that this machine cannot run, by an `InputError`."""
-        from dsstudy.launching.machine import Machine, problems
+        from dsstudy.launching.machine import Machine
+        from dsstudy.launching.placement import problems
 
         machine = Machine.here()
         for trial in trials:

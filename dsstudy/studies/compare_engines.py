@@ -7,7 +7,8 @@ from typing import Any
 
 from dsstudy.errors import InputError, last_line, quoted
 from dsstudy.launching.launcher import TrialError
-from dsstudy.launching.machine import Machine, problems
+from dsstudy.launching.machine import Machine
+from dsstudy.launching.placement import problems
 from dsstudy.records.files import write_text
 from dsstudy.spec.engines import LAUNCHED
 from dsstudy.spec.study import Study

@@ -13,7 +13,8 @@ from waiting import wait_until
 
 import dsstudy
 from dsstudy.launching.launcher import TrialError
-from dsstudy.launching.machine import Gpu, Machine, problems
+from dsstudy.launching.machine import Gpu, Machine
+from dsstudy.launching.placement import problems
 from dsstudy.launching.run import run_trial
 from dsstudy.spec.engines import LAUNCHED
 from dsstudy.spec.trial import Trial

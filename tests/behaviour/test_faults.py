@@ -25,9 +25,10 @@ from waiting import PATIENCE, wait_until
 
 import dsstudy
 from dsstudy import paths
-from dsstudy.launching import launcher
+from dsstudy.launching import launcher, launcher_command
 from dsstudy.launching import notebook as notebook_module
-from dsstudy.launching.launcher import TrialError, _free_port
+from dsstudy.launching.launcher import TrialError
+from dsstudy.launching.launcher_command import _free_port
 from dsstudy.launching.notebook import _note_failure
 from dsstudy.launching.run import run_trial
 from dsstudy.launching.warm_kernels import WarmProvisioner
@@ -82,7 +83,7 @@ def test_a_full_disk_is_named_and_the_trial_goes_on_once_there_is_space(engine, 
     )
     assert done.returncode == 0, done.stderr
     assert "not full" not in done.stdout
-    assert "Going on from checkpoint" in done.stdout
+    assert "Resuming from checkpoint" in done.stdout
     last = (tmp_path / "said").read_text().strip().splitlines()[-1]
     assert "no space left" in last or "No space left" in last
     # A study goes on with it, as it does not with a trial that failed by itself.
@@ -121,7 +122,7 @@ def test_a_hanging_rank_is_ended_by_the_watchdog(short, engine):
     threading.Thread(target=stop_rank_1).start()
     with pytest.raises(TrialError, match=r"rank 1 was stopped from outside") as error:
         run_trial(trial)
-    assert "no rank got any further for 10 s, at epoch" in str(error.value)
+    assert "no rank made progress for 10 s, at epoch" in str(error.value)
     assert not processes_of(trial)
     # Rank 0, which waited, has said where.
     assert f"dsstudy/training/loops/{engine}.py" in (trial.folder / "launch.log").read_text()
@@ -188,7 +189,7 @@ def test_a_port_in_use_is_given_up_for_another(short, monkeypatch, capsys):
             asked.append(1)
             return taken.getsockname()[1] if len(asked) == 1 else free_port()
 
-        monkeypatch.setattr(launcher, "_free_port", port)
+        monkeypatch.setattr(launcher_command, "_free_port", port)
         assert run_trial(short(**TWO)).finished
     assert len(asked) == 2
     assert "trying another" in capsys.readouterr().out
@@ -356,9 +357,10 @@ def test_a_folder_is_held_whatever_its_note_says(tmp_path, note):
 
 def test_a_held_folder_is_let_go_however_its_holder_ends(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from dsstudy.records.folder_lock import held\n"
+        "import sys, time; from pathlib import Path\n"
+        "from dsstudy.records.folder_lock import hold_folder\n"
+        "with hold_folder(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
     )
-    code += "with held(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
     command = [sys.executable, "-c", code, str(tmp_path / "folder")]
     other = subprocess.Popen(command, stdout=subprocess.PIPE)
     other.stdout.readline()

@@ -60,7 +60,7 @@ def test_a_trial_goes_on_from_a_checkpoint_within_an_epoch(
     kept = interrupted.epochs()
 
     run_trial(trial.model_copy(update={"output_dir": str(interrupted.folder)}))
-    assert "Going on from checkpoint" in capsys.readouterr().out
+    assert "Resuming from checkpoint" in capsys.readouterr().out
     assert interrupted.epochs()[: len(kept)] == kept
     assert_same(interrupted, whole)
     assert interrupted.result()["timing"] == "shared"
@@ -155,7 +155,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, file, whole, 
     if (damage, file) != (Path.unlink, "manifest.json"):  # without one it never was whole
         assert f"checkpoint {newest.name} is damaged (" in said
         assert "falling back to the one before it" in said
-    assert f"Going on from checkpoint {before.name}" in said
+    assert f"Resuming from checkpoint {before.name}" in said
     assert_same(record, whole)
 
 
@@ -187,8 +187,8 @@ def test_a_finished_trial_keeps_no_checkpoint_unless_asked(short):
 @pytest.mark.parametrize(
     ("fact", "sentence"),
     [
-        ({"fingerprint": "other"}, "have changed since this trial began"),
-        ({"device": "cuda"}, "device=cpu is not where this trial began: set device to cuda"),
+        ({"fingerprint": "other"}, "have changed since this trial started"),
+        ({"device": "cuda"}, "device=cpu is not the device that this trial started on"),
     ],
 )
 def test_other_images_or_devices_than_it_began_with_are_refused(fact, sentence, whole, tmp_path):

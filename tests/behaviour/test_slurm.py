@@ -95,7 +95,7 @@ def test_a_lost_nodes_trial_is_queued_again_and_goes_on_from_its_checkpoint(stud
         assert "JobState=NODE_FAIL" in ends
         assert ends.count("JobState=COMPLETED") == 4
     assert not left(nodes.folder)
-    assert "Going on from checkpoint" in (record.folder / "trial.ipynb").read_text()
+    assert "Resuming from checkpoint" in (record.folder / "trial.ipynb").read_text()
     assert record.epochs()[: len(recorded)] == recorded
     status = subprocess.run(["dsstudy", "status", study.folder], capture_output=True, text=True)
     assert status.returncode == 0, status.stdout

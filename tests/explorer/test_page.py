@@ -20,7 +20,8 @@ from waiting import wait_until
 from dsstudy.explorer.choices import Choices
 from dsstudy.explorer.overlay import POINTS, Course, Overlay, printed_accuracy
 from dsstudy.explorer.queue import STOP_SECONDS, Queue, Training
-from dsstudy.launching.machine import Machine, problems
+from dsstudy.launching.machine import Machine
+from dsstudy.launching.placement import problems
 from dsstudy.launching.run import run_trial
 from dsstudy.paper import printed
 from dsstudy.records.folder_lock import folder_holder
