@@ -4,7 +4,7 @@ import json
 
 import pytest
 from studies import trial_of, write_record
-from tables import LENET, bold_cells, texts
+from tables import LENET, bold_cells, read_table
 
 from dsstudy.analysis.cells import (
     adam_over_sgd,
@@ -69,18 +69,23 @@ def test_one_seed_gives_no_verdict_and_seeds_that_only_one_side_has_do_not_pair(
     assert (found["verdict"], found["n"]) == ("one seed: no interval", 1)
     assert found["value"] == -14
     assert compare_engines(trials, "best_accuracy").loc["lenet", "Adam+S"]["verdict"] == "no pair"
-    html = differences_table(trials).to_html()
-    shown = [" ".join(text.split()) for text in texts(html)]
-    assert shown[:4] == ["−14.00", "−7.21", "1", "one seed: no interval"]
+    shown = read_table(differences_table(trials).to_html()).loc[("LeNet", "SGD")]
+    assert shown.to_dict() == {
+        "DeepSpeed − normal": "−14.00",
+        "in the paper": "−7.21",
+        "n": "1",
+        "verdict": "one seed: no interval",
+    }
 
 
 def test_only_a_best_that_can_be_told_is_bold(tmp_path):
     sure = seeds(tmp_path / "sure", (70.0, 70.2, 70.1), (60.0, 60.2, 60.1))
     unsure = seeds(tmp_path / "unsure", (70.0, 60.0, 65.0), (60.0, 69.0, 65.5))
     single = seeds(tmp_path / "single", (70.0,), (69.9,))
-    assert bold_cells(accuracy_table(sure).to_html()) == {(0, 3)}
+    best = {("LeNet", ("Normal training", "SGD"))}
+    assert bold_cells(accuracy_table(sure).to_html()) == best
     assert bold_cells(accuracy_table(unsure).to_html()) == set()
-    assert bold_cells(accuracy_table(single).to_html()) == {(0, 3)}  # as the paper has it
+    assert bold_cells(accuracy_table(single).to_html()) == best  # as the paper has it
 
 
 def timed(root, normal, deepspeed):
@@ -108,16 +113,17 @@ def test_times_in_rounds_give_ratios_with_intervals(tmp_path):
     assert found["value"] == pytest.approx((2 + 2.02 + 1.98) / 3)
     assert (found["n"], found["verdict"]) == (3, "normal faster")
     html = seconds_table(trials).to_html()
-    assert texts(html)[1].split() == ["20.00", "±", "10.00,", "n", "=", "3"]
-    assert texts(html)[2].split()[0] == "2.00"
-    assert bold_cells(html) == {(0, 1)}
+    shown = read_table(html).loc[("LeNet", "SGD")]
+    assert shown["normal (s)"] == "20.00 ± 10.00, n = 3"
+    assert shown["DeepSpeed / normal"].split()[0] == "2.00"
+    assert bold_cells(html) == {(("LeNet", "SGD"), "normal (s)")}
     # Another seed's training, on another machine, has a time of its own: it is not mixed in.
     other = write_record(tmp_path / "a", trial_of(LENET, seed=1), seconds_per_epoch=500.0)
     environment = other.result()["environment"]
     environment["hardware"]["processor"] = "another"
     other.finish(other.result() | {"environment": environment})
     more = load_results(tmp_path / "a")
-    assert texts(seconds_table(more).to_html()) == texts(html)
+    assert read_table(seconds_table(more).to_html()).equals(read_table(html))
     assert timing_machines(more) == timing_machines(trials)
     unsure = timed(tmp_path / "b", (10.0, 20.0, 30.0), (5.0, 40.0, 36.0))
     assert bold_cells(seconds_table(unsure).to_html()) == set()
@@ -144,7 +150,12 @@ def test_what_adam_adds_is_told_engine_by_engine(tmp_path):
     found = adam_over_sgd(trials).loc["lenet"]
     assert found["value"].to_dict() == {"deepspeed": 0.95, "normal": 1.5}
     assert found["published"].round(2).to_dict() == {"deepspeed": 0.89, "normal": 1.11}
-    assert texts(adam_table(trials).to_html()) == ["0.95", "0.89", "1.50", "1.11"]
+    assert read_table(adam_table(trials).to_html()).loc["LeNet"].to_dict() == {
+        ("DeepSpeed training", "here"): "0.95",
+        ("DeepSpeed training", "in the paper"): "0.89",
+        ("Normal training", "here"): "1.50",
+        ("Normal training", "in the paper"): "1.11",
+    }
     told = adam_text(trials)
     assert "normal training takes 1.50 times as long" in told
     assert "one measurement each, without an interval" in told
@@ -164,11 +175,11 @@ def test_what_a_study_plans_and_lacks_is_shown_as_missing(planned):
         study.trials[2].name: "not run yet, or not published",
         study.trials[3].name: "not run yet, or not published",
     }
-    table = texts(accuracy_table(trials).to_html())
-    assert len(table) == 12
-    assert table[3].startswith("65.62")
-    assert "1 of 2 failed" in table[3]
-    assert table[9].startswith("missing")
+    table = read_table(accuracy_table(trials).to_html())
+    assert table.shape == (2, 6)
+    assert table.at["LeNet", ("Normal training", "SGD")].startswith("65.62")
+    assert "1 of 2 failed" in table.at["LeNet", ("Normal training", "SGD")]
+    assert table.at["AlexNet", ("Normal training", "SGD")].startswith("missing")
 
 
 def test_lenets_page_says_whether_the_papers_number_is_one_of_ours(tmp_path):
@@ -195,6 +206,6 @@ def test_lenets_page_works_with_whatever_there_is(tmp_path):
     trials, epochs = load_trials(tmp_path), load_epochs(tmp_path)
     assert "missing" in accuracies_table(trials).to_html()
     assert "no pair" in gaps_table(trials).to_html()
-    assert len(texts(last_epoch_table(epochs, trials).to_html())) == 6
+    assert read_table(last_epoch_table(epochs, trials).to_html()).shape == (1, 6)
     for figure in (accuracies_figure(trials), learning_curves_figure(epochs)):
         assert figure.axes

@@ -6,7 +6,7 @@ import re
 import pandas as pd
 import pytest
 from studies import profile_row, trial_of, write_record, write_study
-from tables import LENET, bold_cells, texts
+from tables import LENET, bold_cells, read_table
 
 from dsstudy.analysis.cells import CELL, paper_cells, study_architectures
 from dsstudy.analysis.load import load_epochs, load_results
@@ -58,16 +58,31 @@ def test_every_architecture_of_a_study_has_its_six_cells(tmp_path):
 
 def test_bold_and_differences_of_a_study_that_repeats_the_paper(tmp_path):
     results = load_results(write_study(tmp_path))
-    table1 = accuracy_table(results).to_html()
-    # The paper prints in bold, by row: SGD (3), SGD+S (4) and Adam+S (5) of normal training.
-    assert bold_cells(table1) == {(0, 3), (1, 3), (2, 3), (3, 5), (4, 5), (5, 5), (6, 4)}
-    assert len(texts(table1)) == 42
-    assert texts(table1)[0].split() == ["58.41", "paper", "58.41", "+0.00"]
-    table2 = seconds_table(results).to_html()
-    by_deepspeed = {row for row, column in bold_cells(table2) if column == 0}
-    assert by_deepspeed == {14, 18, 19, 20}  # DenseNet-121 with Adam+S, and the ViT
-    assert len(bold_cells(table2)) == 21
-    assert texts(table2)[:4] == ["16.63", "11.97", "1.39", "1.39"]
+    html = accuracy_table(results).to_html()
+    in_bold = {  # in the paper, all of normal training
+        "LeNet": "SGD",
+        "AlexNet": "SGD",
+        "VGG11_BN": "SGD",
+        "ResNet-18": "Adam+S",
+        "DenseNet-121": "Adam+S",
+        "SqueezeNet-v1.0": "Adam+S",
+        "ViT": "SGD+S",
+    }
+    assert bold_cells(html) == {(row, ("Normal training", best)) for row, best in in_bold.items()}
+    table1 = read_table(html)
+    assert table1.size == 42
+    assert table1.at["LeNet", ("DeepSpeed training", "SGD")] == "58.41 paper 58.41 +0.00"
+    html = seconds_table(results).to_html()
+    by_deepspeed = {row for row, column in bold_cells(html) if column == "DeepSpeed (s)"}
+    vit = {("ViT", setting) for setting in printed.SETTINGS}
+    assert by_deepspeed == {("DenseNet-121", "Adam+S")} | vit
+    assert len(bold_cells(html)) == 21
+    assert read_table(html).loc[("LeNet", "SGD")].to_dict() == {
+        "DeepSpeed (s)": "16.63",
+        "normal (s)": "11.97",
+        "DeepSpeed / normal": "1.39",
+        "in the paper": "1.39",
+    }
 
 
 @pytest.mark.parametrize("status", ["failed", "diverged", "unfinished"])
@@ -78,10 +93,12 @@ def test_a_trial_without_a_number_shows_its_word(tmp_path, status):
     else:
         write_record(tmp_path, trial_of(LENET), status=status)
     results = load_results(tmp_path)
-    table1, table2 = (table(results).to_html() for table in (accuracy_table, seconds_table))
-    assert texts(table1)[3].split() == [status, "paper", "65.62"]
-    assert texts(table2)[:4] == ["16.63", status, "–", "1.39"]
-    assert (0, 0) not in bold_cells(table2)
+    table1 = read_table(accuracy_table(results).to_html())
+    assert table1.at["LeNet", ("Normal training", "SGD")] == f"{status} paper 65.62"
+    table2 = seconds_table(results).to_html()
+    row = read_table(table2).loc[("LeNet", "SGD")]
+    assert (row["normal (s)"], row["DeepSpeed / normal"]) == (status, "–")
+    assert (("LeNet", "SGD"), "DeepSpeed (s)") not in bold_cells(table2)
     assert "1 " + status in origin_facts(tmp_path)["trials"]
 
 
@@ -89,18 +106,18 @@ def test_shared_times_are_shown_but_do_not_count(tmp_path):
     write_study(tmp_path, leave_out=(LENET,))
     write_record(tmp_path, trial_of(LENET), timing="shared")
     html = seconds_table(load_results(tmp_path)).to_html()
-    assert texts(html)[1].split() == ["11.97", "shared"]
-    assert texts(html)[2] == "–"
-    assert not {(0, 0), (0, 1)} & bold_cells(html)
+    row = read_table(html).loc[("LeNet", "SGD")]
+    assert (row["normal (s)"], row["DeepSpeed / normal"]) == ("11.97 shared", "–")
+    assert ("LeNet", "SGD") not in {row for row, _ in bold_cells(html)}
 
 
 def test_seeds_give_mean_and_deviation_and_say_which_do_not_count(tmp_path):
     for seed, accuracy in enumerate((60.0, 62.0, 64.0)):
         write_record(tmp_path, trial_of(LENET, seed=seed), best_accuracy=accuracy)
     write_record(tmp_path, trial_of(LENET, seed=3), status="failed")
-    html = accuracy_table(load_results(tmp_path)).to_html()
-    assert texts(html)[3].split()[:6] == ["62.00", "±", "2.00,", "n", "=", "3"]
-    assert "1 of 4 failed" in texts(html)[3]
+    table = read_table(accuracy_table(load_results(tmp_path)).to_html())
+    assert table.at["LeNet", ("Normal training", "SGD")].startswith("62.00 ± 2.00, n = 3")
+    assert "1 of 4 failed" in table.at["LeNet", ("Normal training", "SGD")]
 
 
 def test_trials_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path):
