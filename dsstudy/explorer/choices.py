@@ -1,23 +1,22 @@
-"""What a reader can choose of a trial, and why this machine cannot run what it cannot."""
+"""What a reader can choose for a trial, and why this machine cannot run some answers."""
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 from dsstudy.errors import InputError
 from dsstudy.launching.machine import Machine
 from dsstudy.launching.placement import problems
-from dsstudy.spec.engines import ENGINES, LAUNCHED
+from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL
 from dsstudy.spec.trial import ARCHITECTURES, Trial
 
 Options = dict[str, dict[str, Any]]
-"""The answers to a question, by label: the parameters that each stands for."""
+"""The answers to a question: the parameters of each, by label."""
 
 FIRST_CHOICES = {
     "model": ["lenet"],
     "image size": ["32"],
-    "engine": ["normal, 1 process", "deepspeed, 2 processes"],
+    "engine": [f"{NORMAL}, 1 process", f"{DEEPSPEED}, 2 processes"],
     "optimizer": ["sgd"],
     "scheduler": ["none"],
     "precision": ["fp32"],
@@ -26,64 +25,57 @@ FIRST_CHOICES = {
     "epochs": ["5"],
     "seed": ["0"],
 }
-"""What is chosen at first: two engines side by side, done within a minute or so."""
+"""The answers chosen at first: two engines side by side, which train for about a minute."""
 
-_JUDGED_WITH = {"model": "image size", "image size": "model"}
-"""Questions whose answers must fit one another; all others are judged each by itself."""
+_CHECKED_WITH = {"model": "image size", "image size": "model"}
+"""Questions whose answers depend on one another; all others are checked one by one."""
 
 
 class Choices:
-    """The questions, their possible answers, and those that are chosen.
+    """The questions, their possible answers, and the chosen ones.
 
     Parameters
     ----------
     machine
-        Decides what is offered.
+        The machine that is to run the trials.
 
     Attributes
     ----------
     options : dict
-        Of each question, its `Options`.
+        The `Options` of each question.
     chosen : dict
-        Of each question, the labels chosen: one or more engines, one of everything else.
+        The chosen labels of each question: one or more engines, one answer to all others.
     """
 
     def __init__(self, machine: Machine):
         self.options = _all_questions(machine)
         self.chosen = {question: list(labels) for question, labels in FIRST_CHOICES.items()}
-        # Kept, since the model has to be built to know; no answer changes while the page is open.
+        # Cached, since each check builds the model; results do not change while the page is open.
         self._problem = functools.cache(lambda trial: (*problems(trial, machine), "")[0])
-        possible = [
-            label for label in FIRST_CHOICES["engine"] if not self.reasons("engine").get(label)
-        ]
-        self.chosen["engine"] = possible
+        impossible = self.reasons("engine")
+        self.chosen["engine"] = [e for e in FIRST_CHOICES["engine"] if not impossible.get(e)]
 
     def reasons(self, question: str) -> dict[str, str]:
-        """Return, for each answer, why this machine cannot run it: a sentence, empty if it can."""
-        with_it = _JUDGED_WITH.get(question)
-        context = self._parameters(with_it, self.chosen[with_it][0]) if with_it else {}
-        return {
-            label: self._reason(context | parameters)
-            for label, parameters in self.options[question].items()
-        }
+        """Return the reason why this machine cannot run each answer; empty if it can."""
+        other = _CHECKED_WITH.get(question)
+        context = self.options[other][self.chosen[other][0]] if other else {}
+        answers = self.options[question].items()
+        return {label: self._reason(context | parameters) for label, parameters in answers}
 
     def trials(self) -> list[Trial]:
-        """Return the trials that are chosen: one an engine.
+        """Return the chosen trials: one per engine.
 
         Raises
         ------
         InputError
-            Two answers do not go together.
+            Two answers do not fit one another.
         """
         common: dict[str, Any] = {}
         for question, labels in self.chosen.items():
             if question != "engine":
-                common |= self._parameters(question, labels[0])
-        engines = (self._parameters("engine", label) for label in self.chosen["engine"])
-        return [Trial(**common, **engine) for engine in engines]
-
-    def _parameters(self, question: str, label: str) -> dict[str, Any]:
-        return self.options[question][label]
+                common |= self.options[question][labels[0]]
+        engines = self.options["engine"]
+        return [Trial(**common, **engines[label]) for label in self.chosen["engine"]]
 
     def _reason(self, parameters: Mapping[str, Any]) -> str:
         try:
@@ -111,37 +103,33 @@ def _all_questions(machine: Machine) -> dict[str, Options]:
 
 
 def _allowed_answers(parameter: str) -> Options:
-    """Return everything that a parameter may be."""
+    """Return all values that a parameter allows."""
     allowed = get_args(Trial.model_fields[parameter].annotation)
     return {value: {parameter: value} for value in allowed}
 
 
 def _engine_answers(machine: Machine) -> Options:
-    """Return every engine with one process, and those that are launched with more, as on two GPUs.
+    """Return every engine with one process, and launched ones also with two and with all GPUs.
 
-    A batch is split evenly over processes, so that not every number of GPUs can share one.
+    Two is there because not every number of GPUs divides a batch evenly.
     """
     found = {}
-    for engine in ENGINES:
-        for processes in sorted({1, 2, len(machine.gpus) or 1} if engine in LAUNCHED else {1}):
-            label = f"{engine}, {processes} process{'es' if processes > 1 else ''}"
-            found[label] = {"engine": engine, "processes": processes}
+    for name, engine in ENGINES.items():
+        for processes in sorted({1, 2, len(machine.gpus) or 1} if engine.launcher else {1}):
+            label = f"{name}, {processes} process{'es' if processes > 1 else ''}"
+            found[label] = {"engine": name, "processes": processes}
     return found
 
 
 def _dataset_answers() -> Options:
-    """Return the data sets, and every image folder that lies where data sets belong."""
-    names = (name for name in _allowed_answers("dataset") if name != "imagefolder")
-    found = sorted(_image_folders(Trial().data_folder)) or ["none"]
-    folders: Options = {
-        "imagefolder" if name == "none" else name: {"dataset": "imagefolder", "data_dir": name}
-        for name in found
-    }
-    return {name: {"dataset": name} for name in sorted(names, key="synthetic".__ne__)} | folders
-
-
-def _image_folders(root: Path) -> list[str]:
-    return [folder.parent.name for folder in root.glob("*/train") if folder.is_dir()]
+    """Return the data sets, ``synthetic`` first, and every image folder among them on disk."""
+    answers: Options = dict(
+        sorted(_allowed_answers("dataset").items(), key=lambda answer: answer[0] != "synthetic")
+    )
+    image_folder = answers.pop("imagefolder")
+    found = [file.parent.name for file in Trial().data_folder.glob("*/train") if file.is_dir()]
+    folders = {name: image_folder | {"data_dir": name} for name in sorted(found)}
+    return answers | (folders or {"imagefolder": image_folder})
 
 
 def _image_counts() -> Options:

@@ -1,4 +1,4 @@
-"""The explorer: choose trials, run them, watch their curves, lay them over earlier ones."""
+"""The explorer: choose trials, run them, watch their curves, compare them with earlier runs."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import html
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from dsstudy.errors import InputError
+from dsstudy.errors import InputError, last_line
 from dsstudy.explorer.choices import Choices
-from dsstudy.explorer.overlay import Course, Overlay, printed_accuracy, run_color, run_title
+from dsstudy.explorer.overlay import Overlay, RunCurves, printed_accuracy, run_color, run_title
 from dsstudy.explorer.queue import Queue, Training
 from dsstudy.launching.machine import Machine
 from dsstudy.launching.notebook import shell_line
@@ -26,31 +26,31 @@ from dsstudy.records.record import Record
 from dsstudy.records.study_folder import trial_state
 from dsstudy.spec.trial import Trial
 
-INTERVAL = 0.5
-"""Seconds between two looks at the records of what trains."""
+REFRESH_SECONDS = 0.5
+"""Seconds between two updates of the page."""
 
 LISTED = 40
-"""How many runs are listed: the newest."""
+"""How many of the newest runs are listed."""
 
-RUNS_QUESTION = "Runs, the newest first: tick those to be laid over one another"
+RUNS_QUESTION = "Runs, the newest first: tick those to draw over one another"
 
-COMMAND_TITLE = "The same from any shell of this machine; it leaves the executed notebook too:"
+COMMAND_TITLE = "The same from any shell on this machine; it writes the executed notebook too:"
 
 _FILES = Path(__file__).parent / "widgets"
 
-_QUEUE = Queue()  # one for all explorers of a kernel: running the cell again loses no training
+_QUEUE = Queue()  # one for all explorers of a kernel: running the cell again keeps what trains
 
 
-class Choice(anywidget.AnyWidget):
-    """A question and its answers; what is not offered is greyed, with the reason.
+class Question(anywidget.AnyWidget):
+    """A question and its answers; impossible answers are grey and say why.
 
     Attributes
     ----------
     options : list of dict
-        ``value``, ``label``; also ``reason`` (why it is not offered), ``note``, and ``color`` and
+        ``value``, ``label``; also ``reason`` (why it is impossible), ``note``, and ``color`` and
         ``dashes`` of a line drawn beside it.
     chosen : list of str
-        Values, `least` of them or more; one unless `several`.
+        The chosen values: at least `least` of them, and one unless `several`.
     form : str
         ``row`` or ``list``.
     """
@@ -66,7 +66,7 @@ class Choice(anywidget.AnyWidget):
 
 
 class Command(anywidget.AnyWidget):
-    """A text, with a button that copies it."""
+    """A text with a button that copies it."""
 
     _esm = _FILES / "command.js"
     _css = _FILES / "style.css"
@@ -79,31 +79,31 @@ class Explorer(widgets.VBox):
     Parameters
     ----------
     machine
-        Decides what is offered; by default the one that this runs on.
+        The machine that is to run the trials; by default this one.
     """
 
     latest: "Explorer | None" = None
-    """The one that starts what waits, and is kept up to date."""
+    """The explorer that is kept up to date and starts waiting trials."""
 
     def __init__(self, machine: Machine | None = None):
         Explorer.latest = self
         self.choices = Choices(machine or Machine.here())
         self.queue, self.overlay = _QUEUE, Overlay()
-        self.courses = {course.trial.name: course for course in _newest_runs()}
+        self.curves = {curves.trial.name: curves for curves in _newest_runs()}
         self.trials: list[Trial] = []
         self._following: asyncio.Task | None = None
         self.questions = {name: self._question(name) for name in self.choices.options}
         self.run = widgets.Button(description="Run", button_style="primary")
         self.stop = widgets.Button(description="Stop")
         self.status, self.paper, self.command = widgets.HTML(), widgets.HTML(), Command()
-        self.runs = Choice(question=RUNS_QUESTION, several=True, least=0, form="list")
+        self.runs = Question(question=RUNS_QUESTION, several=True, least=0, form="list")
         self.run.on_click(lambda button: self.start())
         self.stop.on_click(lambda button: self.end())
         self.runs.observe(lambda change: self._draw(), "chosen")
         super().__init__(self._arranged())
         self._choose()
-        self._say("Choose, then press Run.")
-        self._follow()  # what an explorer before this one had started
+        self._set_status("Choose, then press Run.")
+        self._follow()  # an earlier explorer may have started trials
 
     def _arranged(self) -> list[widgets.Widget]:
         half = {"flex": "1 1 380px", "min_width": "0", "padding": "0 16px 0 0"}
@@ -115,16 +115,16 @@ class Explorer(widgets.VBox):
         both = widgets.Box([left, right], layout=widgets.Layout(flex_flow="row wrap"))
         return [both, widgets.HTML(COMMAND_TITLE), self.command]
 
-    def _question(self, name: str) -> Choice:
+    def _question(self, name: str) -> Question:
         several = name == "engine"
-        choice = Choice(
+        question = Question(
             question=f"{name} (one or several)" if several else name,
             options=self._answers(name),
             chosen=self.choices.chosen[name],
             several=several,
         )
-        choice.observe(lambda change: self._answer(name, change["new"]), "chosen")
-        return choice
+        question.observe(lambda change: self._answer(name, change["new"]), "chosen")
+        return question
 
     def _answers(self, name: str) -> list[dict[str, Any]]:
         reasons = self.choices.reasons(name).items()
@@ -132,88 +132,89 @@ class Explorer(widgets.VBox):
 
     def _answer(self, name: str, labels: list[str]) -> None:
         self.choices.chosen[name] = labels
-        for question, choice in self.questions.items():
-            choice.options = self._answers(question)
+        for other, question in self.questions.items():
+            question.options = self._answers(other)
         self._choose()
 
     def _choose(self) -> None:
-        """Show what belongs to the trials that are chosen now."""
+        """Show what belongs to the chosen trials."""
         try:
             self.trials = self.choices.trials()
         except InputError as error:
             self.trials = []
-            self._say(str(error))
+            self._set_status(str(error))
         lines = [shell_line(trial) for trial in self.trials]
         self.command.text = "\n".join([_project_line(), *lines] if lines else [])
         self.paper.value = "".join(_paper_html(trial) for trial in self.trials)
         self._draw()
 
     def start(self) -> None:
-        """Train what is chosen, after what is training; what was stopped goes on."""
+        """Add the chosen trials to the queue; stopped ones resume."""
         finished = [trial for trial in self.trials if Record(trial.folder).finished]
         new = [trial for trial in self.trials if trial not in finished and trial not in self.queue]
         if finished:
-            self._say("Trained already, so shown and not trained again. Another seed, for one, "
-                      "makes another run.")  # fmt: skip
-        self.courses = {trial.name: Course(trial) for trial in (*finished, *new)} | {
-            name: course for name, course in self.courses.items() if course.trial not in new
+            self._set_status("Already trained, so not trained again. Choose another seed, for "
+                             "example, to make another run.")  # fmt: skip
+        self.curves = {trial.name: RunCurves(trial) for trial in (*finished, *new)} | {
+            name: curves for name, curves in self.curves.items() if curves.trial not in new
         }
         self.queue.add(new)
-        self._show(dict.fromkeys([*(trial.name for trial in self.trials), *self.runs.chosen]))
+        ticked = list(dict.fromkeys([*(t.name for t in self.trials), *self.runs.chosen]))
+        if ticked == self.runs.chosen:
+            self._draw()
+        else:
+            self.runs.chosen = ticked  # draws
         self._follow()
 
     def end(self) -> None:
-        """Stop what trains, and forget what waits."""
+        """Stop the running trial, and clear the queue."""
         self.queue.stop()
         self.refresh()
 
-    def _show(self, names: Iterable[str]) -> None:
-        if list(names) == self.runs.chosen:
-            self._draw()
-        else:
-            self.runs.chosen = list(names)  # draws
-
     def _draw(self) -> None:
-        """Draw the runs that are ticked, and write the list anew."""
-        shown = {name: self.courses[name] for name in self.runs.chosen}
+        """Draw the ticked runs, and update the list."""
+        shown = {name: self.curves[name] for name in self.runs.chosen}
         self.overlay.show(shown, self.trials)
         dashes = {name: self.overlay.dashes(name) for name in shown}
         self.runs.options = [
             {
                 "value": name,
-                "label": run_title(course.trial),
-                "note": self._state(course.trial),
-                "color": run_color(course.trial) if name in shown else "transparent",
+                "label": run_title(curves.trial),
+                "note": self._state(curves.trial),
+                "color": run_color(curves.trial) if name in shown else "transparent",
                 "dashes": dashes.get(name, ""),
             }
-            for name, course in self.courses.items()
+            for name, curves in self.curves.items()
         ]
 
     def _follow(self) -> None:
-        """See to the queue until it is empty, beside whatever else the kernel does."""
+        """Keep the page up to date until the queue is empty, beside the kernel's other work."""
         if self.queue.busy and (self._following is None or self._following.done()):
-            self._following = asyncio.get_running_loop().create_task(self._see_to_the_queue())
+            self._following = asyncio.get_running_loop().create_task(self._keep_refreshing())
 
-    async def _see_to_the_queue(self) -> None:
+    async def _keep_refreshing(self) -> None:
         while self.queue.busy and Explorer.latest is self:
             try:
                 self.refresh()
-            except InputError as error:  # somebody has damaged a record meanwhile
-                self._say(str(error))
-            await asyncio.sleep(INTERVAL)
+            except InputError as error:  # a record has been damaged meanwhile
+                self._set_status(str(error))
+            await asyncio.sleep(REFRESH_SECONDS)
         self.refresh()
 
     def refresh(self) -> None:
-        """Start what is next, and bring curves, list and status up to date."""
+        """Start the next trial if none trains, and update curves, list and status."""
         before, ended = self.queue.training, self.queue.step()
         training = self.queue.training
         if ended:
-            self._say(ended.error() or f"{run_title(ended.trial)}: {self._state(ended.trial)}")
+            self._set_status(
+                ended.error() or f"{run_title(ended.trial)}: {self._state(ended.trial)}"
+            )
         if training:
-            course = self.courses.setdefault(training.trial.name, Course(training.trial))
-            self._say(self._progress(training, course.look()))
-            if training.trial.name in self.runs.chosen:
-                self.overlay.update({training.trial.name: course})
+            name = training.trial.name
+            curves = self.curves.setdefault(name, RunCurves(training.trial))
+            self._set_status(self._progress(training, curves.read_progress()))
+            if name in self.runs.chosen:
+                self.overlay.update({name: curves})
         if training is not before:
             self._draw()
 
@@ -221,57 +222,55 @@ class Explorer(widgets.VBox):
         if training.stopping:
             return "Stopping ..."
         seconds = round(time.monotonic() - training.started)
-        where = progress_text(progress) if progress else f"libraries load, {seconds} s"
+        where = progress_text(progress) if progress else f"loading libraries, {seconds} s"
         if len(Record(training.trial.folder).epochs()) == training.trial.epochs:
-            where = "the last epoch is over"
+            where = "the last epoch has ended"
         more = f" ({len(self.queue.waiting)} waiting)" if self.queue.waiting else ""
         return f"{training.trial.engine}: {where}{more}"
 
     def _state(self, trial: Trial) -> str:
-        """Say how a run stands."""
+        """Return a run's state, for the list of runs."""
         if trial in self.queue:
             return "waiting" if trial in self.queue.waiting else "training"
         record = Record(trial.folder)
         result, epochs = record.result(), len(record.epochs())
         if record.trial() is None:
-            return "not begun"
+            return "not started"
         if result is None or result.get("interrupted"):
             if trial_state(record) == "running":
                 return "training, started elsewhere"
-            return f"stopped after {epochs} of {trial.epochs} epochs; Run goes on with it"
+            return f"stopped after {epochs} of {trial.epochs} epochs; Run resumes it"
         if result["status"] == "failed":
-            return f"failed: {(result['error'] or '').rpartition(chr(10))[2]}"
+            return f"failed: {last_line(result['error'] or '')}"
         return (
             f"{result['status']}: best test accuracy {result['best_accuracy']:.2f} %, "
-            f"{result['seconds_per_epoch']:.3g} s an epoch"
+            f"{result['seconds_per_epoch']:.3g} s per epoch"
         )
 
-    def _say(self, words: str) -> None:
-        self.status.value = f"<div role='status'>{html.escape(words)}</div>"
+    def _set_status(self, text: str) -> None:
+        self.status.value = f"<div role='status'>{html.escape(text)}</div>"
 
 
 def _project_line() -> str:
-    """Return the line for ``sh`` after which a trial's own is understood in any folder."""
-    commands = Path(sys.executable).parent
-    return (
-        f"cd {shlex.quote(str(project_root()))} && export PATH={shlex.quote(str(commands))}:$PATH"
-    )
+    """Return the line for ``sh`` that makes the trials' own lines work in any folder."""
+    folder, commands = map(shlex.quote, (str(project_root()), str(Path(sys.executable).parent)))
+    return f"cd {folder} && export PATH={commands}:$PATH"
 
 
-def _newest_runs() -> Iterator[Course]:
-    """Yield the newest runs of single trials that are on this machine, the newest first."""
+def _newest_runs() -> Iterator[RunCurves]:
+    """Yield the newest runs of single trials on this machine, the newest first."""
     files = list(Trial().folder.parent.glob("*/trial.json"))
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)[:LISTED]:
-        with contextlib.suppress(InputError):  # damaged, or another version's
+        with contextlib.suppress(InputError):  # damaged, or of another version
             trial = Record(file.parent).trial()
             if trial and trial.folder == file.parent:
-                yield Course(trial)
+                yield RunCurves(trial)
 
 
 def _paper_html(trial: Trial) -> str:
     value = printed_accuracy(trial)
-    said = "the paper has no number for it"
+    comparison = "the paper has no number for it"
     if value is not None:
-        said = f"the paper's best test accuracy is <b>{value:.2f}&nbsp;%</b>"
+        comparison = f"the paper's best test accuracy is <b>{value:.2f}&nbsp;%</b>"
     what = f"{trial.model}, {trial.engine}, {trial.setting}"
-    return f"<p style='line-height: 1.4'>{what}: {said}.</p>"
+    return f"<p style='line-height: 1.4'>{what}: {comparison}.</p>"

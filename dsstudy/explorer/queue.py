@@ -1,4 +1,4 @@
-"""A trial in a process of its own, which ends with the process that started it."""
+"""A queue of trials; each trains in its own process, which ends with the one that started it."""
 
 import os
 import signal
@@ -9,29 +9,29 @@ import threading
 import time
 from collections.abc import Iterable
 
-from dsstudy.errors import InputError
+from dsstudy.errors import InputError, last_line
 from dsstudy.spec.trial import Trial
 
 STOP_SECONDS = 10.0
-"""Seconds that a stopped training has to end its ranks and let go of its folder."""
+"""Seconds that a stopped training has to end its ranks and release its folder."""
 
 
 class Training:
-    """A trial that trains beside this process; its record tells how far it has come.
+    """A trial that trains in another process; its record holds its progress.
 
     Parameters
     ----------
     trial
-        What to train; one that was stopped earlier goes on from its last checkpoint.
+        What to train; a stopped trial resumes from its last checkpoint.
     """
 
     def __init__(self, trial: Trial):
         self.trial, self.started = trial, time.monotonic()
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "dsstudy.explorer.queue"],
             stdin=subprocess.PIPE,
-            stdout=self._words,
+            stdout=self._output,
             stderr=subprocess.STDOUT,
         )
         assert self.process.stdin is not None
@@ -40,7 +40,7 @@ class Training:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is alive."""
         return self.process.poll() is None
 
     @property
@@ -55,22 +55,22 @@ class Training:
         self.process.stdin.close()
 
     def error(self) -> str:
-        """Return the last line that a training that failed has printed, else nothing."""
+        """Return the last line that a failed training printed; otherwise nothing."""
         if self.process.poll() in (None, 0, -signal.SIGKILL, 128 + signal.SIGTERM):
             return ""
-        self._words.seek(0)
-        return self._words.read().decode(errors="replace").strip().rpartition("\n")[2]
+        self._output.seek(0)
+        return last_line(self._output.read().decode(errors="replace"))
 
 
 class Queue:
-    """Trials to be trained one after the other, so that none disturbs another's times.
+    """Trials that train one after the other, so that none disturbs another's times.
 
     Attributes
     ----------
     waiting : list of Trial
-        Those that are to come.
+        The trials that have not started.
     training : Training or None
-        The one that trains.
+        The running trial.
     """
 
     def __init__(self) -> None:
@@ -83,28 +83,22 @@ class Queue:
         return bool(self.training or self.waiting)
 
     def __contains__(self, trial: Trial) -> bool:
-        """Whether a trial trains or waits; one that is being stopped may be added again."""
+        """Whether a trial trains or waits; a trial that is being stopped may be added again."""
         training = self.training and not self.training.stopping and self.training.trial
         return trial in self.waiting or trial == training
 
     def add(self, trials: Iterable[Trial]) -> None:
-        """Add those trials that are not in the queue."""
+        """Add the trials that are not in the queue yet."""
         self.waiting += [trial for trial in trials if trial not in self]
 
     def stop(self) -> None:
-        """Forget those that wait, and ask the one that trains to end."""
+        """Remove the waiting trials, and ask the running one to end."""
         self.waiting.clear()
         if self.training:
             self.training.stop()
 
     def step(self) -> Training | None:
-        """Start the next trial if none trains; to be called some times a second.
-
-        Returns
-        -------
-        Training or None
-            One that has ended since the last call.
-        """
+        """Start the next trial if none trains; return one that ended since the last call."""
         ended = None
         if self.training and not self.training.running:
             ended, self.training = self.training, None
@@ -114,8 +108,8 @@ class Queue:
 
 
 def main() -> None:
-    """Train the trial whose parameters are the first line of the input, while that is open."""
-    # An exception, so that ranks are ended and the folder let go of on the way out.
+    """Train the trial on the first line of the standard input, as long as the input is open."""
+    # Raises an exception, so that the ranks are ended and the folder is released.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     trial = Trial.model_validate_json(sys.stdin.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()

@@ -24,7 +24,7 @@ from dsstudy.records.record import Record
 from dsstudy.spec.trial import Trial
 
 START_SECONDS = 600.0
-"""Seconds that ranks have at least until their first step: they load libraries, may compile ops."""
+"""Seconds that ranks have at least until their first step: they load libraries and compile ops."""
 
 PORT_TRIES = 3
 """How many ports to try: another process may take a free one before the ranks do."""

@@ -1,4 +1,4 @@
-"""A trial's progress, as a bar and in words."""
+"""A trial's progress, as a bar and as text."""
 
 import io
 import sys
@@ -12,8 +12,8 @@ from dsstudy.spec.trial import Trial
 class TrialBar(tqdm):
     """A progress bar over a trial's steps: epoch, step, loss, accuracy, time left.
 
-    In a notebook it is one output that is updated in place, so that its last state is what an
-    executed notebook keeps.
+    In a notebook it is one output that is updated in place: an executed notebook keeps its last
+    state.
     """
 
     def __init__(self, trial: Trial):
@@ -28,13 +28,13 @@ class TrialBar(tqdm):
         )
 
     def show(self, progress: dict[str, Any]) -> None:
-        """Show a training's progress, as `Session` tells it."""
+        """Show the progress that a `Session` reports."""
         self.total = progress["epochs"] * progress["steps"]
         self.n = (progress["epoch"] - 1) * progress["steps"] + progress["step"]
         self.set_description_str(progress_text(progress))
 
     def display(self, *args: Any, **kwargs: Any) -> None:
-        """Draw the bar where it belongs: in the notebook's output, or on the terminal."""
+        """Draw the bar in the notebook's output, or on the terminal."""
         if self.handle:
             self.handle.update({"text/plain": str(self)}, raw=True)
         else:
@@ -42,7 +42,7 @@ class TrialBar(tqdm):
 
 
 def progress_text(progress: dict[str, Any]) -> str:
-    """Say how far a training has come, as `Session` tells it."""
+    """Return the progress that a `Session` reports, as text."""
     loss, accuracy = progress["loss"], progress["accuracy"]
     return (
         f"epoch {progress['epoch']}/{progress['epochs']}"

@@ -1,8 +1,7 @@
-"""Warm kernels: a study's notebooks start from one process that has the libraries loaded.
+"""Warm kernels: a study's notebooks start from one process that has loaded the libraries.
 
-Loading torch, pandas and seaborn takes longer than many a trial of a small study. A fork server
-(`multiprocessing`'s own) loads them once; each notebook's kernel is forked from it, and is a
-process of its own all the same.
+Loading torch, pandas and seaborn takes longer than a short trial. A fork server (of
+`multiprocessing`) loads them once; each notebook's kernel is a process forked from it.
 """
 
 import multiprocessing
@@ -33,15 +32,15 @@ PRELOADED = (
     "dsstudy.pages.trial",
     "dsstudy.launching.run",
 )
-"""What is loaded beforehand, with all that it imports. None of it may touch a GPU."""
+"""The modules to load beforehand, with all that they import. None of them may touch a GPU."""
 
 
 class WarmKernelManager(AsyncKernelManager):
     """Manages a kernel that `WarmProvisioner` provides, whatever the kernel's specification.
 
-    The two speak over sockets that have names of their own: a port is chosen here and opened by
-    the kernel, some ten seconds later where libraries are loaded first, and is taken meanwhile
-    where the machine is busy. The names, in Linux's abstract namespace, are no files.
+    They talk over named sockets, since another process can take a port between its choice here and
+    the kernel's start, some ten seconds later. The names, in Linux's abstract namespace, are no
+    files.
 
     References
     ----------
@@ -58,7 +57,7 @@ class WarmKernelManager(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec | None:
-        """Return the notebook's kernel, to be provided warm."""
+        """Return the notebook's kernel specification, with the warm provisioner."""
         spec = super().kernel_spec
         if spec is not None:
             spec.metadata["kernel_provisioner"] = {"provisioner_name": "dsstudy-warm"}
@@ -81,7 +80,7 @@ class WarmProvisioner(LocalProvisioner):
         process = context.Process(
             target=_be_kernel, args=(arguments, dict(kwargs["env"]), kwargs.get("cwd"))
         )
-        # Not the script that runs the study, which a new process would import otherwise.
+        # Hide the script that runs the study, which the new process would import.
         with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
             process.start()
         self.process = cast(Popen, _Forked(process))
@@ -90,7 +89,7 @@ class WarmProvisioner(LocalProvisioner):
 
 
 class _Forked:
-    """A forked process behind the methods of `subprocess.Popen` that a provisioner uses."""
+    """A forked process with the methods of `subprocess.Popen` that a provisioner uses."""
 
     stdin = stdout = stderr = None
 
@@ -117,19 +116,19 @@ class _Forked:
 
 
 def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str | None) -> None:
-    """Turn this forked process into a notebook's kernel that ends with the study's process."""
+    """Turn this forked process into a notebook's kernel, which ends with the study's process."""
     os.setsid()
-    environment.pop("JPY_PARENT_PID", None)  # which is not this process's parent
+    environment.pop("JPY_PARENT_PID", None)  # it is not this process's parent
     os.environ.clear()
     os.environ.update(environment)
     if folder:
         os.chdir(folder)
     _apply_environment(environment)
-    # What is printed goes into the notebook; the terminal belongs to the study's own bar.
+    # The kernel captures what is printed; the terminal is for the study's progress bar.
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
-    # A lock among threads will do, and leaves no semaphore behind when the kernel is ended.
+    # A lock among threads is enough, and leaves no semaphore behind when the kernel is killed.
     tqdm.set_lock(threading.RLock())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.argv = ["ipykernel_launcher", *arguments]
@@ -139,7 +138,7 @@ def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str | 
 
 
 def _apply_environment(environment: dict[str, str]) -> None:
-    """Set what libraries read from a kernel's environment as they load: they did so before it."""
+    """Apply what libraries read from the environment at import: they were imported before."""
     import matplotlib
 
     matplotlib.rcParams["backend"] = "module://matplotlib_inline.backend_inline"

@@ -249,7 +249,7 @@ def test_a_killed_kernel_is_told_of_and_the_study_goes_on(tiny):
         kernel.kill()
         said, _ = runner.communicate(timeout=PATIENCE)
     assert runner.returncode == 1
-    assert "the notebook's kernel was killed; run the study again to go on" in said
+    assert "the notebook's kernel was killed; run the study again to resume it" in said
     assert study_states(tiny.folder) == {record.folder.name: "unfinished"}
     recorded = record.epochs()
     with running(tiny):
@@ -269,7 +269,7 @@ def test_a_kernel_killed_before_it_first_answers_leaves_its_trial_unfinished(tin
     (trial,) = tiny.trials
     assert run_study(tiny, tiny.trials) == {trial.name: "unfinished"}
     result = Record(trial.folder).result()
-    assert result["error"] == "the notebook's kernel was killed; run the study again to go on"
+    assert result["error"] == "the notebook's kernel was killed; run the study again to resume it"
 
 
 def test_a_cell_that_raises_after_the_training_is_told_of(tiny, tmp_path, monkeypatch, capsys):
@@ -284,7 +284,7 @@ def test_a_cell_that_raises_after_the_training_is_told_of(tiny, tmp_path, monkey
     (trial,) = study.trials
     assert run_study(study, study.trials) == {trial.name: "completed"}
     said = capsys.readouterr().out
-    assert f"{trial.name}: trained to its end, but its notebook was not: KeyError: 'a plot'" in said
+    assert f"{trial.name}: trained to its end, but its notebook failed: KeyError: 'a plot'" in said
 
 
 def memory_group() -> Path | None:

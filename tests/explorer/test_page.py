@@ -18,7 +18,7 @@ from playwright.sync_api import Page, expect
 from waiting import wait_until
 
 from dsstudy.explorer.choices import Choices
-from dsstudy.explorer.overlay import POINTS, Course, Overlay, printed_accuracy
+from dsstudy.explorer.overlay import POINTS, Overlay, RunCurves, printed_accuracy
 from dsstudy.explorer.queue import STOP_SECONDS, Queue, Training
 from dsstudy.launching.machine import Machine
 from dsstudy.launching.placement import problems
@@ -97,13 +97,13 @@ def test_every_number_of_the_paper_has_its_combination():
 def test_the_curve_of_a_finished_run_is_its_record(short):
     trial = short(epochs=3, train_images=1000)  # 62 steps an epoch, which 20 does not divide
     record = run_trial(trial)
-    x, y = Course(trial).loss()
+    x, y = RunCurves(trial).loss()
     assert len(x) == 3 * POINTS
     loss = record.steps()["loss"]
     bounds = np.rint(x * 62).astype(int)
     expected = [part.mean() for part in np.split(loss, bounds[:-1])]
     np.testing.assert_allclose(y, expected, rtol=1e-6)
-    epochs, accuracy = Course(trial).accuracy()
+    epochs, accuracy = RunCurves(trial).accuracy()
     assert epochs.tolist() == [1, 2, 3]
     assert accuracy.tolist() == [epoch["test_accuracy"] for epoch in record.epochs()]
 
@@ -111,39 +111,39 @@ def test_the_curve_of_a_finished_run_is_its_record(short):
 def test_steps_written_before_their_epochs_line_do_not_bend_the_curve(short):
     trial = short(epochs=2)
     record = run_trial(trial)
-    before = Course(trial).loss()[1]
+    before = RunCurves(trial).loss()[1]
     record.add_steps(40, np.full(20, 99.0), np.zeros(20))
-    np.testing.assert_array_equal(Course(trial).loss()[1], before)
+    np.testing.assert_array_equal(RunCurves(trial).loss()[1], before)
 
 
 def test_the_running_epoch_shows_what_was_seen_of_it(short):
     trial = short(epochs=2)
     record = run_trial(trial)
-    course = Course(trial.model_copy(update={"epochs": 3}))
+    curves = RunCurves(trial.model_copy(update={"epochs": 3}))
     common = {"epoch": 3, "epochs": 3, "steps": 20, "accuracy": None}
     for step, loss in ((1, 2.0), (2, 4.0), (2, 6.0)):
         record.set_progress(common | {"step": step, "loss": loss})
-        course.look()
-    x, y = course.loss()
+        curves.read_progress()
+    x, y = curves.loss()
     np.testing.assert_allclose(x[-2:], [2.05, 2.1])
     np.testing.assert_allclose(y[-2:], [2, 5])
 
 
 def test_the_figure_holds_each_run_once_and_the_papers_numbers(short):
     trials = [short("a"), short("b", seed=1)]
-    courses = {run_trial(trial).trial().name: Course(trial) for trial in trials}
+    curves = {run_trial(trial).trial().name: RunCurves(trial) for trial in trials}
     overlay = Overlay()
     for _ in range(2):
-        overlay.show(courses, trials)
+        overlay.show(curves, trials)
     lines = [trace for trace in overlay.figure.data if trace.x is not None and len(trace.x)]
     assert len(lines) == 4
     assert lines[0].line.color == lines[2].line.color  # the engine's
     assert lines[0].line.dash != lines[2].line.dash
-    first, second = courses
+    first, second = curves
     kept = overlay.dashes(second)
-    overlay.show({second: courses[second]}, trials)
+    overlay.show({second: curves[second]}, trials)
     assert overlay.dashes(second) == kept
-    overlay.show(courses, trials)
+    overlay.show(curves, trials)
     assert (overlay.dashes(first), overlay.dashes(second)) == ("", kept)
     (line,) = overlay.figure.layout.shapes
     assert line.y0 == printed_accuracy(trials[0])

@@ -1,4 +1,4 @@
-// A question and its answers: radio buttons, or checkboxes where several may be chosen.
+// A question and its answers: radio buttons, or checkboxes if several may be chosen.
 function element(tag, className, ...children) {
   const made = document.createElement(tag);
   made.className = className;
@@ -23,7 +23,7 @@ function render({ model, el }) {
       model.set("chosen", checked);
       model.save_changes();
     }
-    draw(); // also where the choice was refused
+    draw(); // also if the choice was refused
   }
 
   function answer(option) {
@@ -56,9 +56,9 @@ function render({ model, el }) {
 
   model.on("change:options change:chosen", draw);
   draw();
-  // plotly measures a figure before it is on the page, and again only when the window changes.
+  // plotly measures a figure before it is on the page, and again only when the window is resized.
   const fit = new ResizeObserver(() => window.dispatchEvent(new Event("resize")));
-  if (model.get("form") === "list") fit.observe(el); // it stands below the figure
+  if (model.get("form") === "list") fit.observe(el); // the list is below the figure
   return () => fit.disconnect();
 }
 

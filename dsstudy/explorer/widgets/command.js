@@ -1,4 +1,4 @@
-// A text to be copied, with the button that does so.
+// A text with a button that copies it.
 function render({ model, el }) {
   const text = document.createElement("pre");
   const button = document.createElement("button");
@@ -13,7 +13,7 @@ function render({ model, el }) {
       await navigator.clipboard.writeText(model.get("text"));
       button.textContent = "Copied";
     } catch {
-      button.textContent = "Selected: press Ctrl+C"; // the browser lets no page write there
+      button.textContent = "Selected: press Ctrl+C"; // the browser denies access to the clipboard
     }
   });
   el.classList.add("dsstudy-command");
