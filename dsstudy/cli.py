@@ -4,18 +4,19 @@ import contextlib
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dsstudy.errors import InputError
+from dsstudy.errors import InputError, last_line
+from dsstudy.spec.engines import DEEPSPEED, LAUNCHED, NORMAL
 from dsstudy.spec.trial import Trial
 
 
 class _Commands(click.Group):
-    """Commands whose user's mistakes end in one sentence, not a traceback."""
+    """Commands that report a user's mistake in one sentence, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -31,14 +32,9 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "--compile-ops",
-    "compile_first",
-    is_flag=True,
-    help="Compile DeepSpeed's C++ ops first, if needed.",
-)
+@click.option("--compile-ops", "compile_first", is_flag=True, help="Compile DeepSpeed's C++ ops.")
 def doctor(compile_first: bool) -> None:
-    """Say what this machine can run, and what to do about what it cannot."""
+    """Say what this machine can run, and how to make the rest possible."""
     from dsstudy.launching.machine import Machine, compile_ops
     from dsstudy.launching.placement import problems
 
@@ -57,23 +53,19 @@ def doctor(compile_first: bool) -> None:
     sys.exit(0 if ready else 1)
 
 
-_OVERRIDES = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Replace a parameter everywhere.",
-)
+def _study_command(command: Callable) -> click.Command:
+    """Make a command that takes a study's file, and options that change or select its trials."""
+    for option in (
+        click.option("--only", default="", metavar="NAME=VALUE,...", help="Only these trials."),
+        click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE",
+                     help="Replace a parameter in every trial."),
+        click.argument("file", type=click.Path(path_type=Path)),
+    ):  # fmt: skip
+        command = option(command)
+    return main.command()(command)
 
-_ONLY = click.option(
-    "--only", default="", metavar="NAME=VALUE,...", help="Take only the trials that match."
-)
 
-
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@_OVERRIDES
-@_ONLY
+@_study_command
 @click.option("--dry-run", is_flag=True, help="List what would be run, and run nothing.")
 @click.option("--rerun", type=click.Choice(["failed"]), help="Run failed trials again.")
 @click.option("--ray", "address", metavar="ADDRESS", help="On a Ray cluster: host:port, or auto.")
@@ -81,6 +73,7 @@ def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun:
         address: str | None) -> None:  # fmt: skip
     """Run what is left of a study; the same command resumes it."""
     from dsstudy.studies.batch import run_study
+    from dsstudy.studies.ray_cluster import RayCluster
 
     study, trials = _chosen(file, overrides, only)
     if dry_run:
@@ -88,66 +81,53 @@ def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun:
             click.echo(f"{trial.name}: {trial.describe()}")
         return
     try:
-        place = _cluster(address) if address else None
-        states = run_study(study, trials, rerun == "failed", place)
+        cluster = RayCluster(address) if address else None
+        states = run_study(study, trials, rerun == "failed", cluster)
     except KeyboardInterrupt:
-        click.echo(f"\nStopped. Go on with: dsstudy run {file}", err=True)
+        click.echo(f"\nStopped. Resume with: dsstudy run {file}", err=True)
         sys.exit(130)
     _report(study.folder, states)
 
 
-def _cluster(address: str) -> Any:
-    from dsstudy.studies.ray_cluster import RayCluster
-
-    return RayCluster(address)
-
-
 def _report(folder: Path, states: dict[str, str]) -> None:
-    """Print how a study stands; exit with 1 unless all of it is done."""
-    from dsstudy.errors import one_line
+    """Print the state of a study; exit with 1 unless all its trials are done."""
     from dsstudy.records.record import Record
     from dsstudy.records.study_folder import DONE, records_outside_study, states_text
 
     click.echo(f"{folder}: {states_text(states)}.")
     for name in (name for name, state in states.items() if state in ("failed", "unfinished")):
         if result := Record(folder / name).result():
-            error = (result.get("error") or "no word").splitlines()
-            click.echo(f"  {states[name]}: {name}: {one_line(error[-1].strip())}")
+            reason = last_line(result.get("error") or "no reason recorded")
+            click.echo(f"  {states[name]}: {name}: {reason}")
     if left := records_outside_study(folder):
         click.echo(
-            f"{len(left)} records there belong to no trial of the study, whose parameters must "
-            f"have changed: {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}"
+            f"{len(left)} records there belong to no trial of the study: its parameters must have "
+            f"changed: {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}"
         )
     if set(states.values()) - set(DONE):
         sys.exit(1)
 
 
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@_OVERRIDES
-@_ONLY
-@click.option("--commands", is_flag=True, help="Print one command line a trial, for sh: papermill.")
+@_study_command
+@click.option("--commands", is_flag=True, help="Print a papermill command line for each trial.")
 def trials(file: Path, overrides: tuple[str, ...], only: str, commands: bool) -> None:
-    """List a study's trials; with --commands, the way to any cluster.
+    """List a study's trials; with --commands, in a form that any cluster can run.
 
-    Whoever asks for the commands is going to run them: so the study is noted in its folder, as
-    run does, for status and publish.
+    --commands also writes the study into its folder, as run does, for status and publish.
     """
     from dsstudy.launching.notebook import shell_line
     from dsstudy.records.study_folder import write_study
-    from dsstudy.spec.study import expand, load_study, selected
 
-    chosen = list(selected(expand(file, _parse_pairs(overrides, "--set")), _conditions(only)))
+    study, chosen = _chosen(file, overrides, only)
     if commands:
-        write_study(load_study(file, _parse_pairs(overrides, "--set")))
-    # Nothing is printed before the whole file is known to be right.
-    click.echo("\n".join([shell_line(trial) if commands else trial.name for trial in chosen]))
+        write_study(study)
+    click.echo("\n".join(shell_line(trial) if commands else trial.name for trial in chosen))
 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def status(folder: Path) -> None:
-    """Say what of a study is done, running, failed, left."""
+    """Say which trials of a study are done, running, failed or left."""
     from dsstudy.records.study_folder import study_states
 
     states = study_states(folder)
@@ -158,32 +138,26 @@ def status(folder: Path) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def publish(folder: Path) -> None:
-    """Write a study's finished trials to book/results/, to be committed."""
+    """Write a study's finished trials to book/results/, for a commit."""
     from dsstudy.records.published_copy import publish_study
 
     click.echo(f"published in {publish_study(folder)}")
 
 
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@_OVERRIDES
-@_ONLY
-@click.option("--steps", default=200, show_default=True, help="Training steps of each measurement.")
-@click.option("--rounds", default=3, show_default=True, help="Measurements of each trial.")
+@_study_command
+@click.option("--steps", default=200, show_default=True, help="Training steps per measurement.")
+@click.option("--rounds", default=3, show_default=True, help="Measurements per trial.")
 def time(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: int) -> None:
-    """Measure a study's times alone: a few steps a trial, trials interleaved and repeated."""
+    """Measure a study's times only: a few steps per trial, trials interleaved and repeated."""
     from dsstudy.studies.timing import time_study
 
     study, trials = _chosen(file, overrides, only)
     click.echo(f"times in {time_study(study, trials, steps, rounds)}")
 
 
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@_OVERRIDES
-@_ONLY
-@click.option("--steps", default=32, show_default=True, type=click.IntRange(1), help="Of a round.")
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Of a trial.")
+@_study_command
+@click.option("--steps", default=32, show_default=True, type=click.IntRange(1), help="Per round.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Per trial.")
 def profile(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: int) -> None:
     """Measure where a step's time goes: forward, backward, communication, optimizer, data."""
     from dsstudy.studies.profiling import profile_study
@@ -193,39 +167,33 @@ def profile(file: Path, overrides: tuple[str, ...], only: str, steps: int, round
 
 
 @main.command()
-@click.option(
-    "--model", required=True, help="lenet, ..., timm/NAME, torchvision/NAME, MODULE:CALLABLE."
-)
+@click.option("--model", required=True, help="lenet ..., timm/NAME, torchvision/NAME, MODULE:NAME")
 @click.option("--dataset", help="imagefolder, synthetic (the default), cifar10 or cifar100.")
-@click.option("--data-dir", help="Its full path, or where it is below $DSSTUDY_DATA (data/).")
+@click.option("--data-dir", help="Its full path, or its path below $DSSTUDY_DATA (data/).")
 @click.option("--image-size", help="Side of the square input in pixels.")
-@click.option("--batch-size", help="Images a step, over all devices.  [default: 16]")
+@click.option("--batch-size", help="Images per step, over all devices.  [default: 16]")
 @click.option("--precision", help="fp32 (the default), fp16 or bf16.")
-@click.option("--processes", help="Ranks at most.  [default: all GPUs, or 2 on a CPU]")
-@click.option(
-    "--set", "others", multiple=True, metavar="NAME=VALUE", help="Set any other parameter."
-)
-@click.option("--steps", default=60, show_default=True, type=click.IntRange(1), help="Of a round.")
-@click.option(
-    "--rounds", default=5, show_default=True, type=click.IntRange(1), help="Of an engine."
-)
+@click.option("--processes", help="At most so many ranks.  [default: all GPUs, or 2 on a CPU]")
+@click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other parameter.")
+@click.option("--steps", default=60, show_default=True, type=click.IntRange(1), help="Per round.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Per engine.")
 @click.option(
     "--bandwidth", default=32.0, show_default=True, type=click.FloatRange(0, min_open=True),
-    help="GB/s between two devices, for the prediction: PCIe 4.0 x16 has 32.",
+    help="GB/s between two devices, for the prediction; PCIe 4.0 x16 has 32.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def compare(others: tuple[str, ...], steps: int, rounds: int, bandwidth: float, as_json: bool,
             **parameters: str | None) -> None:  # fmt: skip
     """Say whether DDP or DeepSpeed would train a model faster here, and why.
 
-    Every engine that this machine can run trains a few hundred steps, with the same settings.
+    Each engine that this machine can run trains a few hundred steps with the same settings.
     """
     from dsstudy.analysis.comparison import load_comparison
     from dsstudy.pages.compare import comparison_json, report_text
     from dsstudy.studies.compare_engines import measure_engines
 
     given = {name: value for name, value in parameters.items() if value is not None}
-    with contextlib.redirect_stdout(sys.stderr):  # the page alone goes to standard output
+    with contextlib.redirect_stdout(sys.stderr):  # only the result goes to standard output
         study = measure_engines(_parse_pairs(others, "--set") | given, steps, rounds)
     found, speed = load_comparison(study.folder), bandwidth * 1e9
     if as_json:
@@ -290,16 +258,14 @@ def _doctor_facts(machine: Any) -> dict[str, str]:
 
 
 def _doctor_questions() -> dict[str, dict[str, Any]]:
-    """Return the trials that a user most wants to know about, by what they stand for."""
-    two = {"engine": "deepspeed", "processes": 2}
+    """Return the trials that users ask about most, by description."""
+    two = {engine: {"engine": engine, "processes": 2} for engine in LAUNCHED}
     return {
-        "engine normal, fp32": {},
-        "engine ddp, two processes, fp32": two | {"engine": "ddp"},
-        "engine deepspeed, one process, fp32": {"engine": "deepspeed"},
-        "engine deepspeed, two processes, fp32": two,
-        "engine normal, fp16": {"precision": "fp16"},
-        "two processes, fp16 (as in the paper)": two | {"precision": "fp16"},
-        "engine normal, bf16": {"precision": "bf16"},
-        "data set cifar10 in data/": {"dataset": "cifar10"},
-        "data set cifar100 in data/": {"dataset": "cifar100"},
+        f"engine {NORMAL}, fp32": {},
+        f"engine {DEEPSPEED}, one process, fp32": {"engine": DEEPSPEED},
+        **{f"engine {engine}, two processes, fp32": ranks for engine, ranks in two.items()},
+        f"engine {NORMAL}, fp16": {"precision": "fp16"},
+        "two processes, fp16 (as in the paper)": two[DEEPSPEED] | {"precision": "fp16"},
+        f"engine {NORMAL}, bf16": {"precision": "bf16"},
+        **{f"data set {name} in data/": {"dataset": name} for name in ("cifar10", "cifar100")},
     }
