@@ -150,10 +150,10 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
     for page in pages:
         _execute(page, source / f"{page.path}.ipynb")
     answering = [page for page in pages if page_metadata(page.name).get("answer")]
-    answers = "" if any_synthetic(folders.values()) else _answers(source, answering)
+    answers = "" if any_synthetic(folders.values()) else _answers_text(source, answering)
     intro = (source / "intro.md").read_text().replace("<!-- the answers -->\n", answers)
-    (source / "intro.md").write_text(intro + _studies(folders))
-    if address := binder():
+    (source / "intro.md").write_text(intro + _studies_text(folders))
+    if address := binder_address():
         with (source / "own.md").open("a") as own:
             own.write(_binder_text(address))
     contents = yaml.safe_load((source / "_toc.yml").read_text())
@@ -162,17 +162,17 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
     (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
 
 
-def _answers(source: Path, pages: list[Page]) -> str:
+def _answers_text(source: Path, pages: list[Page]) -> str:
     """List the pages' answers for the first page, those of one study together."""
     lines = ["## The answers so far\n"]
     for folder, some in groupby(pages, key=attrgetter("study")):
         parts = [f"*{study_title(folder)}: {_measured_text(folder)}.*"] if folder else []
-        parts += [_page_answer(source, page.path) for page in some]
+        parts += [_answer_text(source, page.path) for page in some]
         lines.append("- " + "\\\n  ".join(parts))
     return "\n".join(lines) + "\n"
 
 
-def _page_answer(source: Path, page: str) -> str:
+def _answer_text(source: Path, page: str) -> str:
     cells = nbformat.read(source / f"{page}.ipynb", as_version=4).cells
     title = cells[0].source.splitlines()[0].removeprefix("# ")
     return f"[{title}]({page}.ipynb)\\\n  {cells[-1].outputs[-1].data['text/markdown']}"
@@ -185,8 +185,8 @@ def _measured_text(folder: Path) -> str:
     return "; ".join([facts["hardware"], facts["images"], *(f"{n}: {facts[n]}" for n in named)])
 
 
-def _studies(folders: dict[str, Path]) -> str:
-    """List the book's studies for its first page: a link to each, and how many trials it has."""
+def _studies_text(folders: dict[str, Path]) -> str:
+    """List the book's studies for its first page: a link to each, and how complete it is."""
     lines = [
         f"- [{study_title(folder)}]({Path(target, 'study.ipynb')}): {study_progress_text(folder)}"
         for target, folder in folders.items()
@@ -206,7 +206,7 @@ def _binder_text(address: str) -> str:
     )
 
 
-def binder() -> str:
+def binder_address() -> str:
     """Return the address that starts the project on mybinder.org, or "" if it has none.
 
     It has one if git's remote ``origin`` is a repository on GitHub, as in a clone from there.
@@ -216,10 +216,9 @@ def binder() -> str:
     https://mybinder.readthedocs.io/en/latest/howto/open_notebooks.html
     """
     command = ["git", "-C", str(project_root()), "remote", "get-url", "origin"]
-    try:
-        remote = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    except FileNotFoundError:  # no git
+    if not shutil.which("git"):
         return ""
+    remote = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     host = r"(?:https://(?:[^@/]*@)?|(?:ssh://)?git@)github\.com[/:]"
     if not (found := re.fullmatch(host + r"([\w.-]+/[\w.-]+?)(?:\.git)?/?", remote)):
         return ""

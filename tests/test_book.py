@@ -14,7 +14,7 @@ from playwright.sync_api import Page
 from site_checks import check_page, serve, watch
 from tables import read_table
 
-from dsstudy.book import binder, book_parts, build_book, page_metadata, study_folders
+from dsstudy.book import binder_address, book_parts, build_book, page_metadata, study_folders
 from dsstudy.errors import InputError
 from dsstudy.records.reading import read_lines
 from dsstudy.records.study_folder import find_study
@@ -220,7 +220,7 @@ def test_a_clone_from_github_knows_its_binder(tmp_path, monkeypatch, remote, rep
     if remote:
         subprocess.run([*git, "remote", "add", "origin", remote], check=True)
     monkeypatch.setattr("dsstudy.book.project_root", lambda: tmp_path)
-    address = binder()
+    address = binder_address()
     assert bool(address) == bool(repository)
     assert not repository or f"/gh/{repository}/HEAD?" in address
 
