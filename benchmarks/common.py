@@ -1,4 +1,4 @@
-"""What the benchmarks share: pairwise ratios, and results kept with their machine."""
+"""What the benchmarks share: pairwise ratios, and results saved with their machine."""
 
 import json
 import statistics

@@ -3,8 +3,8 @@
 Usage: python benchmarks/floor.py [--rounds 7]
 
 Same model, optimizer, batches and number of steps; the two take turns, so that a drift of the
-machine's speed falls on both. The ratio is the price of everything the bare loop lacks: making
-batches from uint8 images, keeping losses, telling progress, schedulers.
+machine's speed falls on both. The ratio is the cost of everything that the bare loop lacks: making
+batches from uint8 images, keeping losses, reporting progress, schedulers.
 """
 
 import argparse

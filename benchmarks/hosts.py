@@ -1,10 +1,10 @@
-"""What it costs that a trial's two ranks are on two machines: to start them, and a step.
+"""What two ranks cost on two machines instead of one: until they start, and per step.
 
-Usage: python benchmarks/hosts.py [--rounds 3], by root
+Usage: python benchmarks/hosts.py [--rounds 3], as root
 
 The machines are namespaces of this one, with one core each (`machines.py`); on one machine the two
-ranks have one core each too. So what differs is the way to start them, ssh, and the way between
-them: a virtual wire where there was the machine's own memory. A real network is slower.
+ranks have one core each too. So two things differ: the ranks are started by ssh, and they exchange
+data over a virtual network instead of the machine's memory. A real network is slower.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def train(into: list[str], parameters: dict[str, Any]) -> dict[str, float]:
-    """Run a trial on some machine; return its seconds until the first step, and those of a step."""
+    """Run a trial on a machine; return the seconds until its first step, and per step."""
     command = [*into, sys.executable, "-c", TRAIN, json.dumps(parameters)]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     record = Record(parameters["output_dir"])

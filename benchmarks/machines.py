@@ -1,6 +1,6 @@
-"""Two machines made of namespaces: a network, processes, a name, an sshd and one core each.
+"""Two machines made of namespaces, each with a network, processes, a name, an sshd and one core.
 
-Only the disk is shared, as between machines of a cluster. root alone can make them.
+They share only the disk, as machines of a cluster do. Only root can make them.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ NEEDED = ("ip", "unshare", "nsenter", "pdsh", "ssh", "ssh-keygen", "/usr/sbin/ss
 
 
 def why_not() -> str:
-    """Say why machines cannot be made here; nothing where they can."""
+    """Say why machines cannot be made here, or return "" if they can."""
     if os.geteuid() == 0 and all(map(shutil.which, NEEDED)):
         return ""
     return f"machines are made of namespaces, by root with {', '.join(NEEDED)}"
@@ -26,7 +26,7 @@ def why_not() -> str:
 
 @contextlib.contextmanager
 def two_machines(folder: Path) -> Iterator[dict[str, list[str]]]:
-    """Start the machines of `ADDRESSES`; yield for each the command that goes into it."""
+    """Start the machines of `ADDRESSES`; yield for each the command that enters it."""
     (folder / "ssh").mkdir(mode=0o700)
     key = folder / "ssh" / "id_ed25519"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
@@ -70,11 +70,11 @@ def _machine(name: str, folder: Path) -> Iterator[list[str]]:
             while not _listens(folder / f"{name}.log"):
                 assert process.poll() is None, f"{name} did not start"
                 time.sleep(0.05)
-            (first,) = psutil.Process(process.pid).children()  # of unshare, which others became
+            (first,) = psutil.Process(process.pid).children()  # the process inside the namespaces
             into = ["nsenter", f"--target={first.pid}", "--net", "--uts", "--mount", "--pid"]
             yield [*core, *into]
         finally:
-            process.kill()  # and with it, --kill-child, all that runs there
+            process.kill()  # --kill-child ends all that runs there too
 
 
 def _listens(log: Path) -> bool:

@@ -3,8 +3,8 @@
 Usage: python benchmarks/many.py [--records 1000 10000] [--rounds 3]
 
 Finished records of 25 epochs each are written into a temporary folder. Every call then runs in a
-process of its own, which gives its time as a whole process, its CPU time (which others on the
-machine stretch less), the time of the call alone (without Python's start and the imports) and the
+process of its own, which measures the time of the whole process, its CPU time (which depends less
+on other programs), the time of the call alone (without Python's start and the imports) and the
 peak memory. Two sizes show what grows.
 """
 
@@ -50,20 +50,20 @@ CALLS = {
     "load_results('published/many')": "load_results('published/many')",
     "load_epochs('published/many')": "load_epochs('published/many')",
 }
-"""What is measured, in this order, each in the folder that holds the study."""
+"""What is measured, in this order, each in the folder of the study."""
 
 COLUMNS = ("process_seconds", "cpu_seconds", "call_seconds", "peak_mib")
 
 CHILD = """
 import sys, time
 from pathlib import Path
-from dsstudy import study
-study.published_folder = lambda name: Path('published', name).absolute()  # not the project's own
+from dsstudy import paths
+paths.results_folder = lambda: Path('published').absolute()  # not the project's own
 {imports}
 started = time.perf_counter()
 try:
     {call}
-except SystemExit:  # how a command ends
+except SystemExit:  # a command ends with it
     pass
 seconds = time.perf_counter() - started
 (peak,) = (line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'))
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def measured(folder: str, name: str, rounds: int) -> dict[str, list[float]]:
-    """Return what `process` does, of each round."""
+    """Return what `process` returns, for each round."""
     rows = []
     for _ in range(rounds):
         if name.endswith("publish runs/many"):  # for the first time
@@ -118,7 +118,7 @@ def process(folder: str, call: str) -> list[float]:
 
 
 def write_records(folder: Path, count: int) -> None:
-    """Write a study of `count` trials with its records, of which every fiftieth has failed."""
+    """Write a study of `count` trials with records; every fiftieth trial has failed."""
     os.environ["DSSTUDY_RUNS"] = f"{folder}/runs"
     file = folder / "many.yaml"
     file.write_text(STUDY.format(epochs=EPOCHS, seeds=list(range(count // 10))))
@@ -135,7 +135,7 @@ def write_records(folder: Path, count: int) -> None:
 
 
 def epoch(number: int) -> dict[str, Any]:
-    """Return an epoch as `dsstudy.training.session` writes it, with numbers as long as real ones."""
+    """Return an epoch as `dsstudy.training.session` writes it, with numbers of real length."""
     seconds = random.uniform(3, 4)
     return {
         "epoch": number,

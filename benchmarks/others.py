@@ -1,11 +1,11 @@
-"""Our trial against what a user would run instead: whole process, and its training loop alone.
+"""Our trial against what a user would run instead: the whole process, and the loop alone.
 
 Usage: python benchmarks/others.py IMAGE_FOLDER EXAMPLES [--rounds 3]
 
 EXAMPLES is a checkout of https://github.com/deepspeedai/DeepSpeedExamples, whose folder
 training/cifar holds both the official DeepSpeed example and a copy of PyTorch's CIFAR-10 tutorial.
 LeNet, fp32, batch size 16, 10,000 training images, 2 epochs, 1,000 test images, the same folder for
-all; the contestants take turns. See standin.py for how their data set goes in.
+all; the contestants take turns. See standin.py for how their scripts get the data set.
 """
 
 import argparse
@@ -77,7 +77,7 @@ EXAMPLES_SETTINGS = {
     "scheduler": "warmup",
     "gradient_clipping": 1.0,
 }
-"""The DeepSpeed example's own; the tutorial's are a trial's defaults (SGD, momentum 0.9)."""
+"""The settings of the DeepSpeed example; those of the tutorial are a trial's defaults."""
 
 
 def trial(folder: str, engine: str, processes: int) -> dict:
@@ -96,7 +96,7 @@ def trial(folder: str, engine: str, processes: int) -> dict:
 
 
 def ours(folder: str, engine: str, processes: int) -> list[str]:
-    """Return the command of one trial through the library, telling the same moments."""
+    """Return the command of one trial through the library, which prints the same moments."""
     code = (
         "import dsstudy\n"
         f"record = dsstudy.run_trial(dsstudy.Trial(**{trial(folder, engine, processes)!r}))\n"
@@ -117,7 +117,7 @@ def papermill(folder: str, engine: str, processes: int) -> list[str]:
 
 
 def measure(command: list[str]) -> dict[str, float]:
-    """Run a command; return its seconds: whole, until training began, in the training loop."""
+    """Run a command; return its seconds: in all, until training starts, in the training loop."""
     environment = place_trial(Trial(engine="deepspeed", processes=2), Machine.here()).environment
     if "deepspeed" not in Path(command[0]).name:
         environment.pop("OMP_NUM_THREADS")

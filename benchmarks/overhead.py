@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/overhead.py runs/demo
 
-Reads the executed notebooks of a study that dsstudy run has run: papermill notes each cell's
-duration. Overhead: the notebook's whole duration less its trial's training and evaluation.
+Reads the notebooks that dsstudy run has executed: papermill notes each cell's duration. Overhead is
+the notebook's whole duration minus its trial's training and evaluation.
 """
 
 import statistics

@@ -1,10 +1,10 @@
-"""What a study costs over a Ray cluster, and what it costs that a node is lost.
+"""What a study costs on a Ray cluster, and what the loss of a node costs.
 
 Usage: python benchmarks/overray.py parameters/demo.yaml
 
 The cluster has two nodes (`raynodes.py`), which share this machine's cores. One is lost as soon as
-a trial of several epochs is midway there; the other does the rest. What one trial after the other
-takes on the same machine is in ``results/slurm.json``.
+it is in the middle of a trial of several epochs; the other does the rest. The time of one trial
+after the other on the same machine is in ``results/slurm.json``.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def over_ray(nodes: RayNodes, file: Path, records: list[Record]) -> dict[str, Any]:
-    """Run a study over the cluster, and lose a node."""
+    """Run a study on the cluster, and lose a node."""
     command = ["dsstudy", "run", str(file), "--ray", nodes.address]
     began = time.time()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
@@ -89,7 +89,7 @@ def first(records: list[Record]) -> list[dict[str, Any]]:
 
 
 def midway(records: list[Record], node: str) -> Record | None:
-    """Return a record that is written on a node, and has epochs, but not all of them."""
+    """Return a record that a node is writing and that has some of its epochs, but not all."""
     for record in records:
         who, trial = folder_holder(record.folder), record.trial()
         far = who and trial and 2 <= len(record.epochs()) < trial.epochs

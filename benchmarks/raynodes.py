@@ -14,7 +14,7 @@ import psutil
 
 RAY = Path(sys.executable).parent / "ray"
 NODE, CLUSTER = "DSSTUDY_NODE", "DSSTUDY_CLUSTER"
-"""Environment variables by which a node's processes are known, and a cluster's."""
+"""Environment variables that mark the processes of a node and of a cluster."""
 
 
 class RayNodes:
@@ -35,7 +35,7 @@ class RayNodes:
                              "--include-dashboard=false", f"--temp-dir={folder}"])  # fmt: skip
 
     def add(self, name: str, slots: int, *prefix: str, **environment: str) -> None:
-        """Add a node with some CPU slots, started by a command that may begin otherwise."""
+        """Add a node with some CPU slots; `prefix` goes before the command that starts it."""
         options = [f"--address={self.address}", f"--num-cpus={slots}"]
         self._start(name, options, prefix, environment)
 
@@ -54,13 +54,13 @@ class RayNodes:
         self.commands.append(" ".join(["ray", *command[1:]]))
 
     def lose(self, name: str) -> None:
-        """Lose a node: kill -9 of the process that is the node to the cluster."""
+        """Lose a node: kill -9 the process that represents it in the cluster."""
         for process in processes(NODE, name):
             if process.name() == "raylet":
                 process.kill()
 
     def left(self, name: str) -> list[psutil.Process]:
-        """Return what runs on a node, but for what only reads Ray's logs and outlives a loss."""
+        """Return a node's processes, except the readers of Ray's logs, which survive a loss."""
         return [p for p in processes(NODE, name) if "log_monitor" not in " ".join(p.cmdline())]
 
     def stop(self) -> None:

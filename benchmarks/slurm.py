@@ -1,15 +1,15 @@
-"""What a study costs as a Slurm job array, and what it costs that a node is lost.
+"""What a study costs as a Slurm job array, and what the loss of a node costs.
 
-Usage: python benchmarks/slurm.py parameters/demo.yaml, by root, in the project's folder, with Slurm
+Usage: python benchmarks/slurm.py parameters/demo.yaml, as root, in the project's folder, with Slurm
 (Debian: apt install --no-install-recommends slurmctld slurmd slurm-client munge).
 
 The study is run once by dsstudy run, one trial after the other, and once as an array over two nodes
-(`slurmnodes.py`), which share this machine's cores. One is lost as soon as a trial of several
-epochs is midway there; the other does the rest, one trial after the other too. Slurm puts the lost
-trial behind those of the array that wait: until it runs again, the node that is left does them all.
+(`slurmnodes.py`), which share this machine's cores. One is lost as soon as it is in the middle
+of a trial of several epochs; the other does the rest, one trial after the other too. Slurm puts the
+lost trial behind the waiting ones of the array, so the remaining node runs all of those first.
 
-The results kept were measured beside other trainings on the same cores, and dsstudy run's beside
-tests as well: how the two whole times compare, they do not tell.
+While the committed results were measured, other trainings used the same cores, and during dsstudy
+run also tests. The two whole times cannot be compared.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def records(file: Path, runs: Path) -> list[Record]:
-    """Let a study's records go below a folder from now on; return those of its trials."""
+    """Let records go below a folder from now on; return the records of a study's trials."""
     os.environ["DSSTUDY_RUNS"] = str(runs)
     return [Record(trial.folder) for trial in load_study(file).trials]
 
@@ -105,7 +105,7 @@ def born(log: Path) -> float:
 
 
 def midway(array: list[Record], node: str) -> Record | None:
-    """Return a record that is written on a node, and has epochs, but not all of them."""
+    """Return a record that a node is writing and that has some of its epochs, but not all."""
     for record in array:
         who, trial = folder_holder(record.folder), record.trial()
         if who and trial and who["host"] == node and 2 <= len(record.epochs()) < trial.epochs:
@@ -114,7 +114,7 @@ def midway(array: list[Record], node: str) -> Record | None:
 
 
 def after_loss(nodes: SlurmNodes, record: Record, lost: float) -> dict[str, float]:
-    """Follow what becomes of a lost node's trial, in seconds from the loss on."""
+    """Return what happens to a lost node's trial, in seconds after the loss."""
     kept = record.epochs()
     wait_until(lambda: "down" in nodes.run("sinfo", "-h", "-N", "-n", "two", "-o", "%T"), 300)
     noticed = time.time()
@@ -136,7 +136,7 @@ def steps_began(array: list[Record]) -> list[float]:
 
 
 def duration(nodes: SlurmNodes) -> float:
-    """Return the seconds of the job that ended last: whole ones, as Slurm tells them."""
+    """Return the whole seconds of the job that ended last, as Slurm reports them."""
     line = (nodes.folder / "jobs.log").read_text().splitlines()[-1]
     facts = dict(word.split("=", 1) for word in line.split() if "=" in word)
     began, ended = (
@@ -147,7 +147,7 @@ def duration(nodes: SlurmNodes) -> float:
 
 
 def same(one: Record, other: Record) -> bool:
-    """Whether two records hold the same losses and accuracies, bit for bit."""
+    """Say whether two records have the same losses and accuracies, bit for bit."""
     ours, theirs = (
         [[epoch[name] for name in MEASURED] for epoch in record.epochs()] for record in (one, other)
     )

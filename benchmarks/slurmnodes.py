@@ -1,4 +1,4 @@
-"""A Slurm cluster of several nodes on this machine, any of which can be lost. root alone can.
+"""A Slurm cluster of several nodes on this machine, any of which can be lost. Only root can run it.
 
 Each node is a slurmd in namespaces of its own (processes, a name, shared memory), so that all that
 runs on it ends at once, as when a machine loses power; disk and network are this machine's.
@@ -19,11 +19,10 @@ import psutil
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "unshare")
 VARIABLE = "SLURM_CONF"
-"""The environment variable by which all that runs in a cluster is known, Slurm's jobs as well."""
+"""The environment variable that marks all processes of a cluster, Slurm's jobs included."""
 
-# Slurm's own values where nothing is said, but for the two times: it takes a node that is silent
-# for 300 s (SlurmdTimeout) for lost, and holds back a job that it has queued again for 120 s
-# (cred_expire).
+# Slurm's defaults, except for two times. By default Slurm considers a node lost after 300 s of
+# silence (SlurmdTimeout), and delays a job that it has requeued by 120 s (cred_expire).
 SILENCE, HELD_BACK = 10, 5
 CONFIGURATION = f"""\
 ClusterName=dsstudy
@@ -105,7 +104,7 @@ class SlurmNodes:
             )
 
     def run(self, *command: str, **environment: str) -> str:
-        """Run a command of a user of the cluster; return what it prints."""
+        """Run a command as a user of the cluster; return what it prints."""
         done = subprocess.run(
             command, env=self.environment | environment, capture_output=True, text=True
         )
@@ -114,7 +113,7 @@ class SlurmNodes:
         return done.stdout
 
     def lose(self, name: str) -> None:
-        """Lose a node: all that runs on it is killed at once, and tells nobody."""
+        """Lose a node: all its processes are killed at once, without a message to the others."""
         daemon = self._daemons.pop(name)
         daemon.kill()
         daemon.wait()
@@ -133,7 +132,7 @@ def left(folder: Path) -> list[psutil.Process]:
 
 
 def wait_until(what: Callable[[], Any], seconds: float = 60) -> Any:
-    """Wait until something is so; return it.
+    """Wait until something is true; return it.
 
     Raises
     ------
@@ -149,7 +148,7 @@ def wait_until(what: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def why_not() -> str:
-    """Say why a cluster cannot be made here; nothing where it can."""
+    """Say why a cluster cannot be made here, or return "" if it can."""
     if os.geteuid() == 0 and all(map(shutil.which, NEEDED)):
         return ""
     return f"a Slurm cluster is started by root, with {', '.join(NEEDED)}"
@@ -157,7 +156,7 @@ def why_not() -> str:
 
 @contextlib.contextmanager
 def slurm_nodes(**cpus: int) -> Iterator[SlurmNodes]:
-    """Start a cluster of nodes of so many cores; end it afterwards, with all that runs in it."""
+    """Start a cluster of nodes with some cores each; end it afterwards, with all its processes."""
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
         nodes = SlurmNodes(Path(folder), cpus)
         try:

@@ -3,8 +3,8 @@
 Usage: python benchmarks/standin.py IMAGE_FOLDER SCRIPT [ARGUMENT ...]
 
 The script is read, edited in memory and run; nothing of it is kept here. torchvision's CIFAR10
-checks file hashes and refuses other files, so a stand-in class with the same interface takes its
-place: uint8 arrays in memory, a PIL image and its transform at each access, as torchvision does.
+checks file hashes and refuses other files, so a stand-in class with the same interface replaces
+it: uint8 arrays in memory, a PIL image and its transform at each access, as torchvision does.
 Edits: SGD loaders of the tutorial get batch 16 and the clock is printed around the training loop.
 """
 
@@ -22,7 +22,7 @@ TRAIN_IMAGES, TEST_IMAGES = 10_000, 1_000
 
 
 class StandIn:
-    """Images of the folder, as `torchvision.datasets.CIFAR10` would give them."""
+    """The folder's images, as `torchvision.datasets.CIFAR10` would return them."""
 
     folder = ""
 
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _replace_keeping_indent(text: str, old: str, new: str) -> str:
-    """Replace the first occurrence; a line that `new` puts before gets the same indent."""
+    """Replace the first occurrence; a line that `new` adds before it gets the same indent."""
     at = text.find(old)
     if at < 0:
         return text

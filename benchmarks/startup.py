@@ -1,4 +1,4 @@
-"""What one waits for: importing the library, and DeepSpeed's way to the first training step.
+"""What a user waits for: the import of the library, and DeepSpeed's first training step.
 
 Usage: python benchmarks/startup.py [--rounds 5]
 """
