@@ -1,4 +1,4 @@
-"""What several test files use."""
+"""Fixtures that several test files use."""
 
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def page(browser, address):
 
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
-    """Return what reads a study from its text and notes its trials where their records belong."""
+    """Return a function that reads a study from its text and writes its study.json."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
 
     def make(text: str) -> Study:

@@ -1,4 +1,4 @@
-"""What tests of interrupted trials share: trials small enough, and what must be equal."""
+"""What tests of interrupted trials share: small trials, and what must be equal."""
 
 import json
 import os
@@ -22,7 +22,7 @@ TIMES = (
     "held_memory_mb",
     "started_at",
 )
-"""What an epoch's line holds that is not the same in every run."""
+"""The fields of an epoch's line that differ from run to run."""
 
 SMALL = {"train_images": 320, "test_images": 100, "epochs": 3, "checkpoint_steps": 13}
 """Three epochs of 20 steps; a checkpoint at each epoch's end, and at steps 13, 26, 39 and 52."""
@@ -47,7 +47,7 @@ def outcome(record: Record) -> dict[str, Any]:
 
 
 def weights(record: Record) -> dict[str, np.ndarray]:
-    """Return the final weights and the optimizer's state, which the last checkpoint holds."""
+    """Return the final weights and the optimizer's state from the last checkpoint."""
     folder = newest_checkpoints(record.checkpoints)[0]
     files = [folder / "training.pt"] if (folder / "training.pt").exists() else []
     files += sorted((folder / "deepspeed").glob("*.pt"))

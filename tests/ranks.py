@@ -1,4 +1,4 @@
-"""The processes of a trial that trains."""
+"""The processes of a trial during training."""
 
 import psutil
 from waiting import wait_until
@@ -8,7 +8,7 @@ from dsstudy.spec.trial import Trial
 
 
 def processes_of(trial: Trial) -> dict[str, psutil.Process]:
-    """Return the trial's processes by rank; of those that launch the ranks, one."""
+    """Return the trial's processes by rank, and one of those that launch the ranks."""
     found = {}
     for process in psutil.process_iter(["cmdline", "environ"]):
         if str(trial.folder) in (process.info["cmdline"] or []):
@@ -24,6 +24,6 @@ def ranks_of(trial: Trial) -> list[psutil.Process]:
 
 
 def wait_for_training(trial: Trial) -> list[psutil.Process]:
-    """Wait until the ranks have begun to train, and return them."""
+    """Wait until the ranks have trained an epoch, and return them."""
     wait_until(dsstudy.Record(trial.folder).epochs)
     return ranks_of(trial)

@@ -1,4 +1,4 @@
-"""Count anew what every model of the study files asks for, into dsstudy/spec/model_counts.csv."""
+"""Count the parameters and operations of the study files' models: spec/model_counts.csv."""
 
 from dsstudy.paths import project_root
 from dsstudy.spec.study import expand

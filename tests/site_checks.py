@@ -1,4 +1,4 @@
-"""A built book served on this machine, and what every page of it is held to."""
+"""A built book served on this machine, and what is checked on each of its pages."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""What hypothesis makes study files, parameters and records of, likely and unlikely."""
+"""Strategies of hypothesis for study files, parameters and records, valid and damaged."""
 
 import io
 import json
@@ -67,7 +67,7 @@ def like_a_study() -> st.SearchStrategy[dict]:
 
 
 def bomb(first: str) -> str:
-    """Return a YAML list that would hold 10^9 words, were its aliases written out."""
+    """Return a YAML list of 10^9 words, if its aliases were expanded."""
     lists = [f"&{first}0 [lol]"]
     for depth in range(1, 10):
         lists.append(f"&{first}{depth} [{', '.join([f'*{first}{depth - 1}'] * 10)}]")
@@ -108,7 +108,7 @@ HOSTILE = (
     "matrix: {seed: [0]}\noverrides: [{when: 3, set: {}}]",
     "matrix: {seed: [0]}\noverrides: [{when: {}, set: 3}]",
 )
-"""Study files that run code, or never end, or that PyYAML itself stumbles over."""
+"""Study files that run code, that never end, or that PyYAML cannot parse."""
 
 
 # Parameters
@@ -165,7 +165,7 @@ PLAUSIBLE = {
 
 @st.composite
 def valid(draw) -> dict:
-    """Make up parameters that are allowed one by one and together."""
+    """Draw parameters that are allowed one by one and together."""
     parameters = draw(st.fixed_dictionaries({}, optional=PLAUSIBLE))
     engine = parameters.get("engine", "normal")
     if engine == "normal":
@@ -185,7 +185,7 @@ def valid(draw) -> dict:
 # Records
 
 number = st.none() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
-"""What an epoch may hold."""
+"""Values that an epoch may have."""
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text()
@@ -197,7 +197,7 @@ JSON = st.recursive(
 
 @st.composite
 def damaged(draw, content: bytes, lines: bool) -> bytes:
-    """Cut a JSON file off, replace it, or change one value somewhere in it."""
+    """Truncate a JSON file, replace it, or change one value somewhere in it."""
     text = content.decode()
     kind = draw(st.sampled_from(["cut", "bytes", "text", "value", "value", "value"]))
     if kind == "cut":
@@ -220,7 +220,7 @@ GARBAGE = (
 
 @st.composite
 def altered(draw, value: Any) -> Any:
-    """Replace or take out one value, at any depth; a list of rows stays one."""
+    """Replace or remove one value, at any depth; a list of rows stays a list of rows."""
     keys = list(value) if isinstance(value, dict) else range(len(value))
     if not keys:
         return value
@@ -237,7 +237,7 @@ def altered(draw, value: Any) -> Any:
 
 @st.composite
 def damaged_arrays(draw, content: bytes) -> bytes:
-    """Cut a file of arrays off, change a byte in it, or replace it by other arrays."""
+    """Truncate a file of arrays, change a byte in it, or replace it by other arrays."""
     kind = draw(st.sampled_from(["cut", "bytes", "byte", "byte", "arrays", "arrays"]))
     place = draw(st.integers(0, len(content) - 1))
     if kind == "cut":
@@ -259,7 +259,7 @@ def damaged_arrays(draw, content: bytes) -> bytes:
 
 
 class Touch:
-    """Unpickled, it leaves a file behind: code of the file's writer was executed."""
+    """An object that creates a file when it is unpickled: code of the file's writer has run."""
 
     def __reduce__(self) -> Any:
         return Path.touch, (Path("executed"),)

@@ -1,4 +1,4 @@
-"""Studies written as records, without training: the paper's numbers, as if they were measured."""
+"""Studies written as records without training, with the paper's numbers as if measured."""
 
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,9 @@ def trial_of(cell: Cell, **parameters: Any) -> Trial:
 def write_record(
     root: Path, trial: Trial, epochs: dict[str, Any] | None = None, **result: Any
 ) -> Record:
-    """Write a finished record that holds the paper's numbers, or those that are given.
+    """Write a finished record with the paper's numbers, or those that are given.
 
-    What is given for `epochs` is in each of the epochs' lines.
+    The fields `epochs` are written into the line of each epoch.
     """
     cell = (trial.architecture, trial.engine, trial.setting)
     record = Record(root / trial.name)
@@ -69,7 +69,7 @@ def write_record(
 
 
 def write_study(root: Path, leave_out: tuple[Cell, ...] = (), **parameters: Any) -> Path:
-    """Write the paper's 42 trials, with some parameters set otherwise, and some left out."""
+    """Write the paper's 42 trials, with some parameters changed and some cells left out."""
     for cell in printed.CELLS:
         if cell not in leave_out:
             write_record(root, trial_of(cell, **parameters))
@@ -79,7 +79,7 @@ def write_study(root: Path, leave_out: tuple[Cell, ...] = (), **parameters: Any)
 def profile_row(
     model: str, batch_size: int, engine: str, milliseconds: tuple[float, ...], **fields: Any
 ) -> dict[str, Any]:
-    """Return a line of profiles.jsonl: three rounds, of which the second is the middle one.
+    """Return a line of profiles.jsonl with three rounds; the second has the median length.
 
     `milliseconds` are those of the phases, in their order.
     """

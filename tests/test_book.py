@@ -1,4 +1,4 @@
-"""The book over the records of a demo study, in a real browser with no network."""
+"""The book over the records of the demo study, in a real browser without a network."""
 
 import ast
 import re

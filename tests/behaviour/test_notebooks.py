@@ -1,4 +1,4 @@
-"""The trial notebook under papermill, as a researcher runs it."""
+"""The trial notebook run by papermill, as a researcher runs it."""
 
 import ast
 import os
