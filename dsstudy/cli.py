@@ -222,11 +222,8 @@ def _chosen(file: Path, overrides: tuple[str, ...], only: str) -> tuple[Any, lis
     from dsstudy.spec.study import load_study, select
 
     study = load_study(file, _parse_pairs(overrides, "--set"))
-    return study, select(study.trials, _conditions(only))
-
-
-def _conditions(only: str) -> dict[str, str]:
-    return _parse_pairs(only.split(",") if only else (), "--only")
+    conditions = _parse_pairs(only.split(",") if only else (), "--only")
+    return study, select(study.trials, conditions)
 
 
 def _parse_pairs(given: Sequence[str], option: str) -> dict[str, str]:

@@ -85,27 +85,24 @@ class Choices:
 
 
 def _all_questions(machine: Machine) -> dict[str, Options]:
-    numbers = {
-        "image size": ("image_size", (32, 64, 224)),
-        "epochs": ("epochs", (1, 3, 5, 10, 25)),
-        "seed": ("seed", (0, 1, 2)),
-    }
-    found = {
-        "model": {name: {"model": name} for name in ARCHITECTURES},
+    return {
+        "model": _answers("model", *ARCHITECTURES),
+        "image size": _answers("image_size", 32, 64, 224),
         "engine": _engine_answers(machine),
+        "optimizer": _answers("optimizer"),
+        "scheduler": _answers("scheduler"),
+        "precision": _answers("precision"),
         "data": _dataset_answers(),
         "images": _image_counts(),
+        "epochs": _answers("epochs", 1, 3, 5, 10, 25),
+        "seed": _answers("seed", 0, 1, 2),
     }
-    found |= {name: _allowed_answers(name) for name in ("optimizer", "scheduler", "precision")}
-    for question, (parameter, values) in numbers.items():
-        found[question] = {str(value): {parameter: value} for value in values}
-    return {question: found[question] for question in FIRST_CHOICES}
 
 
-def _allowed_answers(parameter: str) -> Options:
-    """Return all values that a parameter allows."""
-    allowed = get_args(Trial.model_fields[parameter].annotation)
-    return {value: {parameter: value} for value in allowed}
+def _answers(parameter: str, *values: Any) -> Options:
+    """Return some values of a parameter as answers; without `values`, all that it allows."""
+    values = values or get_args(Trial.model_fields[parameter].annotation)
+    return {str(value): {parameter: value} for value in values}
 
 
 def _engine_answers(machine: Machine) -> Options:
@@ -124,7 +121,7 @@ def _engine_answers(machine: Machine) -> Options:
 def _dataset_answers() -> Options:
     """Return the data sets, ``synthetic`` first, and every image folder among them on disk."""
     answers: Options = dict(
-        sorted(_allowed_answers("dataset").items(), key=lambda answer: answer[0] != "synthetic")
+        sorted(_answers("dataset").items(), key=lambda answer: answer[0] != "synthetic")
     )
     image_folder = answers.pop("imagefolder")
     found = [file.parent.name for file in Trial().data_folder.glob("*/train") if file.is_dir()]

@@ -117,8 +117,7 @@ class Overlay:
     """
 
     def __init__(self) -> None:
-        self._shown: list[str] = []
-        self._numbers: dict[str, int] = {}  # each run's place in DASH_PATTERNS
+        self._numbers: dict[str, int] = {}  # of the shown runs: their places in DASH_PATTERNS
         self.figure = go.FigureWidget(
             make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.05)
         )
@@ -139,8 +138,9 @@ class Overlay:
 
     def show(self, runs: Mapping[str, RunCurves], planned: Sequence[Trial]) -> None:
         """Draw runs, by the trial's name, and the paper's numbers for them and for `planned`."""
-        self._shown = list(runs)
-        self._number()
+        kept = {name: number for name, number in self._numbers.items() if name in runs}
+        free = (number for number in itertools.count() if number not in kept.values())
+        self._numbers = {name: kept[name] if name in kept else next(free) for name in runs}
         trials = [curves.trial for curves in runs.values()]
         with self.figure.batch_update():
             self.figure.data = self.figure.data[:2]
@@ -158,26 +158,18 @@ class Overlay:
                 self.figure.add_scatter(mode="lines+markers", row=2, **common)
             epochs = max((trial.epochs for trial in (*trials, *planned)), default=1)
             self.figure.update_xaxes(range=[0, epochs * 1.02])
-            self._draw_printed_values((*trials, *planned))
+        self._draw_printed_values((*trials, *planned))
         self.update(runs)
 
     def dashes(self, name: str) -> str:
         """Return the dashes of a shown run, by its trial's name; the first has none."""
         return DASH_PATTERNS[self._numbers[name] % len(DASH_PATTERNS)]
 
-    def _number(self) -> None:
-        """Give new runs the free numbers; the others keep theirs."""
-        self._numbers = {name: n for name, n in self._numbers.items() if name in self._shown}
-        free = (n for n in itertools.count() if n not in set(self._numbers.values()))
-        for name in self._shown:
-            if name not in self._numbers:
-                self._numbers[name] = next(free)
-
     def update(self, runs: Mapping[str, RunCurves]) -> None:
         """Bring the curves of some of the shown runs up to date."""
         with self.figure.batch_update():
             for name, curves in runs.items():
-                at = 2 + 2 * self._shown.index(name)
+                at = 2 + 2 * list(self._numbers).index(name)
                 loss, accuracy = self.figure.data[at : at + 2]
                 loss.x, loss.y = curves.loss()
                 accuracy.x, accuracy.y = curves.accuracy()
@@ -189,24 +181,16 @@ class Overlay:
             for trial in trials
             if (value := printed_accuracy(trial)) is not None
         }
-        self.figure.layout.shapes = [
-            {
-                "type": "line",
-                **{"xref": "x2 domain", "x0": 0, "x1": 1, "yref": "y2", "y0": value, "y1": value},
-                "line": {"color": color, "dash": "dot", "width": 1.5},
-            }
-            for value, color in lines.values()
-        ]
-        self.figure.layout.annotations = [
-            {
-                "text": f"paper, {_epochs_text(printed.EPOCHS)} of CIFAR-10: "
-                f"{printed.NAMES[architecture]}, {ENGINES[engine].title}, {setting}: {value:.2f} %",
-                "font": {"color": color, "size": 11},
-                "showarrow": False,
+        self.figure.layout.shapes = self.figure.layout.annotations = ()
+        for (architecture, engine, setting), (value, color) in lines.items():
+            combination = f"{printed.NAMES[architecture]}, {ENGINES[engine].title}, {setting}"
+            self.figure.add_hline(
+                value,
+                row=2,
+                line={"color": color, "dash": "dot", "width": 1.5},
+                annotation_text=f"paper, {_epochs_text(printed.EPOCHS)} of CIFAR-10: "
+                f"{combination}: {value:.2f} %",
+                annotation_font={"color": color, "size": 11},
                 # The engines' numbers may be close to one another: write them at opposite ends.
-                **{"xref": "x2 domain", "x": (end := int(engine != NORMAL))},
-                **{"yref": "y2", "y": value, "yanchor": ("bottom", "top")[end]},
-                "xanchor": ("left", "right")[end],
-            }
-            for (architecture, engine, setting), (value, color) in lines.items()
-        ]
+                annotation_position="top left" if engine == NORMAL else "bottom right",
+            )

@@ -32,10 +32,6 @@ REFRESH_SECONDS = 0.5
 LISTED = 40
 """How many of the newest runs are listed."""
 
-RUNS_QUESTION = "Runs, the newest first: tick those to draw over one another"
-
-COMMAND_TITLE = "The same from any shell on this machine; it writes the executed notebook too:"
-
 _FILES = Path(__file__).parent / "widgets"
 
 _QUEUE = Queue()  # one for all explorers of a kernel: running the cell again keeps what trains
@@ -96,7 +92,8 @@ class Explorer(widgets.VBox):
         self.run = widgets.Button(description="Run", button_style="primary")
         self.stop = widgets.Button(description="Stop")
         self.status, self.paper, self.command = widgets.HTML(), widgets.HTML(), Command()
-        self.runs = Question(question=RUNS_QUESTION, several=True, least=0, form="list")
+        runs = "Runs, the newest first: tick those to draw over one another"
+        self.runs = Question(question=runs, several=True, least=0, form="list")
         self.run.on_click(lambda button: self.start())
         self.stop.on_click(lambda button: self.end())
         self.runs.observe(lambda change: self._draw(), "chosen")
@@ -113,7 +110,8 @@ class Explorer(widgets.VBox):
             layout=widgets.Layout(**half | {"flex": "2 1 460px"}),
         )
         both = widgets.Box([left, right], layout=widgets.Layout(flex_flow="row wrap"))
-        return [both, widgets.HTML(COMMAND_TITLE), self.command]
+        title = "The same from any shell on this machine; it writes the executed notebook too:"
+        return [both, widgets.HTML(title), self.command]
 
     def _question(self, name: str) -> Question:
         several = name == "engine"
@@ -175,14 +173,13 @@ class Explorer(widgets.VBox):
         """Draw the ticked runs, and update the list."""
         shown = {name: self.curves[name] for name in self.runs.chosen}
         self.overlay.show(shown, self.trials)
-        dashes = {name: self.overlay.dashes(name) for name in shown}
         self.runs.options = [
             {
                 "value": name,
                 "label": run_title(curves.trial),
                 "note": self._state(curves.trial),
                 "color": run_color(curves.trial) if name in shown else "transparent",
-                "dashes": dashes.get(name, ""),
+                "dashes": self.overlay.dashes(name) if name in shown else "",
             }
             for name, curves in self.curves.items()
         ]

@@ -35,8 +35,9 @@ class Training:
             stderr=subprocess.STDOUT,
         )
         assert self.process.stdin is not None
-        self.process.stdin.write(trial.model_dump_json().encode() + b"\n")
-        self.process.stdin.flush()
+        self._input = self.process.stdin
+        self._input.write(trial.model_dump_json().encode() + b"\n")
+        self._input.flush()
 
     @property
     def running(self) -> bool:
@@ -46,13 +47,11 @@ class Training:
     @property
     def stopping(self) -> bool:
         """Whether it was asked to end."""
-        assert self.process.stdin is not None
-        return self.process.stdin.closed
+        return self._input.closed
 
     def stop(self) -> None:
         """Ask the training to end; it and its ranks are gone within `STOP_SECONDS` seconds."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        self._input.close()
 
     def error(self) -> str:
         """Return the last line that a failed training printed; otherwise nothing."""

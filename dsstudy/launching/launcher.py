@@ -210,10 +210,8 @@ class _Ranks:
         return len(self.record.epochs()) == self.trial.epochs
 
     def _processes(self) -> list[psutil.Process]:
-        """Find the launcher and what it started by an environment variable that they inherit.
-
-        They are not one process group: torchrun gives each rank a session of its own.
-        """
+        """Find the launcher and what it started by an environment variable that they inherit."""
+        # Not by their process group: torchrun gives each rank a session of its own.
         return [
             process
             for process in psutil.process_iter(["environ"])

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -50,14 +51,16 @@ class Machine:
         gpus = [cuda.get_device_properties(i) for i in range(cuda.device_count())]
         bf16 = bool(gpus) and cuda.is_bf16_supported(including_emulation=False)
         return cls(
-            processor=_cpuinfo("model name") or platform.processor() or platform.machine(),
+            processor=_proc_field("cpuinfo", "model name")
+            or platform.processor()
+            or platform.machine(),
             cores=_cores(),
             memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
             cpu_fp16=bool(torch.ops.mkldnn._is_mkldnn_fp16_supported()),
-            cpu_bf16="bf16" in _cpuinfo("flags"),
+            cpu_bf16="bf16" in _proc_field("cpuinfo", "flags"),
             gpus=tuple(Gpu(g.name, round(g.total_memory / 2**30, 1), bf16) for g in gpus),
             compiler=shutil.which("g++") is not None,
-            versions=_versions(),
+            versions={library: _version(library) for library in RECORDED_LIBRARIES},
         )
 
     def device(self, trial: Trial) -> str:
@@ -68,15 +71,7 @@ class Machine:
 
 
 def rank_environment(device: str, threads: int) -> dict[str, str]:
-    """Return the environment variables with which a launcher starts ranks.
-
-    Parameters
-    ----------
-    device
-        ``cpu`` or ``cuda``.
-    threads
-        CPU threads per rank.
-    """
+    """Return the environment variables for ranks on ``cpu`` or ``cuda``, with `threads` each."""
     return os.environ | {
         # torch looks for ninja on PATH to compile DeepSpeed's ops; .venv need not be activated.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -93,11 +88,7 @@ def memory_kills() -> int:
 
     Source: Linux's ``/proc/vmstat``, which also counts kills at a container's limit; else 0.
     """
-    vmstat = Path("/proc/vmstat")
-    for line in vmstat.read_text().splitlines() if vmstat.exists() else []:
-        if line.startswith("oom_kill "):
-            return int(line.split()[1])
-    return 0
+    return int(_proc_field("vmstat", "oom_kill") or 0)
 
 
 def ops_folder() -> Path:
@@ -152,14 +143,12 @@ def describe_environment(machine: Machine) -> dict[str, Any]:
     }
 
 
-def _cpuinfo(key: str) -> str:
-    """Return a field of the first core in Linux's ``/proc/cpuinfo``; empty elsewhere."""
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return ""
+def _proc_field(file: str, name: str) -> str:
+    """Return the first field of that name in a file of Linux's ``/proc``; empty elsewhere."""
+    path = Path("/proc", file)
+    text = path.read_text() if path.exists() else ""
+    found = re.search(rf"^{name}[ \t:]+(.*)$", text, re.MULTILINE)
+    return found[1].strip() if found else ""
 
 
 def _cores() -> int:
@@ -168,14 +157,11 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _versions() -> dict[str, str]:
-    installed = {}
-    for library in RECORDED_LIBRARIES:
-        try:
-            installed[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            installed[library] = "absent"
-    return installed
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 def _commit() -> str:

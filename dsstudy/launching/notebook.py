@@ -31,10 +31,7 @@ def shell_line(trial: Trial) -> str:
 def run_notebook(trial: Trial) -> str:
     """Execute the trial's notebook, and make sure that the record states how it ended.
 
-    Returns
-    -------
-    str
-        What the user should know and the record does not say; usually empty.
+    Returns what the user should know beyond the record; usually empty.
     """
     import papermill
 

@@ -54,13 +54,9 @@ def place_trial(trial: Trial, machine: Machine) -> Placement:
 
 
 def problems(trial: Trial, machine: Machine) -> list[str]:
-    """Say what keeps a machine from running a trial.
+    """Return what keeps a machine from running a trial; empty if the trial can run.
 
-    Returns
-    -------
-    list of str
-        One sentence for each problem, which names the parameter, its value, what is allowed here,
-        and what to do; empty if the trial can run.
+    Each sentence names a parameter, its value, what is allowed here, and what to do.
     """
     try:
         return placement_problems(trial, place_trial(trial, machine))
@@ -69,7 +65,7 @@ def problems(trial: Trial, machine: Machine) -> list[str]:
 
 
 def placement_problems(trial: Trial, placement: Placement) -> list[str]:
-    """Say what keeps a trial from running where it was placed, as `problems` does."""
+    """Return what keeps a trial from running where it is placed, as `problems` does."""
     from dsstudy.images.data import check_data
     from dsstudy.training.models import check_model
 

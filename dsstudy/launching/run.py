@@ -196,16 +196,10 @@ def _result(
 
 
 class _Clock:
-    """A trial's wall-clock time, and whether the machine was busy with anything else.
+    """A trial's wall-clock seconds up to `stop`, which is called while the ranks are still alive.
 
-    Attributes
-    ----------
-    seconds : float
-        From the start to `stop`, which is called while the ranks are still alive.
-    timing : str
-        ``exclusive`` if other processes hardly used the CPU, else ``shared``.
-    resumed : bool
-        Whether an earlier attempt trained a part of the trial.
+    `timing` is ``exclusive`` if other processes hardly used the CPU, else ``shared``; `resumed`
+    says whether an earlier attempt trained a part of the trial.
     """
 
     def __init__(self) -> None:
