@@ -232,7 +232,7 @@ def _parse_pairs(given: Sequence[str], option: str) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"{option} {text} is not of the form name=value: write, for example, "
-                             f"{option} engine=normal")  # fmt: skip
+                             f"{option} engine={NORMAL}")  # fmt: skip
         pairs[name.strip()] = value.strip()
     return pairs
 

@@ -25,13 +25,7 @@ Curve = tuple[np.ndarray, np.ndarray]
 
 
 class RunCurves:
-    """A run's loss and accuracy: from its record, and from the progress seen while it trains.
-
-    Parameters
-    ----------
-    trial
-        The run's parameters.
-    """
+    """A run's loss and accuracy: from its record, and from the progress seen while it trains."""
 
     def __init__(self, trial: Trial):
         self.trial, self.record = trial, Record(trial.folder)

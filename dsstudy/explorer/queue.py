@@ -17,13 +17,7 @@ STOP_SECONDS = 10.0
 
 
 class Training:
-    """A trial that trains in another process; its record holds its progress.
-
-    Parameters
-    ----------
-    trial
-        What to train; a stopped trial resumes from its last checkpoint.
-    """
+    """A trial that trains in another process, from its last checkpoint if it has one."""
 
     def __init__(self, trial: Trial):
         self.trial, self.started = trial, time.monotonic()
@@ -62,19 +56,11 @@ class Training:
 
 
 class Queue:
-    """Trials that train one after the other, so that none disturbs another's times.
-
-    Attributes
-    ----------
-    waiting : list of Trial
-        The trials that have not started.
-    training : Training or None
-        The running trial.
-    """
+    """Trials that train one after the other, so that none disturbs another's times."""
 
     def __init__(self) -> None:
         self.waiting: list[Trial] = []
-        self.training: Training | None = None
+        self.training: Training | None = None  # the running trial
 
     @property
     def busy(self) -> bool:

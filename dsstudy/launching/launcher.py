@@ -50,7 +50,7 @@ class InterruptedTrialError(TrialError):
     """A trial was ended from outside; running it again resumes it."""
 
 
-def wait_for_earlier_ranks(record: Record) -> None:
+def wait_for_old_ranks(record: Record) -> None:
     """Wait until no rank of an earlier attempt can still write the record.
 
     That attempt may have been of a trial with another engine, which is being overwritten.
@@ -102,7 +102,7 @@ def launch(
     InterruptedTrialError
         The launcher or a rank was killed.
     """
-    # Ranks on other machines leave their errors there too: on storage that is shared.
+    # Ranks on other machines write their errors there too: it must be on shared storage.
     shared = record.folder if placement.hosts else None
     if shared:
         check_reachable(trial, placement)
@@ -126,7 +126,7 @@ def launch(
                 ranks.end()
             if ranks.done:
                 return
-            error = ranks.what_went_wrong(hung)
+            error = ranks.failure(hung)
         if "EADDRINUSE" not in str(error) or attempt == PORT_TRIES - 1:
             raise error
         print("Another process has taken the port where the ranks were to meet: trying another.")
@@ -182,7 +182,7 @@ class _Ranks:
             sign = signal.SIGKILL
         self.launcher.wait()
 
-    def what_went_wrong(self, hung: str) -> TrialError:
+    def failure(self, hung: str) -> TrialError:
         """Return the error that says why the ranks ended before the training did."""
         if hung:
             return TrialError(hung)

@@ -14,12 +14,7 @@ import torch
 
 from dsstudy.errors import InputError
 from dsstudy.images.data import ImageData, load_data
-from dsstudy.launching.launcher import (
-    InterruptedTrialError,
-    TrialError,
-    launch,
-    wait_for_earlier_ranks,
-)
+from dsstudy.launching.launcher import InterruptedTrialError, TrialError, launch, wait_for_old_ranks
 from dsstudy.launching.machine import Machine, describe_environment
 from dsstudy.launching.placement import Placement, place_trial, placement_problems
 from dsstudy.launching.progress import TrialBar
@@ -71,7 +66,7 @@ def run_trial(trial: Trial) -> Record:
             stack.enter_context(hold_folder(record.folder))
         if _is_done(trial, record):  # another process has just finished it
             return record
-        wait_for_earlier_ranks(record)
+        wait_for_old_ranks(record)
         record.start(trial)
         start_from = _starting_checkpoint(trial, record, placement.device, data)
         clock.resumed = start_from is not None or bool(record.epochs())

@@ -38,9 +38,9 @@ PRELOADED = (
 class WarmKernelManager(AsyncKernelManager):
     """Manages a kernel that `WarmProvisioner` provides, whatever the kernel's specification.
 
-    They talk over named sockets, since another process can take a port between its choice here and
-    the kernel's start, some ten seconds later. The names, in Linux's abstract namespace, are no
-    files.
+    Manager and kernel talk over named sockets: another process could take a port between its
+    choice and the kernel's start, ten seconds later. The names are in Linux's abstract namespace,
+    which needs no files.
 
     References
     ----------
@@ -78,7 +78,7 @@ class WarmProvisioner(LocalProvisioner):
         context.set_forkserver_preload(list(PRELOADED))
         arguments = cmd[cmd.index("-f") :]
         process = context.Process(
-            target=_be_kernel, args=(arguments, dict(kwargs["env"]), kwargs.get("cwd"))
+            target=_run_kernel, args=(arguments, dict(kwargs["env"]), kwargs.get("cwd"))
         )
         # Hide the script that runs the study, which the new process would import.
         with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
@@ -95,7 +95,7 @@ class _Forked:
 
     def __init__(self, process: ForkServerProcess):
         self._process = process
-        self.pid = process.pid
+        self.pid = cast(int, process.pid)
 
     def poll(self) -> int | None:
         return self._process.exitcode
@@ -105,7 +105,6 @@ class _Forked:
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        assert self.pid is not None
         os.kill(self.pid, number)
 
     def terminate(self) -> None:
@@ -115,7 +114,7 @@ class _Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _be_kernel(arguments: list[str], environment: dict[str, str], folder: str | None) -> None:
+def _run_kernel(arguments: list[str], environment: dict[str, str], folder: str | None) -> None:
     """Turn this forked process into a notebook's kernel, which ends with the study's process."""
     os.setsid()
     environment.pop("JPY_PARENT_PID", None)  # it is not this process's parent
