@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 from ranks import processes_of, wait_for_training
@@ -13,47 +12,8 @@ from waiting import wait_until
 
 import dsstudy
 from dsstudy.launching.launcher import TrialError
-from dsstudy.launching.machine import Gpu, Machine
-from dsstudy.launching.placement import problems
 from dsstudy.launching.run import run_trial
 from dsstudy.spec.engines import LAUNCHED
-from dsstudy.spec.trial import Trial
-
-LAPTOP = Machine("a processor", cores=4, memory_gib=16, cpu_fp16=False, cpu_bf16=False)
-WORKSTATION = Machine(
-    "a processor",
-    cores=16,
-    memory_gib=64,
-    cpu_fp16=True,
-    cpu_bf16=True,
-    gpus=(Gpu("GeForce RTX 2080", 8, bf16=False),),
-)
-
-
-@pytest.mark.parametrize(
-    ("machine", "parameters", "sentence"),
-    [
-        (LAPTOP, {"device": "cuda"}, "device=cuda is not possible without a GPU"),
-        (LAPTOP, {"precision": "fp16"}, "set precision to fp32 or bf16"),
-        (LAPTOP, {"engine": "deepspeed", "processes": 8}, "more than this machine's 4 CPU cores"),
-        (replace(LAPTOP, compiler=False), {"engine": "deepspeed"}, "set engine to normal or ddp"),
-        (LAPTOP, {"dataset": "cifar10"}, "download it with 'make cifar10'"),
-        (LAPTOP, {"model": "alexnet", "image_size": 32}, "image_size=32 is not possible for"),
-        (LAPTOP, {"model": "timm/no_such"}, "is not among the models of the installed timm"),
-        (WORKSTATION, {"engine": "deepspeed", "processes": 2}, "more than this machine's 1 GPUs"),
-        (WORKSTATION, {"precision": "bf16"}, "set precision to fp32 or fp16"),
-    ],
-)
-def test_what_a_machine_cannot_run_is_said_before_training(machine, parameters, sentence):
-    (found,) = problems(Trial(**parameters), machine)
-    assert sentence in found
-
-
-def test_what_a_machine_can_run_has_no_problems():
-    assert not problems(Trial(engine="deepspeed", processes=4), LAPTOP)
-    assert not problems(Trial(engine="ddp", processes=4), replace(LAPTOP, compiler=False))
-    assert not problems(Trial(precision="fp16"), WORKSTATION)
-    assert not problems(Trial(engine="deepspeed", processes=2, device="cpu"), WORKSTATION)
 
 
 def test_refused_trials_write_nothing(short, tmp_path):

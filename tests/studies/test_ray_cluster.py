@@ -13,9 +13,6 @@ from interrupted import assert_same, outcome
 from waiting import PATIENCE, wait_until
 
 from dsstudy.errors import InputError
-from dsstudy.launching.launcher_command import launcher_command
-from dsstudy.launching.machine import Machine
-from dsstudy.launching.placement import Placement, place_trial
 from dsstudy.records.folder_lock import folder_holder
 from dsstudy.records.record import Record
 from dsstudy.spec.study import load_study
@@ -29,7 +26,6 @@ matrix: {seed: [0, 1], engine: [normal, deepspeed]}
 overrides:
   - {when: {engine: deepspeed}, set: {processes: 2}}
 """
-MACHINE = Machine("a processor", cores=16, memory_gib=64, cpu_fp16=False, cpu_bf16=False)
 TRAIN = "import dsstudy, json, sys; dsstudy.run_trial(dsstudy.Trial(**json.loads(sys.argv[1])))"
 
 
@@ -37,27 +33,6 @@ def test_without_ray_one_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match="^--ray needs Ray, .* install it with 'make ray'$"):
         RayCluster("auto")
-
-
-@pytest.mark.parametrize(
-    ("visible", "device", "option"),
-    [
-        ("2,5,7", "cuda", "--include=localhost:2,5"),
-        ("", "cuda", "--num_accelerators=2"),
-        ("0,1", "cpu", "--num_accelerators=2"),
-    ],
-)
-def test_deepspeed_is_told_which_gpus_are_the_trials(visible, device, option):
-    placement = Placement(MACHINE, device, {}, 2, 1, {"CUDA_VISIBLE_DEVICES": visible})
-    trial = Trial(engine="deepspeed", processes=2)
-    assert option in launcher_command(trial, placement, ["module"])
-
-
-def test_ranks_share_the_threads_that_the_trial_may_have(monkeypatch):
-    trial = Trial(engine="ddp", processes=2)
-    for said, threads in (("", "8"), ("4", "2"), ("64", "8"), ("1", "1")):
-        monkeypatch.setenv("OMP_NUM_THREADS", said)
-        assert place_trial(trial, MACHINE).environment["OMP_NUM_THREADS"] == threads
 
 
 @pytest.fixture
