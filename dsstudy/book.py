@@ -215,9 +215,9 @@ def binder_address() -> str:
     ----------
     https://mybinder.readthedocs.io/en/latest/howto/open_notebooks.html
     """
-    command = ["git", "-C", str(project_root()), "remote", "get-url", "origin"]
     if not shutil.which("git"):
         return ""
+    command = ["git", "-C", str(project_root()), "remote", "get-url", "origin"]
     remote = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     host = r"(?:https://(?:[^@/]*@)?|(?:ssh://)?git@)github\.com[/:]"
     if not (found := re.fullmatch(host + r"([\w.-]+/[\w.-]+?)(?:\.git)?/?", remote)):
@@ -241,8 +241,8 @@ def _execute(page: Page, target: Path) -> None:
             kernel_manager_class=WarmKernelManager,
         )
     except papermill.PapermillExecutionError as error:
-        over = page.parameters or "no study"
-        raise InputError(f"{notebook.name} failed over {over}:{error}") from None
+        given = page.parameters or "no study"
+        raise InputError(f"{notebook.name} failed over {given}:{error}") from None
     for cell in executed.cells:
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
             cell.metadata.tags.append("remove-cell")  # a path on this machine helps no reader
