@@ -1,4 +1,4 @@
-"""What goes wrong, provoked for real: nothing hangs, nothing is left behind, nobody is puzzled."""
+"""Failures, provoked for real: nothing hangs, nothing is left behind, and messages are clear."""
 
 import signal
 import subprocess
@@ -50,7 +50,7 @@ def test_files_that_belong_to_no_trial_are_not_removed(short, tmp_path, name):
 
 @pytest.mark.parametrize("engine", LAUNCHED)
 def test_a_failing_ranks_own_error_reaches_the_user(short, engine):
-    # One image a rank: ResNet's last batch normalisation has a single value a channel.
+    # With one image per rank, ResNet's last batch normalisation has one value per channel.
     trial = short(
         engine=engine, processes=2, model="resnet18", image_size=32, batch_size=2,
         train_images=20,

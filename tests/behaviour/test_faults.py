@@ -1,6 +1,6 @@
-"""Faults of the world around a trial, each provoked for real, and what is left afterwards.
+"""Faults outside a trial, each provoked for real, and what they leave behind.
 
-What cannot be provoked without a GPU: its memory running out.
+One cannot be provoked without a GPU: its memory running out.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ TWO = {"engine": "deepspeed", "processes": 2}
 
 
 def in_a_namespace(script: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run a shell script that may mount file systems, which nobody else sees."""
+    """Run a shell script that may mount file systems for itself alone."""
     return subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-c", script],
         env=os.environ | {"PYTHON": sys.executable, "TRAIN": TRAIN} | environment,
@@ -65,7 +65,7 @@ needs_mounts = pytest.mark.skipif(
 
 @needs_mounts
 @pytest.mark.parametrize("engine", [{}, TWO], ids=["normal", "deepspeed"])
-def test_a_full_disk_is_named_and_the_trial_goes_on_once_there_is_space(engine, tmp_path):
+def test_a_full_disk_is_named_and_the_trial_resumes_once_there_is_space(engine, tmp_path):
     for name in ("disk", "whole"):
         (tmp_path / name).mkdir()
     whole = run_trial(Trial(**(SMALL | engine), output_dir=str(tmp_path / "whole" / "trial")))
@@ -86,7 +86,7 @@ def test_a_full_disk_is_named_and_the_trial_goes_on_once_there_is_space(engine, 
     assert "Resuming from checkpoint" in done.stdout
     last = (tmp_path / "said").read_text().strip().splitlines()[-1]
     assert "no space left" in last or "No space left" in last
-    # A study goes on with it, as it does not with a trial that failed by itself.
+    # A study resumes it, unlike a trial that failed by itself.
     assert json.loads((tmp_path / "failed.json").read_text())["interrupted"] is True
     recorded = (tmp_path / "recorded").read_text()
     assert (tmp_path / "resumed" / "epochs.jsonl").read_text().startswith(recorded)
@@ -124,7 +124,7 @@ def test_a_hanging_rank_is_ended_by_the_watchdog(short, engine):
         run_trial(trial)
     assert "no rank made progress for 10 s, at epoch" in str(error.value)
     assert not processes_of(trial)
-    # Rank 0, which waited, has said where.
+    # Rank 0, which waited, has printed its stack.
     assert f"dsstudy/training/loops/{engine}.py" in (trial.folder / "launch.log").read_text()
     assert Record(trial.folder).result()["interrupted"] is False
 
@@ -167,7 +167,7 @@ def test_no_engine_takes_a_folder_that_a_rank_may_still_write(short, monkeypatch
 
 
 @needs_mounts
-def test_an_error_that_finds_no_space_leaves_nothing_half_said(tmp_path):
+def test_an_error_that_finds_no_space_leaves_no_partial_file(tmp_path):
     code = "import sys; from pathlib import Path; from dsstudy.training.rank import _leave_error\n"
     code += "_leave_error(Path(sys.argv[1]) / 'rank0.json', 0, ValueError('why'))"
     done = in_a_namespace(
@@ -179,7 +179,7 @@ def test_an_error_that_finds_no_space_leaves_nothing_half_said(tmp_path):
     assert done.stdout.split("\n") == ["exit code 0", "full", ""], done.stderr
 
 
-def test_a_port_in_use_is_given_up_for_another(short, monkeypatch, capsys):
+def test_a_port_in_use_is_replaced_by_another(short, monkeypatch, capsys):
     free_port, asked = _free_port, []
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -231,7 +231,7 @@ def test_the_second_run_of_a_study_says_who_holds_it(tiny):
         assert (
             f"{tiny.folder} is in use by process {runner.pid} on {socket.gethostname()}" in sentence
         )
-        # Nor does a trial take a second trainer, and it is not disturbed by one that asks.
+        # A trial refuses a second trainer too, and is not disturbed by it.
         with pytest.raises(dsstudy.InputError, match="is in use by process"):
             run_trial(trial)
         assert _note_failure(ValueError("no"), trial, Record(trial.folder), False) == "no"
@@ -239,12 +239,12 @@ def test_the_second_run_of_a_study_says_who_holds_it(tiny):
         assert runner.poll() is None
 
 
-def test_a_killed_kernel_is_told_of_and_the_study_goes_on(tiny):
+def test_a_killed_kernel_is_reported_and_the_study_resumes(tiny):
     record = Record(tiny.trials[0].folder)
     with running(tiny) as runner:
         kernel = psutil.Process(folder_holder(record.folder)["pid"])
         assert kernel.pid != runner.pid
-        # No ports, which another program could take before the kernel does.
+        # It uses no ports, which another program could take before the kernel does.
         assert len({s.laddr for s in kernel.net_connections("unix") if "dsstudy-" in s.laddr}) == 5
         kernel.kill()
         said, _ = runner.communicate(timeout=PATIENCE)
@@ -272,7 +272,7 @@ def test_a_kernel_killed_before_it_first_answers_leaves_its_trial_unfinished(tin
     assert result["error"] == "the notebook's kernel was killed; run the study again to resume it"
 
 
-def test_a_cell_that_raises_after_the_training_is_told_of(tiny, tmp_path, monkeypatch, capsys):
+def test_a_cell_that_raises_after_the_training_is_reported(tiny, tmp_path, monkeypatch, capsys):
     root = tmp_path / "project"
     (root / "notebooks").mkdir(parents=True)
     notebook = nbformat.read(Path(__file__).parents[2] / "notebooks" / "trial.ipynb", 4)
@@ -288,7 +288,7 @@ def test_a_cell_that_raises_after_the_training_is_told_of(tiny, tmp_path, monkey
 
 
 def memory_group() -> Path | None:
-    """Return a control group for memory that a process can be put under, if this user may."""
+    """Return a control group that limits the memory of its processes, if this user may make one."""
     for root, limit in (
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
         ("/sys/fs/cgroup", "memory.max"),
@@ -314,11 +314,11 @@ def remove_group(group: Path) -> None:
     wait_until(gone)
 
 
-def test_a_rank_killed_for_want_of_memory_is_reported_as_such(short):
+def test_a_rank_killed_because_memory_ran_out_is_reported_as_such(short):
     group = memory_group()
     if group is None:
-        pytest.skip("memory cannot be limited here: no control group that this user may make")
-    # AlexNet under Adam: a gigabyte a rank, of which the group has not enough for two.
+        pytest.skip("memory cannot be limited here: this user may make no control group")
+    # AlexNet with Adam needs a gigabyte per rank, which is too much for two ranks in the group.
     trial = short(**TWO, model="alexnet", image_size=63, optimizer="adam", epochs=3)
     try:
         script = f'echo $$ > {group}/cgroup.procs; exec "$PYTHON" -c "$TRAIN" "$TRIAL"'
@@ -355,7 +355,7 @@ def test_a_folder_is_held_whatever_its_note_says(tmp_path, note):
             hold_folder(tmp_path).__enter__()
 
 
-def test_a_held_folder_is_let_go_however_its_holder_ends(tmp_path):
+def test_a_held_folder_is_released_however_its_holder_ends(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
         "from dsstudy.records.folder_lock import hold_folder\n"

@@ -1,4 +1,4 @@
-"""The promise of `book/interrupted.md`, tried out: kill -9 at random moments, many times.
+"""Kill -9 at random moments, many times: a test of what `notebooks/interrupted.ipynb` promises.
 
 ``make test-slow`` runs this. ``DSSTUDY_KILLS`` says how many kills (200 by default), over all
 engines together, ``DSSTUDY_SEED`` at which moments, and ``DSSTUDY_KILLS_RECORD`` names a file for
@@ -33,11 +33,11 @@ TRIALS = {
     "zero0": f"{SHORT}, {DEEPSPEED}, epochs: 20, optimizer: adam, scheduler: warmup",
     "zero2": f"{SHORT}, {DEEPSPEED}, epochs: 20, zero_stage: 2, scheduler: cyclic, cycle_steps: 17",
 }
-"""Of 1,200 steps in plain PyTorch, and 800 under DDP, and under DeepSpeed without ZeRO and with."""
+"""1,200 steps in plain PyTorch, 800 with DDP, and 800 with DeepSpeed, without ZeRO and with it."""
 
 
 def study_of(folder: Path, name: str, number: int) -> Study:
-    """Write a study of one trial, to be run in a folder of its own."""
+    """Write a study of one trial, which runs in a folder of its own."""
     file = folder / f"{name}-{number}.yaml"
     file.write_text(f"defaults: {{{TRIALS[name]}}}\nmatrix: {{seed: [0]}}\n")
     return load_study(file)
@@ -51,7 +51,7 @@ def start(study: Study) -> threading.Thread:
 
 
 def processes() -> dict[str, psutil.Process]:
-    """Return the processes of the trial that is running, by what they are."""
+    """Return the processes of the running trial by their roles."""
     found = {}
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -70,7 +70,7 @@ def processes() -> dict[str, psutil.Process]:
 def kill_something(run: threading.Thread, moment: float, chance: random.Random) -> str:
     """Wait for a moment and kill one of the trial's processes, or all; return which.
 
-    Nothing is killed, and nothing returned, where the trial has ended by then.
+    If the trial has ended by then, kill nothing and return nothing.
     """
     run.join(timeout=moment)
     there = processes()
@@ -84,15 +84,13 @@ def kill_something(run: threading.Thread, moment: float, chance: random.Random) 
 
 
 @pytest.mark.slow
-def test_trials_killed_at_random_moments_end_as_if_nothing_had_happened(
-    tmp_path, monkeypatch, capsys
-):
+def test_trials_killed_at_random_moments_end_as_if_uninterrupted(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
     seed = os.environ.get("DSSTUDY_SEED", "0")
     chance = random.Random(seed)
     wholes, windows = {}, {}
     for name in TRIALS:
-        for number in (0, 1):  # the first loads the libraries that later kernels find loaded
+        for number in (0, 1):  # the first run loads the libraries for later kernels
             study, began = study_of(tmp_path, name, number), time.time()
             start(study).join()
             wholes[name] = Record(study.trials[0].folder)

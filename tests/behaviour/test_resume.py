@@ -1,4 +1,4 @@
-"""Interrupted trials go on where they were, and end as if nothing had happened, bit for bit."""
+"""Interrupted trials resume and end bit for bit as if they had not been interrupted."""
 
 import dataclasses
 import json
@@ -45,11 +45,11 @@ STATISTICS = {"model": "torchvision/mobilenet_v3_small", "image_size": 32, "epoc
     ],
     ids=str,
 )  # fmt: skip
-def test_a_trial_goes_on_from_a_checkpoint_within_an_epoch(
+def test_a_trial_resumes_from_a_checkpoint_within_an_epoch(
     parameters, tmp_path, capsys, monkeypatch
 ):
-    # A sum of three gradients depends on its order, a sum of two does not: three ranks, also
-    # where there are two cores.
+    # A sum of three gradients depends on their order, unlike a sum of two: allow three ranks even
+    # on two cores.
     here = dataclasses.replace(Machine.here(), cores=max(3, Machine.here().cores))
     monkeypatch.setattr(Machine, "here", lambda: here)
     trial = Trial(**(SMALL | parameters), output_dir=str(tmp_path / "whole"))
@@ -73,7 +73,7 @@ def whole(tmp_path_factory) -> Record:
 
 
 def train_in_a_process(trial: Trial, operation: int) -> bool:
-    """Train in a process that dies at an operation; return whether it lived to the end."""
+    """Train in a process that dies at an operation; return whether it survived to the end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch._dynamo", "dsstudy.launching.run"])
     process = context.Process(target=train_until, args=(trial.model_dump(), operation))
@@ -83,7 +83,7 @@ def train_in_a_process(trial: Trial, operation: int) -> bool:
 
 
 OPERATIONS = random.Random(0).sample(range(1, 120), 8)
-"""Some of the moments of `test_killed_at_any_write`, for every day; all of them take minutes."""
+"""A sample of the moments of `test_killed_at_any_write`; all of them take minutes."""
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_killed_at_any_write(operations, whole, tmp_path):
         assert len(operations) < 100, "a training has fewer operations than that"
 
 
-def test_recorded_epochs_stay_where_no_checkpoint_is_left(whole, tmp_path, capsys):
+def test_recorded_epochs_are_kept_if_no_checkpoint_is_left(whole, tmp_path, capsys):
     shutil.copytree(whole.folder, tmp_path / "trial")
     record = Record(tmp_path / "trial")
     forget_the_end(record, epochs=2, checkpoints=2)
@@ -120,7 +120,7 @@ def test_recorded_epochs_stay_where_no_checkpoint_is_left(whole, tmp_path, capsy
     assert_same(record, whole)
 
 
-def test_an_epoch_that_comes_out_otherwise_is_told_of(whole, tmp_path, capsys):
+def test_an_epoch_with_another_result_is_reported(whole, tmp_path, capsys):
     shutil.copytree(whole.folder, tmp_path / "trial")
     record = Record(tmp_path / "trial")
     forget_the_end(record, epochs=1, checkpoints=2)
@@ -152,7 +152,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(damage, file, whole, 
     damage(newest / file)
     run_trial(Trial(**SMALL, output_dir=str(record.folder)))
     said = capsys.readouterr().out
-    if (damage, file) != (Path.unlink, "manifest.json"):  # without one it never was whole
+    if (damage, file) != (Path.unlink, "manifest.json"):  # without it, it was never complete
         assert f"checkpoint {newest.name} is damaged (" in said
         assert "falling back to the one before it" in said
     assert f"Resuming from checkpoint {before.name}" in said
@@ -191,7 +191,7 @@ def test_a_finished_trial_keeps_no_checkpoint_unless_asked(short):
         ({"device": "cuda"}, "device=cpu is not the device that this trial started on"),
     ],
 )
-def test_other_images_or_devices_than_it_began_with_are_refused(fact, sentence, whole, tmp_path):
+def test_other_images_or_devices_than_at_its_start_are_refused(fact, sentence, whole, tmp_path):
     shutil.copytree(whole.folder, tmp_path / "trial")
     record = Record(tmp_path / "trial")
     forget_the_end(record, epochs=2, checkpoints=0)
@@ -233,7 +233,7 @@ def test_a_kernel_killed_while_it_overwrites_leaves_what_it_has_recorded(whole, 
     assert len(newest_checkpoints(record.checkpoints)) == 2
 
 
-def test_overwriting_begins_anew_where_checkpoints_are_linked_to_another_disk(whole, tmp_path):
+def test_overwriting_starts_again_if_checkpoints_are_linked_to_another_disk(whole, tmp_path):
     shutil.copytree(whole.folder, tmp_path / "trial")
     record = Record(tmp_path / "trial")
     record.checkpoints.rename(tmp_path / "scratch")
@@ -260,7 +260,7 @@ def test_checkpoints_that_are_not_to_be_kept_go_before_the_trial_is_finished(
             run_trial(trial)
     assert run_trial(trial).finished
     assert not record.checkpoints.exists()
-    (record.folder / "result.json").unlink()  # had the kill come a moment later
+    (record.folder / "result.json").unlink()  # as if the kill had come a moment later
     capsys.readouterr()
     assert run_trial(trial).finished
     assert "no sound checkpoint" not in capsys.readouterr().out
@@ -289,7 +289,7 @@ def test_steps_that_were_lost_leave_a_gap_and_the_others_in_their_places(whole, 
         assert np.isnan(record.steps()[name][:40]).all()
 
 
-def test_names_outlive_a_loss_of_power_as_contents_do(tmp_path, monkeypatch):
+def test_file_names_survive_a_power_loss_as_contents_do(tmp_path, monkeypatch):
     record, synced = Record(tmp_path / "trial"), []
     record.start(Trial())
 

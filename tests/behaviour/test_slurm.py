@@ -1,4 +1,4 @@
-"""A study as Slurm job arrays over two nodes, one of which is lost in the middle of a trial."""
+"""A study as Slurm job arrays on two nodes, one of which is lost in the middle of a trial."""
 
 import os
 import socket
@@ -44,7 +44,7 @@ def study(tmp_path, monkeypatch):
     ],
 )
 def test_a_task_without_a_trial_fails_and_says_why(study, task, arguments, said):
-    # Else Slurm would take the trial for done.
+    # Otherwise Slurm would count the trial as done.
     given = {"SLURM_CPUS_PER_TASK": "1"} | ({"SLURM_ARRAY_TASK_ID": task} if task else {})
     command = ["sh", "cluster/slurm.sh", study.file, *arguments.split()]
     done = subprocess.run(command, env=os.environ | given, capture_output=True, text=True)
@@ -64,7 +64,7 @@ def test_processes_of_one_number_on_two_machines_write_one_file(tmp_path, monkey
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
-def test_a_lost_nodes_trial_is_queued_again_and_goes_on_from_its_checkpoint(study, tmp_path):
+def test_a_lost_nodes_trial_is_queued_again_and_resumes_from_its_checkpoint(study, tmp_path):
     records = [Record(trial.folder) for trial in study.trials]
     with slurm_nodes(one=4, two=2) as nodes:
 

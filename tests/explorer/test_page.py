@@ -1,4 +1,4 @@
-"""The explorer: what it offers, its trainings beside the kernel, and its page in JupyterLab."""
+"""The explorer: its answers, its training processes, and its page in JupyterLab."""
 
 import os
 import re

@@ -67,7 +67,7 @@ def machines(tmp_path_factory):
 
 
 def over_both(folder: Path, engine: str, **parameters) -> dict:
-    """Return the parameters of a trial whose two ranks are on a machine each."""
+    """Return the parameters of a trial with one rank on each of two machines."""
     hosts = hostfile(folder, "".join(f"{name} slots=1\n" for name in ADDRESSES))
     own = {"hostfile": hosts, "output_dir": str(folder / "over both"), "engine": engine}
     return SMALL | {"processes": 2} | own | parameters
@@ -109,7 +109,7 @@ def test_two_machines_train_what_one_does(machines, tmp_path, engine):
 @pytest.mark.slow
 @needs_machines
 @pytest.mark.parametrize("engine", LAUNCHED)
-def test_a_rank_killed_on_the_other_machine_is_made_good(machines, tmp_path, engine):
+def test_a_trial_resumes_after_a_rank_is_killed_on_the_other_machine(machines, tmp_path, engine):
     parameters = over_both(tmp_path, engine, epochs=6)
     record = Record(parameters["output_dir"])
     running = subprocess.Popen(command(machines, parameters), stderr=subprocess.PIPE, text=True)
