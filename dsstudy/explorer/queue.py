@@ -92,7 +92,7 @@ class Queue:
         return ended
 
 
-def main() -> None:
+def train_from_input() -> None:
     """Train the trial on the first line of the standard input, as long as the input is open."""
     # Raises an exception, so that the ranks are ended and the folder is released.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -117,4 +117,4 @@ def _end_with_input() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    train_from_input()

@@ -29,8 +29,8 @@ def launcher_command(trial: Trial, placement: Placement, ranks: list[str]) -> li
     trial
         What to train.
     placement
-        Where. On several machines, ``DS_ENV_FILE`` in its environment names a file that DeepSpeed
-        reads there and that is written here.
+        Where to train. For DeepSpeed on several machines, this writes the file that
+        ``DS_ENV_FILE`` in its environment names.
     ranks
         What each rank runs: a module and its arguments.
 
@@ -50,7 +50,7 @@ def launcher_command(trial: Trial, placement: Placement, ranks: list[str]) -> li
 
 def _deepspeed_options(trial: Trial, placement: Placement) -> list[str]:
     environment, ranks = placement.environment, trial.processes
-    if placement.hosts:  # which DeepSpeed's launcher reaches itself, through pdsh
+    if placement.hosts:  # DeepSpeed's launcher reaches them itself, through pdsh
         lines = [f"{variable}\n" for variable in _forwarded(placement)]
         Path(environment["DS_ENV_FILE"]).write_text("".join(lines))
         hosts = [f"--hostfile={hostfile_path(trial)}", "--force_multi", "--no_ssh_check"]
@@ -64,7 +64,7 @@ def _deepspeed_options(trial: Trial, placement: Placement) -> list[str]:
 
 
 def _torchrun_options(_trial: Trial, placement: Placement) -> list[str]:
-    nodes = ["--standalone", "--local_addr=127.0.0.1", "--nnodes=1"]  # finds a free port itself
+    nodes = ["--standalone", "--local_addr=127.0.0.1", "--nnodes=1"]  # it finds a free port itself
     if placement.hosts:
         nodes = [f"--nnodes={len(placement.hosts)}", "--node_rank=%n", *_meeting_point(placement)]
     # Without a log_dir, torchrun leaves a folder in /tmp.
