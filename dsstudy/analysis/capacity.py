@@ -14,13 +14,14 @@ import pandas as pd
 from dsstudy.analysis.cells import load_labelled, measured_values
 from dsstudy.analysis.intervals import mean_interval
 from dsstudy.analysis.load import load_epochs
+from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL
 from dsstudy.spec.model_counts import model_counts
 from dsstudy.spec.trial import DEFAULT_BUCKET
 
 WAY_AXIS = "line"
 """The axis of the study's matrix that names the lines."""
 
-BASE_WAY = "normal"
+BASE_WAY = NORMAL
 """The line whose times the others' are compared with."""
 
 MIB = 2**20
@@ -190,12 +191,12 @@ def _alone_rounds(side: pd.DataFrame) -> pd.Series:
 def way_kind(trials: pd.DataFrame, line: str) -> str:
     """Say in short how a line trains: by its engine, or DeepSpeed's ZeRO stage, ``0`` to ``3``."""
     one = trials[(trials["line"] == line) & trials["parameters"].notna()].iloc[0]
-    return str(int(one["zero_stage"])) if one["engine"] == "deepspeed" else str(one["engine"])
+    return str(int(one["zero_stage"])) if ENGINES[one["engine"]].has_zero else str(one["engine"])
 
 
 def zero_ways(trials: pd.DataFrame, small_buckets: bool) -> list[str]:
     """Return DeepSpeed's lines that have begun, by stage: those of one kind of buckets."""
-    begun = trials[trials["engine"].eq("deepspeed") & trials["parameters"].notna()]
+    begun = trials[trials["engine"].eq(DEEPSPEED) & trials["parameters"].notna()]
     chosen = [
         line for line in begun["line"].unique() if has_small_buckets(trials, line) == small_buckets
     ]

@@ -21,7 +21,7 @@ from dsstudy.analysis.step_phases import load_profiles
 from dsstudy.errors import InputError, naming_file
 from dsstudy.paper import printed
 from dsstudy.records.reading import read_lines, read_object
-from dsstudy.spec.engines import ENGINES
+from dsstudy.spec.engines import ENGINES, NORMAL
 
 DEVICES = (1, 2, 4, 8)
 """How many devices are predicted for."""
@@ -194,9 +194,9 @@ def rest_and_arithmetic(found: Comparison, engine: str) -> tuple[np.ndarray, np.
 def transfer_seconds(found: Comparison, engine: str, devices: int, bandwidth: float) -> float:
     """Return the seconds in which each of the devices sends its gradients."""
     # DDP's gradients are those of weights in full precision; DeepSpeed keeps the model in less.
-    precision = found.about["settings"]["precision"] if engine == "deepspeed" else "fp32"
+    precision = found.about["settings"]["precision"] if ENGINES[engine].casts_model else "fp32"
     size = GRADIENT_BYTES[precision] * found.about["parameters"]
-    return 2 * (devices - 1) / devices * size / bandwidth
+    return ENGINES[engine].exchanges * 2 * (devices - 1) / devices * size / bandwidth
 
 
 def predict_epochs(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> pd.DataFrame:
@@ -220,7 +220,7 @@ def predict_epochs(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> p
     rows = []
     for engine in found.small:
         rest, slope = rest_and_arithmetic(found, engine)
-        for n in DEVICES if engine != "normal" else (1,):
+        for n in DEVICES if ENGINES[engine].launcher else (1,):
             if found.normal.batch_size % n:
                 continue
             share = found.normal.batch_size // n
@@ -261,7 +261,7 @@ def measured_break_even(
     """
     (rest, slope), (own, of_normal) = (
         rest_and_arithmetic(found, engine),
-        rest_and_arithmetic(found, "normal"),
+        rest_and_arithmetic(found, NORMAL),
     )
     added = float(np.mean(rest - own)) + transfer_seconds(found, engine, devices, bandwidth)
     saved = float(np.mean(of_normal - slope / devices))

@@ -10,11 +10,11 @@ from dsstudy.errors import InputError, naming_file, one_line
 from dsstudy.paper import printed
 from dsstudy.records.reading import read_lines
 from dsstudy.records.schema import PHASES
-from dsstudy.spec.engines import ENGINES
+from dsstudy.spec.engines import DDP, DEEPSPEED, ENGINES, NORMAL
 from dsstudy.spec.model_counts import short_model
 from dsstudy.spec.trial import ARCHITECTURES
 
-ENGINE_PAIRS = (("ddp", "normal"), ("deepspeed", "normal"), ("deepspeed", "ddp"))
+ENGINE_PAIRS = ((DDP, NORMAL), (DEEPSPEED, NORMAL), (DEEPSPEED, DDP))
 """Engines compared, each with the one that it is measured against."""
 
 PROFILE_KEY = ["label", "batch_size", "engine"]

@@ -30,6 +30,7 @@ from dsstudy.analysis.capacity import load_capacity as load_capacity  # for the 
 from dsstudy.report.figure_style import ENGINE_COLORS, set_log_ticks
 from dsstudy.report.table_style import note_below, ratio_cell, style_table
 from dsstudy.report.wording import interval_text
+from dsstudy.spec.engines import DEEPSPEED, ENGINES
 from dsstudy.spec.model_counts import short_model
 
 PARITY = 1.0
@@ -218,9 +219,14 @@ def _from_size_text(parameters: float) -> str:
     return f"from {parameters / 1e6:.0f} million parameters on" if parameters else "at every size"
 
 
-_SHADES = sns.blend_palette(["#f5c27a", ENGINE_COLORS["deepspeed"], "#5a2b00"], 4)
+_SHADES = sns.blend_palette(["#f5c27a", ENGINE_COLORS[DEEPSPEED], "#5a2b00"], 4)
 
-_KIND_MARKERS = {"normal": "o", "ddp": "^", "0": "s", "1": "D", "2": "v", "3": "P"}
+_KIND_MARKERS = {name: engine.marker for name, engine in ENGINES.items()} | {
+    "0": "s",
+    "1": "D",
+    "2": "v",
+    "3": "P",
+}
 """By engine, or by ZeRO stage."""
 
 

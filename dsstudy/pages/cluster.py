@@ -13,6 +13,7 @@ from dsstudy.paper import printed
 from dsstudy.paths import project_root
 from dsstudy.report.origin import hardware_text
 from dsstudy.report.table_style import style_table
+from dsstudy.spec.engines import LAUNCHED
 
 ROUTES = ("slurm", "ray", "hosts")
 
@@ -149,7 +150,7 @@ def answer_text() -> Markdown:
     ratios = [
         f"{frame[engine, 'two machines'] / frame[engine, 'one machine']:.2f} with "
         f"{printed.NAMES[engine]}"
-        for engine in ("ddp", "deepspeed")
+        for engine in LAUNCHED
     ]
     return Markdown(
         "Trials are independent: *n* nodes do *n* of them at a time, and from the command to the "

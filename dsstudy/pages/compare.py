@@ -26,7 +26,7 @@ from dsstudy.paper import printed
 from dsstudy.records.schema import PHASES
 from dsstudy.report.figure_style import ENGINE_COLORS
 from dsstudy.report.table_style import style_table
-from dsstudy.spec.engines import ENGINES
+from dsstudy.spec.engines import ENGINES, NORMAL
 
 TIMES_CAPTION = (
     "Seconds of an epoch: mean over the rounds, ± half of its 95 % interval (Student's t). Memory: "
@@ -89,9 +89,7 @@ def predictions_table(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -
             for row in some.itertuples()
         }
         pays = (
-            ""
-            if engine == "normal"
-            else _images_text(measured_break_even(found, engine, bandwidth))
+            "" if engine == NORMAL else _images_text(measured_break_even(found, engine, bandwidth))
         )
         rows[printed.NAMES[engine]] = {f"{n}": texts.get(f"{n}", "–") for n in DEVICES}
         rows[printed.NAMES[engine]]["two pay from"] = pays or "–"
@@ -105,7 +103,7 @@ def assumptions_text(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) ->
         device = "machines like this one, each with a CPU of its own"
     several = any(one.devices > 1 for one in found.timed)
     brackets = "; in brackets what was measured" if several else ""
-    large, small = found.normal.batch_size, found.small["normal"].batch_size
+    large, small = found.normal.batch_size, found.small[NORMAL].batch_size
     return (
         f"Predicted seconds of an epoch on 1, 2, 4 and 8 {device}, the same {large} images a step "
         f"over all of them{brackets}. Each engine's step was "
@@ -155,7 +153,7 @@ def comparison_json(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> 
         key[-1]: {phase: float(row[phase]) for phase in PHASES}
         for key, row in found.profiles.iterrows()
     }
-    engines = [engine for engine in found.small if engine != "normal"]
+    engines = [engine for engine in found.small if engine != NORMAL]
     return _null_if_not_finite(
         {
             **{name: value for name, value in found.about.items() if name != "timed"},
@@ -228,7 +226,7 @@ def _draw_speedup(axes: Axes, found: Comparison, bandwidth: float) -> None:
 
 def _row_name(one: Timed) -> str:
     ranks = "1 rank" if one.processes == 1 else f"{one.processes} ranks"
-    return printed.NAMES[one.engine] + ("" if one.engine == "normal" else f", {ranks}")
+    return printed.NAMES[one.engine] + ("" if one.engine == NORMAL else f", {ranks}")
 
 
 def _devices_text(found: Comparison, one: Timed) -> str:

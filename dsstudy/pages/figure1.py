@@ -15,7 +15,11 @@ from dsstudy.analysis.cells import study_architectures as study_architectures  #
 from dsstudy.paper import printed
 from dsstudy.report.accuracy_curve import accuracy_curve, draw_accuracy_curve
 from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL
 from dsstudy.spec.trial import ARCHITECTURES
+
+_PLOTLY_SYMBOLS = {"o": "circle", "^": "triangle-up", "s": "square"}
+"""By matplotlib's marker: plotly's name of the same."""
 
 
 def ahead_text(epochs: pd.DataFrame) -> str:
@@ -105,9 +109,9 @@ def _label_panels(figure: Figure, grid: np.ndarray, top: float) -> None:
 
 
 def _panel_name(settings: dict[str, str]) -> str:
-    if settings["deepspeed"] == settings["normal"]:
-        return f"both {settings['normal']}"
-    return f"DeepSpeed {settings['deepspeed']},\nnormal {settings['normal']}"
+    if settings[DEEPSPEED] == settings[NORMAL]:
+        return f"both {settings[NORMAL]}"
+    return f"DeepSpeed {settings[DEEPSPEED]},\nnormal {settings[NORMAL]}"
 
 
 def accuracy_explorer(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTURES) -> HTML:
@@ -172,7 +176,7 @@ def _empty_trace(engine: str, setting: str) -> Any:
 
     color = "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * part for part in ENGINE_COLORS[engine]))
     dash = {"SGD": "solid", "SGD+S": "dash", "Adam+S": "dot"}[setting]
-    symbol = {"normal": "circle", "deepspeed": "square"}[engine]
+    symbol = _PLOTLY_SYMBOLS[ENGINES[engine].marker]
     return go.Scatter(
         mode="lines+markers",
         line={"color": color, "dash": dash},

@@ -16,10 +16,10 @@ from dsstudy.report.accuracy_curve import accuracy_curve, draw_accuracy_curve
 from dsstudy.report.figure_style import ENGINE_COLORS
 from dsstudy.report.table_style import difference_cell, style_table, wrapping_cell
 from dsstudy.report.wording import interval_text, signed
+from dsstudy.spec.engines import ENGINES
 
 LENET = "lenet"
 
-_LENET_MARKERS = {"deepspeed": "s", "normal": "o"}
 
 INSIDE, ABOVE, BELOW, UNKNOWN = "inside", "above", "below", "cannot be told"
 
@@ -168,7 +168,7 @@ def accuracies_figure(trials: pd.DataFrame) -> Figure:
         seeds = values.get((setting, engine), pd.Series(dtype=float))
         color = ENGINE_COLORS[engine]
         axes.plot([one["low"], one["high"]], [y, y], color=color, linewidth=7, alpha=0.25)
-        axes.plot(seeds, [y] * len(seeds), _LENET_MARKERS[engine], color=color, alpha=0.8)
+        axes.plot(seeds, [y] * len(seeds), ENGINES[engine].marker, color=color, alpha=0.8)
         axes.plot(one["published"], y, "D", color="k", markerfacecolor="none", markersize=9)
         if not len(seeds):
             axes.text(one["published"], y, f"   {one['state']}", va="center", fontsize=10)
@@ -183,7 +183,7 @@ def accuracies_figure(trials: pd.DataFrame) -> Figure:
 def _add_legend(axes: Axes) -> None:
     """Add a legend of what is drawn, whatever of it there is."""
     marks = [
-        axes.plot([], [], _LENET_MARKERS[engine], color=ENGINE_COLORS[engine])[0]
+        axes.plot([], [], ENGINES[engine].marker, color=ENGINE_COLORS[engine])[0]
         for engine in PAPER_ENGINES
     ]
     marks += axes.plot([], [], color="0.5", linewidth=7, alpha=0.4)

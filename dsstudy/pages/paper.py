@@ -8,9 +8,8 @@ from pandas.io.formats.style import Styler
 from dsstudy.paper.printed import NAMES, PANELS, PAPER_ENGINES, SETTINGS, printed_values
 from dsstudy.report.figure_style import ENGINE_COLORS
 from dsstudy.report.table_style import cell_grid, make_bold, style_table
+from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL
 from dsstudy.spec.trial import ARCHITECTURES
-
-_PAPER_MARKERS = {"deepspeed": "s", "normal": "o"}
 
 _CAPTIONS = {
     "best_accuracy": "Best test accuracy in 25 epochs, in percent, as published.",
@@ -47,12 +46,12 @@ def endpoints_figure() -> Figure:
             engine: [values[name, engine, settings[engine]] for name in ARCHITECTURES]
             for engine in PAPER_ENGINES
         }
-        axes.hlines(rows, ends["deepspeed"], ends["normal"], color="0.75", zorder=1)
+        axes.hlines(rows, ends[DEEPSPEED], ends[NORMAL], color="0.75", zorder=1)
         for engine in PAPER_ENGINES:
             label = f"{NAMES[engine]}, {settings[engine]}"
             style = {
                 "color": ENGINE_COLORS[engine],
-                "marker": _PAPER_MARKERS[engine],
+                "marker": ENGINES[engine].marker,
                 "label": label,
             }
             axes.scatter(ends[engine], rows, zorder=2, **style)
@@ -74,7 +73,7 @@ def time_ratios_figure() -> Figure:
     figure, axes = plt.subplots(figsize=(9, 3.8), layout="constrained")
     for shift, (setting, marker) in enumerate(zip(SETTINGS, "osD", strict=True)):
         ratios = [
-            values[name, "deepspeed", setting] / values[name, "normal", setting]
+            values[name, DEEPSPEED, setting] / values[name, NORMAL, setting]
             for name in ARCHITECTURES
         ]
         rows = [row + 0.2 * (shift - 1) for row in range(len(ARCHITECTURES))]

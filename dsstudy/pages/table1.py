@@ -23,6 +23,7 @@ from dsstudy.report.table_style import (
     wrapping_cell,
 )
 from dsstudy.report.wording import signed
+from dsstudy.spec.engines import NORMAL
 
 
 def accuracy_table(trials: pd.DataFrame) -> Styler:
@@ -106,4 +107,4 @@ def accuracies_text(trials: pd.DataFrame) -> str:
 def _best_by_normal(frame: pd.DataFrame, column: str) -> str:
     held = frame.dropna(subset=column)
     best = held.loc[held.groupby("architecture")[column].idxmax(), "engine"]
-    return f"{(best == 'normal').sum()} of {len(best)}"
+    return f"{(best == NORMAL).sum()} of {len(best)}"

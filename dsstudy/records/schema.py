@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
+from dsstudy.spec.engines import ENGINES
+
 # Dictionaries, not models: these are checked by the hundred thousand, and no object is made.
 _strict = with_config(ConfigDict(strict=True, allow_inf_nan=False))
 
@@ -119,7 +121,7 @@ class _Profile(_Named):
 
 @_strict
 class _Timed(_Named):
-    engine: Literal["normal", "ddp", "deepspeed"]
+    engine: Literal[tuple(ENGINES)]  # type: ignore[valid-type]
     processes: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
 

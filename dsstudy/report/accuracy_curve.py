@@ -1,18 +1,11 @@
 """Test accuracy over the epochs: the curve of a cell, and how it is drawn."""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.axes import Axes
 
 from dsstudy.paper import printed
 from dsstudy.report.figure_style import ENGINE_COLORS
-
-# Told apart without colours too: in print, and by whoever cannot see them.
-_ENGINE_STYLES: dict[str, dict[str, Any]] = {
-    "normal": {"linestyle": "-", "marker": "o"},
-    "deepspeed": {"linestyle": "--", "marker": "s"},
-}
+from dsstudy.spec.engines import ENGINES
 
 
 def accuracy_curve(
@@ -36,6 +29,7 @@ def draw_accuracy_curve(axes: Axes, curve: pd.DataFrame, engine: str) -> None:
         markevery=max(1, len(curve) // 6),
         markersize=4,
         linewidth=1.5,
-        **_ENGINE_STYLES[engine],
+        linestyle=ENGINES[engine].line,
+        marker=ENGINES[engine].marker,
     )
     axes.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=0.2, linewidth=0)

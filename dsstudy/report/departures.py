@@ -10,6 +10,7 @@ from dsstudy.analysis.load import load_results
 from dsstudy.analysis.provenance import environments, stand_ins
 from dsstudy.paper import printed
 from dsstudy.report.wording import span
+from dsstudy.spec.engines import DEEPSPEED
 from dsstudy.spec.trial import Trial
 
 
@@ -90,7 +91,7 @@ def _chance_departures(results: pd.DataFrame) -> Iterator[str]:
 
 
 def _precision_departures(results: pd.DataFrame) -> Iterator[str]:
-    used = set(results.loc[results["engine"] == "deepspeed", "precision"])
+    used = set(results.loc[results["engine"] == DEEPSPEED, "precision"])
     if used and used != {"fp16"}:
         yield f"DeepSpeed trains in {', '.join(sorted(used))}; in the paper it did in fp16."
 

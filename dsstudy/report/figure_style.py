@@ -4,6 +4,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from dsstudy.spec.engines import ENGINES
+
 
 def set_log_ticks(axes: Axes, values: np.ndarray) -> None:
     """Put round numbers on a logarithmic axis, as many as its range bears."""
@@ -21,5 +23,5 @@ def set_log_ticks(axes: Axes, values: np.ndarray) -> None:
 
 _PALETTE = sns.color_palette("colorblind")
 
-ENGINE_COLORS = {"normal": _PALETTE[0], "deepspeed": _PALETTE[1], "ddp": _PALETTE[2]}
+ENGINE_COLORS = {name: _PALETTE[engine.color] for name, engine in ENGINES.items()}
 """One colour-blind-safe colour an engine, the same in every figure."""

@@ -7,9 +7,10 @@ from pandas.io.formats.style import Styler
 
 from dsstudy.paper import printed
 from dsstudy.report.wording import interval_text, signed
+from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import ARCHITECTURES
 
-COLUMN_TITLES = {"deepspeed": "DeepSpeed training", "normal": "Normal training"}
+COLUMN_TITLES = {name: engine.column for name, engine in ENGINES.items()}
 """An engine at the head of its columns, as the paper's tables have it."""
 
 

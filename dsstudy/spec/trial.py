@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from dsstudy.errors import InputError, quoted
 from dsstudy.paths import project_root, runs_folder
+from dsstudy.spec.engines import ENGINES, LAUNCHED, NORMAL, one_of
 
 ARCHITECTURES = ("lenet", "alexnet", "vgg11_bn", "resnet18", "densenet121", "squeezenet1_0", "vit")
 """The paper's seven rows, in its order; the model names that stand for themselves."""
@@ -98,8 +99,8 @@ class Trial(BaseModel):
         pattern=r"^\w[\w./:\-]{0,99}$",
         strict=True,
     )
-    engine: Literal["normal", "deepspeed", "ddp"] = _parameter(
-        "normal", "normal, deepspeed or ddp", "how the model is trained"
+    engine: Literal[tuple(ENGINES)] = _parameter(  # type: ignore[valid-type]
+        NORMAL, one_of(ENGINES), "how the model is trained"
     )
     optimizer: Literal["sgd", "adam"] = _parameter("sgd", "sgd or adam", "the optimizer")
     scheduler: Literal["none", "warmup", "cyclic"] = _parameter(
@@ -226,20 +227,22 @@ class Trial(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.engine == "normal" and self.processes != 1:
+        engine, launched = ENGINES[self.engine], one_of(LAUNCHED)
+        if not engine.launcher and self.processes != 1:
             raise ValueError(
-                f"processes={self.processes} is not possible with engine=normal, which trains in "
-                "one process: set processes=1, or engine to ddp or deepspeed"
+                f"processes={self.processes} is not possible with engine={self.engine}, which "
+                f"trains in one process: set processes=1, or engine to {launched}"
             )
-        if self.engine == "normal" and self.hostfile != "none":
+        if not engine.launcher and self.hostfile != "none":
             raise ValueError(
-                f"hostfile={quoted(self.hostfile)} is not possible with engine=normal, which trains "
-                "in one process: set hostfile=none, or engine to ddp or deepspeed"
+                f"hostfile={quoted(self.hostfile)} is not possible with engine={self.engine}, "
+                f"which trains in one process: set hostfile=none, or engine to {launched}"
             )
-        if self.engine != "deepspeed" and self.zero_stage != 0:
+        if not engine.has_zero and self.zero_stage != 0:
+            with_zero = one_of(name for name, one in ENGINES.items() if one.has_zero)
             raise ValueError(
                 f"zero_stage={self.zero_stage} is not possible with engine={self.engine}, which "
-                "has no ZeRO: set zero_stage=0, or engine=deepspeed"
+                f"has no ZeRO: set zero_stage=0, or engine={with_zero}"
             )
         if self.zero_stage == 0 and self.bucket_size != DEFAULT_BUCKET:
             raise ValueError(

@@ -10,7 +10,7 @@ from dsstudy.launching.launcher import TrialError
 from dsstudy.launching.machine import Machine
 from dsstudy.launching.placement import problems
 from dsstudy.records.files import write_text
-from dsstudy.spec.engines import LAUNCHED
+from dsstudy.spec.engines import ENGINES, LAUNCHED, NORMAL
 from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
 from dsstudy.studies.profiling import profile_study
@@ -101,7 +101,7 @@ def plan_comparison(
     for name, reason in _NOT_SETTABLE.items():
         if name in parameters:
             raise InputError(f"{name} cannot be set for a comparison, as {reason}: leave it out")
-    base = _engine_trial(parameters, "normal", 1)
+    base = _engine_trial(parameters, NORMAL, 1)
     if base.batch_size < 2 * SMALLEST_BATCH:
         raise InputError(
             f"batch_size={base.batch_size} is too small for a comparison, which times a smaller "
@@ -127,7 +127,7 @@ def plan_comparison(
 
 def _engine_trial(parameters: Mapping[str, Any], engine: str, processes: Any) -> Trial:
     given = {name: value for name, value in parameters.items() if name != "zero_stage"}
-    if engine == "deepspeed" and "zero_stage" in parameters:
+    if ENGINES[engine].has_zero and "zero_stage" in parameters:
         given["zero_stage"] = parameters["zero_stage"]
     # Nothing that a comparison trains is kept.
     mine = {"engine": engine, "processes": processes, "keep_checkpoint": False}
@@ -157,8 +157,8 @@ def _profile_engines(study: Study, steps: int, rounds: int) -> dict[str, str]:
             profile_study(study, [trial], min(steps, 16), min(rounds, 3))
         except TrialError as error:
             failed[engine] = last_line(error)
-    if "normal" in failed:
-        raise InputError(f"engine normal cannot train this model: {failed['normal']}")
+    if NORMAL in failed:
+        raise InputError(f"engine={NORMAL} cannot train this model: {failed[NORMAL]}")
     return failed
 
 

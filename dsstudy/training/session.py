@@ -15,6 +15,7 @@ from torch import nn
 
 from dsstudy.images.data import ImageData, Split, epoch_order, rank_batches
 from dsstudy.records.record import Record
+from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import Trial
 from dsstudy.training.checkpoint import State, checkpoint_name, write_checkpoint
 from dsstudy.training.memory import held_memory, peak_memory, reset_peak_memory
@@ -80,8 +81,7 @@ class Session:
 
             self._events = EventLog(record, self.steps_per_epoch)
         self._dtype = torch.float32
-        if trial.engine == "deepspeed" and trial.precision != "fp32":
-            # DeepSpeed keeps the whole model in the lower precision, so its input has to be too.
+        if ENGINES[trial.engine].casts_model and trial.precision != "fp32":
             self._dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[trial.precision]
         reset_peak_memory(device)
 

@@ -43,7 +43,7 @@ def made(coefficients: pd.Series, seed: int = 0, count: int = 8) -> pd.DataFrame
         {
             "flops": random.uniform(1e10, 1e12, count),
             "parameters": random.uniform(1e5, 1e8, count),
-            "normal": random.uniform(0.05, 0.2, count),
+            "normal_seconds": random.uniform(0.05, 0.2, count),
             "images": 16,
             "sent": 2.0,
         },
@@ -95,15 +95,15 @@ def test_at_break_even_both_sides_take_the_same_time():
     pairs, share = table2(), SHARE
     found = fit_cost(pairs, SHARED_ARITHMETIC)
     known = step_parts(pairs, found, share)
-    np.testing.assert_allclose(known["rest"] + known["arithmetic"], pairs["normal"])
+    np.testing.assert_allclose(known["rest"] + known["arithmetic"], pairs["normal_seconds"])
     ranks = known[["ranks' rest", "ranks' arithmetic", "transfer"]].sum(axis=1)
     np.testing.assert_allclose(ranks, predict_seconds(pairs, found))
 
     times = break_even_batch(pairs, found, share) / pairs["images"]
     larger = pairs.assign(
-        flops=pairs["flops"] * times, normal=known["rest"] + known["arithmetic"] * times
+        flops=pairs["flops"] * times, normal_seconds=known["rest"] + known["arithmetic"] * times
     )
-    np.testing.assert_allclose(predict_seconds(larger, found), larger["normal"])
+    np.testing.assert_allclose(predict_seconds(larger, found), larger["normal_seconds"])
     by_link = [break_even_batch(pairs, found, share, speed) for speed in (1e9, 1e10, 1e11)]
     assert (by_link[0] > by_link[1]).all()
     assert (by_link[1] > by_link[2]).all()
@@ -175,7 +175,7 @@ def test_of_a_profiled_study_the_plain_steps_count_of_every_engine_and_batch_siz
         ("deepspeed", "SGD", 8),
     ]
     one = pairs.set_index(["engine", "architecture", "images"]).loc["ddp", "vit", 128]
-    assert (one["seconds"], one["normal"]) == pytest.approx((0.256, 0.128))
+    assert (one["seconds"], one["normal_seconds"]) == pytest.approx((0.256, 0.128))
 
     (tmp_path / "profiles.jsonl").write_text("".join(lines).replace("exclusive", "shared"))
     with pytest.raises(CannotTellError, match="No profile was measured alone"):

@@ -14,7 +14,7 @@ from dsstudy.spec.trial import Trial
         ({"epochs": 2.5}, "epochs=2.5 is not allowed"),
         ({"epochs": True}, "epochs=True is not allowed"),
         ({"epochs": None}, "epochs=no value is not allowed"),
-        ({"engine": "deepsped"}, "set engine to normal, deepspeed or ddp"),
+        ({"engine": "deepsped"}, "set engine to normal, ddp or deepspeed"),
         ({"model": "resnet19"}, "set model to lenet, alexnet"),
         ({"learning_rate": float("nan")}, "set learning_rate to a number above 0"),
         ({"gradient_clipping": -1}, "set gradient_clipping to none or a number above 0"),

@@ -52,6 +52,7 @@ from dsstudy.analysis.claims.verdicts import (
     vote,
 )
 from dsstudy.paper.printed import SETTINGS
+from dsstudy.spec.engines import DEEPSPEED, NORMAL
 from dsstudy.spec.trial import ARCHITECTURES
 
 
@@ -169,7 +170,7 @@ CLAIMS = [
         "Adam optimizer is known for achieving a better performance in a shorter time frame",
         "Normal training, mean of epochs 1 and 2: Adam+S is above SGD+S for most architectures.",
         lambda study: most_beyond(
-            study.during(1, 2).gain(between_settings("normal", "Adam+S", "SGD+S")), above=0
+            study.during(1, 2).gain(between_settings(NORMAL, "Adam+S", "SGD+S")), above=0
         ),
     ),
     Claim(
@@ -196,13 +197,13 @@ CLAIMS = [
         "3.2.1",
         "The WarmupLR scheduler does improve the performance of DeepSpeed models",
         "DeepSpeed: SGD+S is above SGD for every architecture.",
-        lambda study: vote(study.gain(between_settings("deepspeed", "SGD+S", "SGD")), above=0),
+        lambda study: vote(study.gain(between_settings(DEEPSPEED, "SGD+S", "SGD")), above=0),
     ),
     Claim(
         "3.2.1",
         "However, the improvement is marginal, with an average of less than 1%",
         "DeepSpeed: SGD+S differs from SGD by less than 1 point on average.",
-        lambda study: small_average(study.gain(between_settings("deepspeed", "SGD+S", "SGD"))),
+        lambda study: small_average(study.gain(between_settings(DEEPSPEED, "SGD+S", "SGD"))),
     ),
     Claim(
         "3.2.1",
@@ -217,7 +218,7 @@ CLAIMS = [
         "the DeepSpeed models' performance improved dramatically when using Adam optimizer",
         "DeepSpeed: Adam+S is at least 10 points above SGD+S for every architecture.",
         lambda study: vote(
-            study.gain(between_settings("deepspeed", "Adam+S", "SGD+S")), above=DRAMATIC
+            study.gain(between_settings(DEEPSPEED, "Adam+S", "SGD+S")), above=DRAMATIC
         ),
     ),
     Claim(
@@ -226,7 +227,7 @@ CLAIMS = [
         "to 80%",
         "DeepSpeed: ResNet-18 with Adam+S is at least 10 points above SGD+S.",
         lambda study: vote(
-            study.gain(between_settings("deepspeed", "Adam+S", "SGD+S", ["resnet18"])),
+            study.gain(between_settings(DEEPSPEED, "Adam+S", "SGD+S", ["resnet18"])),
             above=DRAMATIC,
         ),
     ),
@@ -236,7 +237,7 @@ CLAIMS = [
         "ResNet model is also improved",
         "Normal training: ResNet-18 with Adam+S is at least 10 points above SGD+S.",
         lambda study: vote(
-            study.gain(between_settings("normal", "Adam+S", "SGD+S", ["resnet18"])),
+            study.gain(between_settings(NORMAL, "Adam+S", "SGD+S", ["resnet18"])),
             above=DRAMATIC,
         ),
     ),
@@ -340,14 +341,14 @@ CLAIMS = [
         "without using DeepSpeed, ViT has the worst performance regardless of the optimizer and "
         "scheduler",
         "In every setting of normal training the ViT's rank in accuracy is 7 of 7.",
-        lambda study: vit_is(7, study, "normal", SETTINGS),
+        lambda study: vit_is(7, study, NORMAL, SETTINGS),
     ),
     Claim(
         "3.3",
         "with using DeepSpeed, ViT performed the 3rd best amount of all the tested architectures "
         "when using SGD as the optimizer",
         "With DeepSpeed and SGD, with and without scheduler, the ViT's rank in accuracy is 3 of 7.",
-        lambda study: vit_is(3, study, "deepspeed", ["SGD", "SGD+S"]),
+        lambda study: vit_is(3, study, DEEPSPEED, ["SGD", "SGD+S"]),
     ),
     Claim(
         "3.3",

@@ -7,6 +7,7 @@ import pandas as pd
 
 from dsstudy.analysis.claims.evidence import CannotTellError, Evidence, Pair
 from dsstudy.paper.printed import NAMES, PANELS, PAPER_ENGINES, SETTINGS
+from dsstudy.spec.engines import DEEPSPEED, NORMAL
 from dsstudy.spec.trial import ARCHITECTURES
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
@@ -44,8 +45,8 @@ def between_engines(
     return [
         (
             NAMES[name] if len(settings) == 1 else f"{NAMES[name]} {setting}",
-            (name, "deepspeed", setting),
-            (name, "normal", normal or setting),
+            (name, DEEPSPEED, setting),
+            (name, NORMAL, normal or setting),
         )
         for name, setting in pairs
     ]
@@ -53,7 +54,7 @@ def between_engines(
 
 def panel(letter: str, architectures: Iterable[str] = ARCHITECTURES) -> list[Pair]:
     """Pair the engines as a panel of Figure 1 does."""
-    return between_engines(architectures, [PANELS[letter]["deepspeed"]], PANELS[letter]["normal"])
+    return between_engines(architectures, [PANELS[letter][DEEPSPEED]], PANELS[letter][NORMAL])
 
 
 def between_settings(

@@ -29,7 +29,7 @@ from scipy.optimize import nnls
 
 from dsstudy.paper import printed
 
-TERMS = {"factor": "normal", "saved": "flops", "gradient": "parameters", "constant": "one"}
+TERMS = {"factor": "normal_seconds", "saved": "flops", "gradient": "parameters", "constant": "one"}
 """The coefficients, and the column that each goes with; what is saved is taken off."""
 
 RATIO = ("factor",)
@@ -154,7 +154,7 @@ def arithmetic_rate(coefficients: pd.Series, share: float) -> float:
 
 def largest_share(pairs: pd.DataFrame, coefficients: pd.Series) -> float:
     """Return the largest share for which no step is shorter than its arithmetic."""
-    slowest = (pairs["flops"] / pairs["normal"]).max()
+    slowest = (pairs["flops"] / pairs["normal_seconds"]).max()
     return float(coefficients["factor"] - coefficients["saved"] * slowest)
 
 
@@ -168,8 +168,10 @@ def step_parts(pairs: pd.DataFrame, coefficients: pd.Series, share: float) -> pd
         step; and what these come to on several ranks, ``ranks' rest`` and ``ranks' arithmetic``,
         beside ``transfer``, which holds the constant too.
     """
-    arithmetic = (pairs["flops"] / arithmetic_rate(coefficients, share)).clip(upper=pairs["normal"])
-    rest = pairs["normal"] - arithmetic
+    arithmetic = (pairs["flops"] / arithmetic_rate(coefficients, share)).clip(
+        upper=pairs["normal_seconds"]
+    )
+    rest = pairs["normal_seconds"] - arithmetic
     return pd.DataFrame(
         {
             "rest": rest,

@@ -13,6 +13,7 @@ from dsstudy.analysis.provenance import environments, timing_machines
 from dsstudy.errors import InputError
 from dsstudy.paper import printed
 from dsstudy.records.reading import read_lines
+from dsstudy.spec.engines import NORMAL
 from dsstudy.spec.model_counts import COUNTED_CLASSES, model_counts
 from dsstudy.spec.trial import ARCHITECTURES, Trial
 
@@ -46,7 +47,7 @@ def study_pairs(path: str | Path) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row an engine other than ``normal``, setting, architecture and batch size: ``engine``,
-        ``setting``, ``architecture``; ``seconds`` and ``normal``, of a step; of its whole batch
+        ``setting``, ``architecture``; ``seconds`` and ``normal_seconds``, of a step; of its whole batch
         ``flops`` and ``images``; ``parameters``; ``sent``, the bytes that each rank sends a
         parameter.
 
@@ -109,8 +110,8 @@ def _timed_steps(path: Path) -> pd.DataFrame:
 def _beside_normal(steps: pd.DataFrame) -> pd.DataFrame:
     """Lay each engine's steps beside normal training's, and the models' counts beside both."""
     key = ["architecture", "setting", "images"]
-    normal = steps[steps["engine"] == "normal"].set_index(key)["seconds"].rename("normal")
-    frame = steps[steps["engine"] != "normal"].join(normal, key, how="inner")
+    normal = steps[steps["engine"] == NORMAL].set_index(key)["seconds"].rename("normal_seconds")
+    frame = steps[steps["engine"] != NORMAL].join(normal, key, how="inner")
     models = zip(frame["model"], frame["image_size"], strict=True)
     found = [model_counts().get(model, (np.nan, np.nan)) for model in models]
     counts = pd.DataFrame(found, frame.index, ["parameters", "flops"], dtype=float)
@@ -121,7 +122,7 @@ def _beside_normal(steps: pd.DataFrame) -> pd.DataFrame:
         sent=frame["precision"].map(GRADIENT_BYTES) * ring,
         order=frame["architecture"].map({name: n for n, name in enumerate(ARCHITECTURES)}),
     )
-    columns = ["engine", "setting", "architecture", "seconds", "normal"]
+    columns = ["engine", "setting", "architecture", "seconds", "normal_seconds"]
     columns += ["flops", "parameters", "images", "sent"]
     ordered = frame.dropna(subset="flops").sort_values(["engine", "order"], kind="stable")
     return ordered[columns].reset_index(drop=True)

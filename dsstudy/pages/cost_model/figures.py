@@ -22,6 +22,7 @@ from dsstudy.analysis.cost_model.model import (
 from dsstudy.pages.cost_model.data import Studies, bandwidths, pairs_of_setting
 from dsstudy.paper import printed
 from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.spec.engines import DEEPSPEED, NORMAL
 from dsstudy.spec.trial import ARCHITECTURES
 
 _SETTING_MARKERS = dict(zip(printed.SETTINGS, "osD", strict=True))
@@ -29,15 +30,17 @@ _SETTING_MARKERS = dict(zip(printed.SETTINGS, "osD", strict=True))
 _PARTS = ("arithmetic", "the rest", "gradients")
 
 _BARS = {
-    "normal": ("arithmetic", "rest"),
-    "deepspeed": ("ranks' arithmetic", "ranks' rest", "transfer"),
+    NORMAL: ("arithmetic", "rest"),
+    DEEPSPEED: ("ranks' arithmetic", "ranks' rest", "transfer"),
 }
 
 
 def step_parts_figure(pairs: pd.DataFrame) -> Figure:
     """Draw what the model takes each step to be made of, in units of normal training's step."""
     some = pairs_of_setting(pairs)
-    known = step_parts(some, fit_cost(some, SHARED_ARITHMETIC), SHARE).div(some["normal"], axis=0)
+    known = step_parts(some, fit_cost(some, SHARED_ARITHMETIC), SHARE).div(
+        some["normal_seconds"], axis=0
+    )
     figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
     colors = sns.color_palette("cividis", len(_PARTS))
     at = np.arange(len(some))
@@ -46,8 +49,8 @@ def step_parts_figure(pairs: pd.DataFrame) -> Figure:
         for column, color in zip(columns, colors, strict=False):
             axes.barh(at + shift, known[column], 0.36, left=left, color=color)
             left += known[column].to_numpy()
-    measured = some["seconds"] / some["normal"]
-    style = {"color": ENGINE_COLORS["deepspeed"], "markeredgecolor": "k"}
+    measured = some["seconds"] / some["normal_seconds"]
+    style = {"color": ENGINE_COLORS[DEEPSPEED], "markeredgecolor": "k"}
     marks = axes.plot(measured, at + 0.2, "D", **style)
     patches = [plt.Rectangle((0, 0), 1, 1, color=color) for color in colors]
     axes.legend([*marks, *patches], ["DeepSpeed, printed", *_PARTS], loc="lower right")

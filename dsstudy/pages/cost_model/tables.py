@@ -34,6 +34,7 @@ from dsstudy.paper import printed
 from dsstudy.report.origin import origin_facts, study_title
 from dsstudy.report.table_style import note_below, style_table
 from dsstudy.report.wording import percent_text
+from dsstudy.spec.engines import DEEPSPEED
 
 
 def origins_table(folders: Sequence[Path]) -> Styler | None:
@@ -52,9 +53,9 @@ def networks_table(pairs: pd.DataFrame) -> Styler:
         "million parameters": (some["parameters"] / 1e6, ".2f"),
         "MB of gradients": (some["sent"] * some["parameters"] / 1e6, ".1f"),
         "GFLOP an image": (some["flops"] / some["images"] / 1e9, ".3f"),
-        "normal (ms)": (1e3 * some["normal"], ".1f"),
+        "normal (ms)": (1e3 * some["normal_seconds"], ".1f"),
         "DeepSpeed (ms)": (1e3 * some["seconds"], ".1f"),
-        "TFLOP/s": (some["flops"] / some["normal"] / 1e12, ".2f"),
+        "TFLOP/s": (some["flops"] / some["normal_seconds"] / 1e12, ".2f"),
     }
     steps = printed.TRAIN_IMAGES // printed.BATCH_SIZE
     texts = {name: numbers.map(f"{{:{d}}}".format) for name, (numbers, d) in columns.items()}
@@ -165,7 +166,7 @@ def break_even_table(pairs: pd.DataFrame) -> Styler:
     some = pairs_of_setting(pairs)
     found = fit_cost(some, SHARED_ARITHMETIC)
     fits = [fit_cost(some.drop(name), SHARED_ARITHMETIC) for name in some.index]
-    shares = (0, SHARE, 1 / printed.PROCESSES["deepspeed"])
+    shares = (0, SHARE, 1 / printed.PROCESSES[DEEPSPEED])
     others = pd.DataFrame([break_even_batch(some, fit, one) for fit in fits for one in shares])
     batches = {
         f"{name}, {speed / 1e9:.3g} GB/s": break_even_batch(some, found, SHARE, speed)

@@ -32,6 +32,7 @@ from dsstudy.pages.cost_model.data import (
 )
 from dsstudy.paper import printed
 from dsstudy.report.wording import percent_text, span
+from dsstudy.spec.engines import DEEPSPEED
 
 
 def line_text(pairs: pd.DataFrame) -> str:
@@ -62,7 +63,7 @@ def outlier_text(pairs: pd.DataFrame) -> str:
     }
     listed = "; ".join(f"{span} % with “{name}”" for name, span in far.items())
     plain, scheduled = (
-        some.set_index("architecture")[["normal", "seconds"]].stack()
+        some.set_index("architecture")[["normal_seconds", "seconds"]].stack()
         for some in (pairs[pairs["setting"] == setting] for setting in ("SGD", "SGD+S"))
     )
     apart = (scheduled / plain - 1).abs().sort_values()
@@ -80,7 +81,7 @@ def step_parts_text(pairs: pd.DataFrame) -> str:
     some = pairs_of_setting(pairs)
     found = fit_cost(some, SHARED_ARITHMETIC)
     known = step_parts(some, found, SHARE)
-    order = (known["arithmetic"] / some["normal"]).sort_values()
+    order = (known["arithmetic"] / some["normal_seconds"]).sort_values()
     least, most = (
         f"{printed.NAMES[order.index[n]]} ({percent_text(order.iloc[n])})" for n in (0, -1)
     )
@@ -96,7 +97,7 @@ def step_parts_text(pairs: pd.DataFrame) -> str:
         f"smallest part of normal training's step for {least}, the largest for {most}. What half "
         "precision saved of it, and what the second GPU, Table 2 cannot tell, because both changed "
         f"together: the fit is the same for every share of it left from 0 to {reach}, and the "
-        f"second GPU alone would leave {1 / printed.PROCESSES['deepspeed']:.2f}."
+        f"second GPU alone would leave {1 / printed.PROCESSES[DEEPSPEED]:.2f}."
     )
 
 
@@ -136,7 +137,11 @@ def _study_text(pairs: pd.DataFrame) -> str:
 def _faster_text(fits: Sequence[pd.DataFrame]) -> str:
     """Count the pairs in which several ranks took less time than one, engine by engine."""
     pairs = pd.concat(list(fits))
-    won = (pairs["seconds"] < pairs["normal"]).groupby(pairs["engine"]).agg(won="sum", all="count")
+    won = (
+        (pairs["seconds"] < pairs["normal_seconds"])
+        .groupby(pairs["engine"])
+        .agg(won="sum", all="count")
+    )
     return ", ".join(
         f"in {row.won} of {row.all} pairs with {printed.NAMES.get(engine, engine)}"
         for engine, row in zip(won.index, won.itertuples(), strict=True)
@@ -149,7 +154,9 @@ def answer_text(pairs: pd.DataFrame, found: Studies) -> str:
     known = fit_cost(some, SHARED_ARITHMETIC)
     slow = break_even_batch(some, known, SHARE).sort_values()
     fast = break_even_batch(some, known, SHARE, LINKS["NVLink"])[slow.index]
-    right = ((slow <= printed.BATCH_SIZE) == (some["seconds"] < some["normal"])[slow.index]).sum()
+    right = (
+        (slow <= printed.BATCH_SIZE) == (some["seconds"] < some["normal_seconds"])[slow.index]
+    ).sum()
     listed = ", ".join(f"{printed.NAMES[name]} {batch_text(batch)}" for name, batch in slow.items())
     gains = (slow / fast).sort_values()
     most, least = (
