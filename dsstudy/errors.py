@@ -1,4 +1,4 @@
-"""A user's mistakes, told in one sentence, and how that sentence quotes what was given."""
+"""A user's mistakes, each reported in one sentence, and how such a sentence quotes a value."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,27 +10,29 @@ LONGEST_QUOTE = 100
 
 
 class InputError(ValueError):
-    """A user's mistake, told in one sentence: parameter, value, what is allowed, what to do."""
+    """A user's mistake in one sentence: the parameter, its value, what is allowed, what to do."""
 
     def _render_traceback_(self) -> list[str]:
-        # IPython asks an exception for its own rendering: a notebook shows the sentence alone.
+        # IPython asks an exception how to render itself: a notebook shows the sentence alone.
         return [f"{type(self).__name__}: {self}"]
 
 
 def one_line(text: object) -> str:
-    """Return a text as it is, or with escapes where it would break a line or a terminal."""
+    """Return a text unchanged, or escaped where it would break a line or a terminal."""
     text = str(text)
     return text if text.isprintable() and text == text.strip() != "" else ascii(text)
 
 
 def quoted(value: Any) -> str:
-    """Return any value as a sentence can quote it: one line, and not much of it."""
+    """Return any value as a sentence can quote it: on one line, and short."""
     if value is None:
         return "no value"
-    if isinstance(value, list | tuple | set | dict):  # may hold itself, or be endless when written
+    if isinstance(
+        value, list | tuple | set | dict
+    ):  # these may contain themselves, or be endless when printed
         return f"a {type(value).__name__}"
     if isinstance(value, int) and value.bit_length() > 3 * LONGEST_QUOTE:
-        # Python may refuse to write it.
+        # Python may refuse to print it.
         return "a number too long to show"
     text = one_line(value)
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
@@ -38,12 +40,7 @@ def quoted(value: Any) -> str:
 
 @contextlib.contextmanager
 def naming_file(file: str | Path) -> Iterator[None]:
-    """Turn what a damaged file makes its reader raise into one sentence that names the file.
-
-    Parameters
-    ----------
-    file
-        What is read inside the ``with`` statement.
+    """Turn whatever is raised inside the ``with`` statement into a sentence that names a file.
 
     Raises
     ------
@@ -52,12 +49,12 @@ def naming_file(file: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:  # json, zipfile and numpy raise nearly anything
+    except Exception as error:  # json, zipfile and numpy can raise almost anything
         raise unreadable_file(file, error) from None
 
 
 def unreadable_file(file: str | Path, error: Exception, where: str = "") -> InputError:
-    """Return the sentence on a file that cannot be read, or whose content is not allowed."""
+    """Return the sentence for a file that cannot be read or holds something not allowed."""
     if isinstance(error, InputError):
         return InputError(f"{one_line(file)}: {where}{error}")
     reason = error.strerror if isinstance(error, OSError) else error
@@ -68,6 +65,6 @@ def unreadable_file(file: str | Path, error: Exception, where: str = "") -> Inpu
 
 
 def last_line(text: object) -> str:
-    """Return the last line of an error's words, which mostly holds its reason; or nothing."""
+    """Return the last line of an error's text, which usually gives its reason; "" if empty."""
     lines = str(text).strip().splitlines()
     return one_line(lines[-1].strip()) if lines else ""

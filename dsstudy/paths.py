@@ -1,4 +1,4 @@
-"""Where the project's folders are: records of runs, committed results."""
+"""The project's folders: records of runs, and committed results."""
 
 import os
 import re
@@ -8,23 +8,23 @@ from dsstudy.errors import InputError, quoted
 
 
 def results_folder() -> Path:
-    """Return where the committed results of all studies lie."""
+    """Return the folder of the committed results of all studies."""
     return project_root() / "book" / "results"
 
 
 def published_folder(study: str) -> Path:
-    """Return where a study's committed results lie."""
+    """Return the folder of a study's committed results."""
     check_name(study)
     return results_folder() / study
 
 
 def check_name(name: str) -> None:
-    """Refuse the name of a study or a trial that would not be one folder below another.
+    """Refuse a name of a study or a trial that cannot be the name of a folder.
 
     Raises
     ------
     InputError
-        It holds slashes, line breaks or the like, is too long, or begins with a dot.
+        It contains slashes, line breaks or the like, is too long, or begins with a dot.
     """
     if not re.fullmatch(r"\w[\w .+-]*", name) or len(name.encode()) > 120:
         raise InputError(
@@ -34,11 +34,11 @@ def check_name(name: str) -> None:
 
 
 def runs_folder() -> Path:
-    """Return where records go: ``$DSSTUDY_RUNS``, or ``runs/`` in the project."""
+    """Return the folder for records: ``$DSSTUDY_RUNS``, or ``runs/`` in the project."""
     return Path(os.environ.get("DSSTUDY_RUNS") or project_root() / "runs").absolute()
 
 
 def project_root() -> Path:
-    """Return the project's folder, or the current one where the library was installed alone."""
+    """Return the project's folder, or the current folder if only the library is installed."""
     root = Path(__file__).resolve().parents[1]
     return root if (root / "notebooks" / "trial.ipynb").exists() else Path.cwd()

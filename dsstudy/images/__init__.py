@@ -1,1 +1,1 @@
-"""Images: listed, decoded, drawn, made into batches."""
+"""Images: listed, decoded or drawn, and made into batches."""

@@ -15,7 +15,7 @@ from dsstudy.images.synthetic import SYNTHETIC_CLASSES, SYNTHETIC_IMAGES, draw
 from dsstudy.spec.trial import Trial
 
 SUBSET_SEED = 0
-"""A limited number of images is the same subset for every trial."""
+"""The seed of subsets: every trial with fewer images uses the same ones."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +39,23 @@ class Split:
     def batch(
         self, indices: torch.Tensor, image_size: int, dtype: torch.dtype = torch.float32
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images as a normalised batch of the model's input size, with their labels.
+        """Return some images as a normalised batch of the model's input size, with their labels.
 
         Parameters
         ----------
         indices
             int64, shape (B,), on the split's device.
         image_size
-            Side of the square images wanted, in pixels; scaled bilinearly, as torchvision's
-            ``Resize`` does.
+            Side of the square input in pixels; images are scaled bilinearly, like torchvision's
+            ``Resize``.
         dtype
             Floating-point type of the result.
 
         Returns
         -------
         tuple of torch.Tensor
-            Images of shape (B, 3, image_size, image_size), mean 0.5 and deviation 0.5 taken out
-            (the DeepSpeed CIFAR-10 example's normalisation: values from -1 to 1), and int64 labels
-            of shape (B,).
+            Images of shape (B, 3, image_size, image_size) with values from -1 to 1 (mean and
+            deviation 0.5, as in the DeepSpeed CIFAR-10 example), and int64 labels of shape (B,).
         """
         images = self.images[indices].to(torch.float32)
         if images.shape[-2:] != (image_size, image_size):
@@ -69,14 +68,14 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set in memory: two splits, the names of its classes, and what it is.
+    """A data set in memory.
 
     Attributes
     ----------
     name : str
-        The data set's name, as results are labelled: ``cifar10``, or an image folder's own name.
+        The name in results: ``cifar10``, or the name of an image folder.
     fingerprint : str
-        Hash over the content of all images and labels, also those that a subset leaves out.
+        Hash of all images and labels, including those that a subset leaves out.
     """
 
     name: str
@@ -87,16 +86,16 @@ class ImageData:
 
 
 def load_data(trial: Trial, device: torch.device | str = "cpu", fingerprint: str = "") -> ImageData:
-    """Load the images of a trial, subset drawn, onto a device.
+    """Load the images of a trial, or the subset that it asks for, onto a device.
 
     Parameters
     ----------
     trial
-        Its `dataset`, `data_dir`, `train_images`, `test_images` and `image_size` count.
+        Only `dataset`, `data_dir`, `train_images`, `test_images` and `image_size` matter.
     device
-        Where the images are to stay.
+        The device to keep the images on.
     fingerprint
-        What an earlier `load_data` of the same folder found: spares reading every file again.
+        The result of an earlier `load_data` of the same folder, to avoid reading every file again.
 
     Raises
     ------
@@ -123,12 +122,12 @@ def load_data(trial: Trial, device: torch.device | str = "cpu", fingerprint: str
 
 
 def check_data(trial: Trial) -> None:
-    """See whether a trial's data set is there, without decoding it.
+    """Check that a trial's data set is there, without decoding it.
 
     Raises
     ------
     InputError
-        It is absent, in one sentence.
+        It is absent.
     """
     if trial.dataset == "imagefolder":
         list_images(trial.data_folder)
@@ -139,8 +138,8 @@ def check_data(trial: Trial) -> None:
 def epoch_order(images: int, seed: int, epoch: int) -> torch.Tensor:
     """Return the order in which an epoch visits the images.
 
-    A function of seed and epoch alone, so that every engine, however many processes it has,
-    trains on the same global batches.
+    It depends on seed and epoch only, so that every engine trains on the same global batches,
+    whatever its number of processes.
 
     Returns
     -------
@@ -155,8 +154,8 @@ def rank_batches(
 ) -> torch.Tensor:
     """Split an epoch's order into global batches and return one rank's share of each.
 
-    The images left over at the end, which do not fill a global batch, wait for the next epoch's
-    order: every step then averages over the same number of images on every rank.
+    Images at the end that do not fill a global batch are left out, so that every step averages over
+    the same number of images on every rank.
 
     Returns
     -------
@@ -169,7 +168,7 @@ def rank_batches(
 
 
 def balanced_subset(labels: np.ndarray, images: int) -> np.ndarray:
-    """Draw a subset as balanced over the classes as these allow, the same one every time.
+    """Draw a subset that is as balanced over the classes as possible, always the same one.
 
     Returns
     -------
@@ -179,7 +178,7 @@ def balanced_subset(labels: np.ndarray, images: int) -> np.ndarray:
     shuffled = np.random.default_rng(SUBSET_SEED).permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     counts = np.bincount(labels)
-    # The k-th image of every class comes before the (k+1)-th of any: take from the front.
+    # Take the first image of every class, then the second of every class, and so on.
     place = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.sort(by_class[np.argsort(place, kind="stable")][:images])
 
@@ -203,7 +202,7 @@ def _on_device(
     if isinstance(wanted, int) and wanted < len(labels):
         chosen = balanced_subset(labels, wanted)
         images, labels = images[chosen], labels[chosen]
-    # Copied: a memory-mapped array is read-only, which torch does not know.
+    # Copy: torch cannot represent a read-only, memory-mapped array.
     return Split(torch.tensor(images, device=device), torch.tensor(labels, device=device))
 
 

@@ -1,4 +1,4 @@
-"""Image folders: listed, fingerprinted, and decoded once into a cache keyed by their content."""
+"""Image folders: listed, fingerprinted, and decoded once into a cache."""
 
 import hashlib
 import os
@@ -17,31 +17,31 @@ from dsstudy.spec.trial import Trial
 
 SPLITS = ("train", "test")
 
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # of each: images and labels
+Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # by split: images and labels
 
-_Files = dict[str, list[tuple[str, int]]]  # of each: paths and labels
+_Files = dict[str, list[tuple[str, int]]]  # by split: paths and labels
 
 
 def load_image_folder(trial: Trial, fingerprint: str = "") -> tuple[str, list[str], Splits]:
-    """Load a trial's image folder, decoding it where the cache lacks it.
+    """Load a trial's image folder; decode it if the cache lacks it.
 
     Parameters
     ----------
     trial
-        Its `data_dir` and `image_size` count.
+        Only `data_dir` and `image_size` matter.
     fingerprint
-        Of the folder, where it is known already: spares reading every file.
+        Of the folder, if it is known already, to avoid reading every file.
 
     Returns
     -------
     tuple
-        The fingerprint, the names of the classes, and the two splits' images (uint8, shape
-        (N, 3, height, width), memory-mapped) and labels (int64, shape (N,)).
+        The fingerprint, the names of the classes, and for each split the images (uint8, shape (N,
+        3, height, width), memory-mapped) and labels (int64, shape (N,)).
 
     Raises
     ------
     InputError
-        The folder is not laid out as ``train/<class>/``, ``test/<class>/``, or a file is damaged.
+        The folder lacks ``train/<class>/`` or ``test/<class>/``, or a file is damaged.
     """
     folder = trial.data_folder
     classes, files = list_images(folder)
@@ -58,10 +58,10 @@ def load_image_folder(trial: Trial, fingerprint: str = "") -> tuple[str, list[st
 
 
 def _decoded(files: _Files, fingerprint: str, image_size: int) -> Path:
-    """Return the folder with the decoded arrays, decoding the files where the cache lacks them.
+    """Return the folder with the decoded arrays; decode the files if the cache lacks them.
 
-    Images of one size that the input is no smaller than are kept as they are, for every
-    `image_size`; others are scaled to the input as they are decoded.
+    Images of one size, no larger than the input, are cached unscaled, for every `image_size`.
+    Others are scaled to the input as they are decoded.
     """
     as_they_are = cache_folder() / fingerprint
     if as_they_are.exists():
@@ -78,12 +78,12 @@ def _decoded(files: _Files, fingerprint: str, image_size: int) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return where decoded image folders are kept: ``$DSSTUDY_CACHE``, or the user's cache."""
+    """Return the folder for decoded images: ``$DSSTUDY_CACHE``, or the user's cache."""
     return Path(os.environ.get("DSSTUDY_CACHE") or platformdirs.user_cache_path("dsstudy"))
 
 
 def list_images(folder: Path) -> tuple[list[str], _Files]:
-    """List the images below ``train/<class>`` and ``test/<class>`` with their class's index."""
+    """List the images in ``train/<class>`` and ``test/<class>`` with their class's index."""
     names: dict[str, set[str]] = {}
     for split in SPLITS:
         if not (folder / split).is_dir():
@@ -97,7 +97,7 @@ def list_images(folder: Path) -> tuple[list[str], _Files]:
     suffixes = tuple(Image.registered_extensions())
     files: _Files = {}
     for split in SPLITS:
-        # Paths as text: a data set has as many files as images, and pathlib is slow at that.
+        # Paths as text: there are as many files as images, and pathlib is slow.
         files[split] = [
             (path, label)
             for label, name in enumerate(classes)
@@ -117,7 +117,7 @@ def list_images(folder: Path) -> tuple[list[str], _Files]:
 
 
 def _hash_files(folder: Path, files: _Files) -> str:
-    """Hash names and bytes of all files: what the folder holds, wherever it lies."""
+    """Hash the relative names and the bytes of all files."""
     digest = hashlib.sha256()
     for split in SPLITS:
         for path, _ in files[split]:
@@ -130,7 +130,7 @@ def _hash_files(folder: Path, files: _Files) -> str:
 
 
 def _decode_into(target: Path, files: _Files, size: tuple[int, int]) -> Path:
-    """Decode all files into one array a split, which appears in the cache whole or not at all."""
+    """Decode all files into one array per split; the cache gets all of it or nothing."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(dir=target.parent, prefix="decoding-"))
     try:
@@ -139,7 +139,7 @@ def _decode_into(target: Path, files: _Files, size: tuple[int, int]) -> Path:
         try:
             unfinished.rename(target)
         except OSError:
-            if not target.exists():  # otherwise another process was as quick
+            if not target.exists():  # another process has finished first
                 raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -147,7 +147,7 @@ def _decode_into(target: Path, files: _Files, size: tuple[int, int]) -> Path:
 
 
 def _sizes(files: _Files) -> set[tuple[int, int]]:
-    """Return the (height, width) that occur among the images."""
+    """Return the (height, width) of all images, each once."""
     with _pool() as pool:
         return set(pool.map(_read_size, [path for split in SPLITS for path, _ in files[split]]))
 
@@ -166,7 +166,7 @@ def _decode_split(
 
 
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count())  # PIL decodes outside Python's lock
+    return ThreadPoolExecutor(os.cpu_count())  # PIL decodes without Python's lock
 
 
 def _read_size(file: str) -> tuple[int, int]:

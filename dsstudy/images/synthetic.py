@@ -16,25 +16,25 @@ SYNTHETIC_CLASSES = (
 )
 
 SYNTHETIC_IMAGES = {"train": 5000, "test": 1000}
-"""What ``all`` means for the synthetic data set; any other number can be drawn too."""
+"""The meaning of ``all`` for the synthetic data set; any other number can be drawn too."""
 
 _SIDE = 32
 
-_NOISE = 36.0  # deviation of every pixel, of 255: enough that three epochs do not end at 100 %
+_NOISE = 36.0  # standard deviation of each pixel, of 255, so that three epochs do not reach 100 %
 
 
 def draw(split: str, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the images of one split: a bright shape or pattern before a darker, tinted background.
+    """Draw the images of one split: a bright shape or pattern on a darker, tinted background.
 
-    Place, size, tilt and colours are random; the background's tint leans towards one hue for each
-    class. So a network soon does better than chance by colour, and much better only by shape.
+    Place, size, tilt and colours are random; the background's tint leans towards one hue per class.
+    So a network soon beats chance by colour, but needs shape to do much better.
 
     Parameters
     ----------
     split
-        ``train`` or ``test``: the seed, so that the two never share an image.
+        ``train`` or ``test``; it determines the seed, so that the two never share an image.
     images
-        How many; the classes take turns, so that they are balanced.
+        The number of images; the classes take turns.
 
     Returns
     -------
@@ -70,17 +70,19 @@ def _tint(label: int, images: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _coordinates(images: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Give every pixel its place in the shape's own frame, where shapes reach from -1 to 1."""
+    """Return every pixel's place in the shape's own frame, where shapes reach from -1 to 1."""
     row, column = np.mgrid[0:_SIDE, 0:_SIDE]
     centre = rng.uniform(0.35, 0.65, (2, images, 1, 1)) * _SIDE
     radius = rng.uniform(0.2, 0.34, (images, 1, 1)) * _SIDE
-    tilt = rng.uniform(-0.35, 0.35, (images, 1, 1))  # radians: stripes keep their direction
+    tilt = rng.uniform(
+        -0.35, 0.35, (images, 1, 1)
+    )  # radians; small, so that stripes keep their direction
     y, x = (row - centre[0]) / radius, (column - centre[1]) / radius
     return x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
 
 
 def _mask(label: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Return 1 where the class's shape covers a pixel, 0 elsewhere: shape (images, 32, 32)."""
+    """Return 1 where the class's shape covers a pixel, else 0: shape (images, 32, 32)."""
     distance, edge = np.hypot(u, v), np.maximum(abs(u), abs(v))
     match SYNTHETIC_CLASSES[label]:
         case "disc":

@@ -1,4 +1,4 @@
-"""The paper: its printed tables as data, and the names that it uses."""
+"""The paper: its printed tables as data, its settings, and the names it uses."""
 
 import csv
 from importlib import resources
@@ -20,16 +20,16 @@ CITATION = {
 """The paper that the study starts from, a preprint of 28 February 2022."""
 
 EPOCHS = 25
-"""Every trial's epochs. Source: section 3.1."""
+"""The epochs of every trial. Source: section 3.1."""
 
 BATCH_SIZE = 16
-"""Images a step, over all GPUs. Source: section 3.1."""
+"""Images per step, over all GPUs. Source: section 3.1."""
 
 PROCESSES = {"deepspeed": 2, "normal": 1}
-"""Processes by engine, one GPU each. Source: section 3.1."""
+"""Processes by engine, one per GPU. Source: section 3.1."""
 
 PRECISION = {"deepspeed": "fp16", "normal": "fp32"}
-"""Source: section 3.1."""
+"""Precision by engine. Source: section 3.1."""
 
 TRAIN_IMAGES = 50_000
 """CIFAR-10's training set. Source: Krizhevsky, 2009."""
@@ -49,7 +49,7 @@ NAMES = {
     "normal": "normal",
     "ddp": "DDP",
 }
-"""How the paper's tables write architectures and engines."""
+"""Architectures and engines as the paper's tables write them."""
 
 CAPACITY = {
     name: model_counts()[name, Trial(model=name).image_size].parameters for name in ARCHITECTURES
@@ -61,7 +61,7 @@ PAPER_ENGINES = ("deepspeed", "normal")
 SETTINGS = ("SGD", "SGD+S", "Adam+S")
 
 SCHEDULERS = {"deepspeed": "warmup", "normal": "cyclic"}
-"""What +S stands for, by engine, in our names. Source: section 3.1."""
+"""The scheduler that +S stands for, by engine, in our names. Source: section 3.1."""
 
 CELLS = tuple(
     (architecture, engine, setting)
@@ -69,7 +69,7 @@ CELLS = tuple(
     for engine in PAPER_ENGINES
     for setting in SETTINGS
 )
-"""The 42 trials, as the two tables hold them: (architecture, engine, setting)."""
+"""The 42 trials in the order of the two tables: (architecture, engine, setting)."""
 
 PANELS = {
     "a": {"deepspeed": "Adam+S", "normal": "SGD"},
@@ -77,7 +77,7 @@ PANELS = {
     "c": {"deepspeed": "SGD", "normal": "SGD"},
     "d": {"deepspeed": "SGD+S", "normal": "SGD+S"},
 }
-"""Figure 1's panels: the setting that each engine is shown with. Source: section 3.2.1."""
+"""The panels of Figure 1, with the setting of each engine. Source: section 3.2.1."""
 
 
 def printed_values(column: str) -> "pandas.DataFrame":
@@ -86,8 +86,7 @@ def printed_values(column: str) -> "pandas.DataFrame":
     Parameters
     ----------
     column
-        What to return, by our name: ``best_accuracy`` (Table 1, percent) or
-        ``seconds_per_epoch`` (Table 2).
+        ``best_accuracy`` (Table 1, percent) or ``seconds_per_epoch`` (Table 2).
 
     Returns
     -------
@@ -107,7 +106,7 @@ def printed_values(column: str) -> "pandas.DataFrame":
 
 
 def cell_label(architecture: str, engine: str, setting: str) -> str:
-    """Name a trial as a reader would: "DeepSpeed LeNet, SGD+S"."""
+    """Name a trial for readers: "DeepSpeed LeNet, SGD+S"."""
     return f"{NAMES[engine]} {NAMES[architecture]}, {setting}"
 
 

@@ -1,1 +1,1 @@
-"""What lies on disk: records, written whole and read with checks."""
+"""Files on disk: written whole or not at all, and checked when they are read."""

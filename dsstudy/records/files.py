@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import contextlib
 import os
@@ -9,28 +9,28 @@ from typing import Any, BinaryIO
 
 
 def write_text(file: Path, text: str, durable: bool = True) -> None:
-    """Write a text file whole or not at all; a durable one outlives a loss of power."""
+    """Write a text file whole or not at all; a durable file survives a power failure."""
     replace_file(file, lambda stream: stream.write(text.encode()), durable)
 
 
 def write_bytes(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all, so that it outlives a loss of power."""
+    """Write a durable file whole or not at all."""
     replace_file(file, lambda stream: stream.write(content))
 
 
 def replace_file(file: Path, write: Callable[[BinaryIO], Any], durable: bool = True) -> None:
-    """Write a file whole or not at all, by a function that is given the stream."""
+    """Write a file whole or not at all, with a function that writes to a stream."""
     with whole_file(file, durable) as stream:
         write(stream)
 
 
 @contextlib.contextmanager
 def whole_file(file: Path, durable: bool = True) -> Iterator[BinaryIO]:
-    """Write under another name first: a reader, or a kill, never meets half of a file."""
-    who = f"{socket.gethostname()}.{os.getpid()}"  # two machines may write a study's file at once
+    """Write under a temporary name first, so that neither a reader nor a kill leaves half a file."""
+    who = f"{socket.gethostname()}.{os.getpid()}"  # two machines may write a study's file at the same time
     unfinished = file.with_name(f".{file.name}.{who}.tmp")
     try:
-        with unfinished.open("wb", buffering=2**20) as stream:  # ten thousand trials: 60 MB
+        with unfinished.open("wb", buffering=2**20) as stream:  # for ten thousand trials: 60 MB
             yield stream
             if durable:
                 stream.flush()
@@ -43,7 +43,7 @@ def whole_file(file: Path, durable: bool = True) -> Iterator[BinaryIO]:
 
 
 def sync_names(folder: Path) -> None:
-    """Have the names in a folder outlive a loss of power too, as `os.fsync` does for contents."""
+    """Make the names in a folder survive a power failure; `os.fsync` does so for contents only."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

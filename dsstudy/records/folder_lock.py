@@ -1,4 +1,4 @@
-"""Locks: one process at a time works in a folder, and others are told which."""
+"""Locks: only one process works in a folder, and others learn which one."""
 
 import contextlib
 import json
@@ -16,17 +16,17 @@ from dsstudy.records.files import write_text
 from dsstudy.records.reading import read_object
 
 LOCK_SECONDS = 1.0
-"""Seconds to wait for a lock: `folder_holder` takes it for a moment."""
+"""How long to wait for a lock; `folder_holder` holds it for a moment."""
 
 
 @contextlib.contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the system lets go of it however the process ends.
+    """Hold a folder for this process; the system releases it when the process ends.
 
     Raises
     ------
     InputError
-        Another process holds the folder: the sentence says which.
+        Another process holds the folder; the sentence says which.
     OSError
         The folder cannot be written.
     """
@@ -45,13 +45,13 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
 
 def folder_holder(folder: Path) -> dict[str, Any] | None:
-    """Return who holds a folder (``pid``, ``host``, ``since``), or None if nobody does."""
+    """Return who holds a folder (``pid``, ``host``, ``since``), or None."""
     try:
         noted = read_object(_note(folder))
-        if noted is None:  # and no lock is made where there was none
+        if noted is None:  # do not create a lock where there was none
             return None
         with FileLock(folder / ".lock").acquire(timeout=0):
-            return None  # the process that left the note is gone
+            return None  # the process that left the note has ended
     except Timeout:
         return noted
     except (OSError, InputError):

@@ -1,4 +1,4 @@
-"""A study's published copy, ``trials.jsonl`` and ``epochs.jsonl``: written one trial at a time."""
+"""The published copy of a study: ``trials.jsonl`` and ``epochs.jsonl``."""
 
 import functools
 import json
@@ -22,21 +22,21 @@ _encode = json.JSONEncoder(allow_nan=False).encode
 def write_published(folder: Path, target: Path) -> None:
     """Write the finished trials of a study's folder over its published copy.
 
-    Of all trials only the names are held in memory: their rows go from file to file.
+    Rows are copied from file to file; only the names of all trials are held in memory.
 
     Parameters
     ----------
     folder
         The study's folder of records.
     target
-        The folder of the published copy. Trials in it that have no result in `folder` stay, and
-        so do finished ones that have failed in `folder`.
+        The folder of the published copy. Trials there stay if they have no result in `folder`, or
+        if they are finished there and failed in `folder`.
 
     Raises
     ------
     InputError
-        A trial was begun again meanwhile, lies in the folder of another one, or a file is damaged;
-        the published copy is as it was.
+        A trial was restarted meanwhile, a folder has the name of another trial, or a file is
+        damaged. The published copy is unchanged.
     """
     places = _finished(folder)
     rows, curves = target / "trials.jsonl", target / "epochs.jsonl"
@@ -45,7 +45,7 @@ def write_published(folder: Path, target: Path) -> None:
     )
     curves_before = functools.cache(lambda: _line_places(curves, lambda row: row["name"] in before))
     target.mkdir(parents=True, exist_ok=True)
-    # Not durable: git holds what came from another machine, and the records what came from here.
+    # Not durable: git or the records hold the same content.
     with (
         whole_file(rows, durable=False) as new_rows,
         whole_file(curves, durable=False) as new_curves,
@@ -64,13 +64,13 @@ def write_published(folder: Path, target: Path) -> None:
 
 
 def _finished(folder: Path) -> dict[str, str]:
-    """Return which of a study's trials have a result, and where each one's record lies."""
+    """Return the trials that have a result, and the folder of each."""
     found: dict[str, str] = {}
     planned = set(read_study_json(folder).get("trials", ()))
     for entry in sorted(os.listdir(folder)):  # noqa: PTH208  of very many, a Path each is slow
         place = f"{folder}/{entry}"
         if all(os.access(f"{place}/{name}.json", os.F_OK) for name in ("trial", "result")):
-            # The study itself named its trials' folders: of very many, none is read twice.
+            # The study named these folders after its trials, so the trials need not be read.
             found.setdefault(
                 entry if entry in planned else _recorded_trial(Record(place)).name, place
             )
@@ -88,9 +88,9 @@ def _trial_line(name: str, place: str) -> tuple[bytes, bool]:
         )
     if result is None:
         raise _begun_again(record)
-    # No machine's paths.
+    # Leave out this machine's paths.
     here = {"output_dir": "none", "data_dir": Path(trial.data_dir).name, "hostfile": "none"}
-    with naming_file(f"{place}/result.json"):  # which may hold a number that is not finite
+    with naming_file(f"{place}/result.json"):  # the result may contain a number that is not finite
         line = _encode({"name": name, **trial.model_dump(), **here, **result})
     return line.encode() + b"\n", result["status"] in FINISHED
 
@@ -109,32 +109,34 @@ def _begun_again(record: Record) -> InputError:
 
 
 def _epoch_lines(name: str, place: str) -> bytes:
-    """Return a record's lines, which are in order, each with the name put first."""
+    """Return the lines of a record's epochs, in order, each starting with the name."""
     start, file = _line_start(name), f"{place}/epochs.jsonl"
     try:
         with open(file, "rb", buffering=0) as stream:  # noqa: PTH123  of very many, a Path is slow
             lines = stream.read().splitlines()
     except FileNotFoundError:
         lines = []
-    if not parse_all(lines, EPOCH_LINE):  # then line by line, to say which is wrong
+    if not parse_all(lines, EPOCH_LINE):  # parse line by line, to say which line is wrong
         lines = [line for _, line in rows_and_lines(file)]
     return b"".join([start + line[1:] + b"\n" for line in lines])
 
 
 def _line_start(name: str) -> bytes:
-    """Return how a trial's lines begin."""
+    """Return the beginning of each of a trial's lines."""
     return _encode({"name": name})[:-1].encode() + b", "
 
 
 def _line_places(file: Path, stays: Callable[[dict[str, Any]], bool]) -> dict[str, list[range]]:
-    """Return which bytes of a published file hold the lines of each trial that stays."""
+    """Return the byte ranges of a published file that hold the trials to keep."""
     places: dict[str, list[range]] = {}
     if not file.exists():
         return places
     name, start, end, staying = "", b"\n", 0, False
     with naming_file(file), file.open("rb") as stream:
         for line in stream:
-            if not line.startswith(start):  # most lines begin as the one before, with the name
+            if not line.startswith(
+                start
+            ):  # most lines begin like the one before, with the same name
                 row = parse_object(line, NAMED_LINE)
                 name, staying = row["name"], stays(row)
                 start = _line_start(name)
@@ -149,7 +151,7 @@ def _line_places(file: Path, stays: Callable[[dict[str, Any]], bool]) -> dict[st
 
 
 def _lines_at(file: Path, places: list[range]) -> list[bytes]:
-    """Return the lines of a file that lie at some of its bytes."""
+    """Return the lines in some byte ranges of a file."""
     found = []
     with file.open("rb") as stream:
         for place in places:
@@ -161,12 +163,12 @@ def _lines_at(file: Path, places: list[range]) -> list[bytes]:
 def publish_study(folder: str | Path) -> Path:
     """Write the finished trials of a study's folder into its small, committed copy.
 
-    Trials that were published before, perhaps from another machine, stay.
+    Trials that were published earlier, perhaps from another machine, stay.
 
     Returns
     -------
     Path
-        The folder that holds ``trials.jsonl``, ``epochs.jsonl`` and ``study.json``.
+        The folder of ``trials.jsonl``, ``epochs.jsonl`` and ``study.json``.
     """
     folder = Path(folder)
     content = required_study_json(folder)

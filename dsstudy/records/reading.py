@@ -1,4 +1,4 @@
-"""Reading JSON that another machine may have written: checked as it is read, line by line."""
+"""Reading and checking JSON that another machine may have written."""
 
 import errno
 import itertools
@@ -14,20 +14,20 @@ from dsstudy.errors import unreadable_file
 from dsstudy.records.schema import KINDS, Kind
 
 LINES_AT_ONCE = 500
-"""How many lines are parsed together: enough to be quick, and little to hold in memory."""
+"""How many lines are parsed together: enough for speed, few enough for memory."""
 
 
 def read_object(file: str | Path) -> dict[str, Any] | None:
-    """Return what a file with one JSON object holds, or None where there is no file.
+    """Return the JSON object in a file, or None if there is no file.
 
     Raises
     ------
     InputError
-        It cannot be read, is cut off, or has not the fields that files of its name have.
+        The file cannot be read, is cut off, or lacks fields that files of its name have.
     """
     file = str(file)
     try:
-        # Of very many small files, a Path and a buffer each would take as long as the reading.
+        # For many small files, a Path and a buffer would take as long as the reading.
         with open(file, "rb", buffering=0) as stream:  # noqa: PTH123
             text = stream.read()
     except (OSError, ValueError) as error:
@@ -41,14 +41,14 @@ def read_object(file: str | Path) -> dict[str, Any] | None:
 
 
 def read_lines(file: str | Path, *needed: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a file with one JSON object a line; none where there is no file.
+    """Yield the rows of a file with one JSON object per line; none if there is no file.
 
     Parameters
     ----------
     file
-        The file; its name says which fields its rows have.
+        The file; its name determines the fields of its rows.
     needed
-        Further fields that every row must have, all of them texts.
+        Further text fields that every row must have.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def read_lines(file: str | Path, *needed: str) -> Iterator[dict[str, Any]]:
 
 
 def rows_and_lines(file: str | Path, *needed: str) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield what `read_lines` yields, and each row's own text, from brace to brace."""
+    """Yield the rows of `read_lines`, each with its text."""
     file, number = str(file), 0
     kind = _kind(file)
     try:
@@ -86,12 +86,12 @@ def _kind(file: str) -> Kind | None:
 
 
 def parse_object(text: bytes, kind: Kind | None) -> dict[str, Any]:
-    """Return the JSON object that a text stands for.
+    """Return the JSON object in a text.
 
     Raises
     ------
     ValueError
-        It is no JSON object, or not of its kind.
+        The text is not a JSON object, or not of the given kind.
     """
     values = _parse(text)
     if not isinstance(values, dict):
@@ -106,9 +106,9 @@ def parse_object(text: bytes, kind: Kind | None) -> dict[str, Any]:
 
 
 def parse_all(lines: list[bytes], kind: Kind | None) -> list[dict[str, Any]] | None:
-    """Return the JSON objects that lines stand for, or None unless each of them is right.
+    """Return the JSON objects in some lines, or None if any of them is wrong.
 
-    Parsed together, they take half the time that `parse_object` takes for one after the other.
+    Parsing them together takes half the time of calling `parse_object` on each.
     """
     if kind is None or not all(line.startswith(b"{") for line in lines):
         return None
@@ -137,6 +137,6 @@ def _parse(text: bytes) -> Any:
     try:
         return from_json(text, allow_inf_nan=False)  # several times as fast as the json module
     except ValueError:
-        # The standard library says better what is wrong. It also reads halves of surrogate pairs:
-        # Python's way to name a file whose name is no text, as an error in a record may do.
+        # The standard library gives better messages. It also accepts lone surrogates, with which
+        # Python represents file names that are not valid text; an error in a record may contain one.
         return _DECODER.decode(text.decode())

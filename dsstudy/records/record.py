@@ -1,4 +1,4 @@
-"""A record: what a trial leaves on disk, and all that anything downstream reads."""
+"""A record: the files of one trial, and the only thing that everything downstream reads."""
 
 import contextlib
 import errno
@@ -16,22 +16,22 @@ from dsstudy.records.reading import read_lines, read_object
 from dsstudy.spec.trial import Trial
 
 FINISHED = ("completed", "diverged")
-"""The states of a trial that need not be run again."""
+"""States of a trial that need not be run again."""
 
 TRAINED = ("epochs.jsonl", "steps.npz", "predictions.npy", "checkpoint")
-"""What a training leaves beside ``trial.json``, which is written before any of it."""
+"""Files of a training besides ``trial.json``, which is written before them."""
 
 EVENTS = "events.out.tfevents.*"
-"""TensorBoard's log of a trial, where it was asked for: `dsstudy.training.tensorboard_log`."""
+"""A trial's log for TensorBoard, if it has one: `dsstudy.training.tensorboard_log`."""
 
 
 class Record:
-    """A trial's folder: parameters, epochs, result. Its files are written whole or not at all.
+    """A trial's folder: parameters, epochs, result. Each file is written whole or not at all.
 
     Parameters
     ----------
     folder
-        The trial's own folder; need not exist.
+        The trial's own folder, which need not exist.
     """
 
     def __init__(self, folder: str | Path):
@@ -45,25 +45,25 @@ class Record:
         best = "" if accuracy is None else f", best test accuracy {accuracy:.2f} %"
         return f"<Record {self.folder}: {result['status']}{best}>"
 
-    # Reading: InputError, with the file's name, where a file is damaged
+    # Reading raises an InputError with the file's name if the file is damaged.
 
     def trial(self) -> Trial | None:
-        """Return the trial, or None where the folder holds none."""
+        """Return the trial, or None if the folder holds none."""
         file = f"{self.folder}/trial.json"
         parameters = read_object(file)
         with naming_file(file):
             return None if parameters is None else Trial(**parameters)
 
     def epochs(self) -> list[dict[str, Any]]:
-        """Return one mapping a finished epoch: losses, accuracy (percent), times (seconds) ..."""
+        """Return one mapping per finished epoch: losses, accuracy (percent), times (seconds) ..."""
         return list(read_lines(self.folder / "epochs.jsonl"))
 
     def result(self) -> dict[str, Any] | None:
-        """Return the result, or None while there is none."""
+        """Return the result, or None if there is none yet."""
         return read_object(f"{self.folder}/result.json")
 
     def progress(self) -> dict[str, Any] | None:
-        """Return how far the training has come at this moment, or None where that is not known."""
+        """Return the current progress of the training, or None if it is not known."""
         with contextlib.suppress(InputError):
             return read_object(f"{self.folder}/progress.json")
         return None
@@ -78,34 +78,33 @@ class Record:
             return {name: _series(arrays[name], "f") for name in ("loss", "learning_rate")}
 
     def predictions(self) -> np.ndarray:
-        """Return the class predicted for every test image after the last epoch: int, (N,)."""
+        """Return the predicted class of every test image after the last epoch: int, (N,)."""
         file = self.folder / "predictions.npy"
         with naming_file(file):
             return _series(np.load(file, allow_pickle=False), "iu")
 
     @property
     def checkpoints(self) -> Path:
-        """Where the trial's checkpoints lie: `dsstudy.training.checkpoint`."""
+        """The folder of the trial's checkpoints: `dsstudy.training.checkpoint`."""
         return self.folder / "checkpoint"
 
     @property
     def finished(self) -> bool:
-        """Whether the folder holds a trial that was trained to its end."""
+        """Whether the trial was trained to its end."""
         result = self.result()
         return result is not None and result["status"] in FINISHED
 
     # Writing
 
     def start(self, trial: Trial) -> None:
-        """Make the folder ready for a trial to be trained: from its beginning, or where it stopped.
+        """Prepare the folder for training a trial, from the beginning or from a checkpoint.
 
-        What an interrupted training of the same trial left stays, unless the trial says
-        `overwrite`.
+        Files of an interrupted training of the same trial stay, unless the trial says `overwrite`.
 
         Raises
         ------
         InputError
-            The folder cannot be written, or holds a trial that must not be written over.
+            The folder cannot be written, or holds a trial that must not be overwritten.
         """
         self.check_free_for(trial)
         with self.writable():
@@ -122,7 +121,7 @@ class Record:
             write_text(self.folder / "trial.json", json.dumps(trial.model_dump(), indent=1))
 
     def remove_checkpoints(self) -> None:
-        """Remove all checkpoints; the folder that holds them may be a link to another disk."""
+        """Remove all checkpoints; their folder may be a link to another disk."""
         for folder in self.checkpoints.glob("*/"):
             shutil.rmtree(folder)
         if self.checkpoints.is_dir() and not self.checkpoints.is_symlink():
@@ -130,12 +129,12 @@ class Record:
 
     @contextlib.contextmanager
     def writable(self) -> Iterator[None]:
-        """Turn the system's refusal to write the folder into the user's one sentence.
+        """Turn an error of writing the folder into one sentence.
 
         Raises
         ------
         InputError
-            The disk is full, the folder read-only, or not a folder.
+            The disk is full, or the folder is read-only or not a folder.
         """
         try:
             yield
@@ -149,25 +148,25 @@ class Record:
             ) from error
 
     def _is_ours(self, error: OSError) -> bool:
-        """Whether it is this folder that the system refused to write."""
+        """Whether the error is about writing this folder."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG):
             return True
         place = Path(error.filename or "/dev/null")
         return place.is_relative_to(self.folder) or self.folder.is_relative_to(place)
 
     def check_free_for(self, trial: Trial) -> None:
-        """Refuse a folder that holds anything else, unless the trial says `overwrite`.
+        """Refuse a folder with other content, unless the trial says `overwrite`.
 
         Raises
         ------
         InputError
-            The folder holds another trial, or files that go by the names of a trial's.
+            The folder holds another trial, or files with the names of a trial's files.
         """
         if trial.overwrite:
             return
         try:
             held = self.trial()
-        except ValueError:  # no JSON, or no trial of this version
+        except ValueError:  # not JSON, or not a trial of this version
             held_name = "a trial that this version cannot read"
         else:
             if held is None:
@@ -180,7 +179,7 @@ class Record:
             )
 
     def _check_no_stranger(self) -> None:
-        """Refuse files that a training would replace, in a folder without a trial."""
+        """Refuse a folder without a trial whose files a training would replace."""
         for name in (*TRAINED, "result.json", "launch.log"):
             if (self.folder / name).exists():
                 raise InputError(
@@ -190,7 +189,7 @@ class Record:
                 )
 
     def add_epoch(self, epoch: dict[str, Any]) -> None:
-        """Add one epoch's line; a number that is not finite must be given as None."""
+        """Add one epoch's line; None stands for a number that is not finite."""
         lines = [*self.epochs(), epoch]
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
         write_text(self.folder / "epochs.jsonl", text)
@@ -201,8 +200,8 @@ class Record:
         Parameters
         ----------
         first
-            The number of steps of all epochs before: what was written beyond, by an attempt that
-            was ended before it wrote the epoch's line, is replaced; what is lost is NaN.
+            The number of steps of all earlier epochs. Later steps, written by an attempt that ended
+            before it wrote the epoch's line, are replaced; lost steps are NaN.
         loss, learning_rate
             Shape (steps of the epoch,).
         """
@@ -216,11 +215,11 @@ class Record:
         replace_file(file, lambda stream: np.savez(stream, **series))  # type: ignore[arg-type]
 
     def set_predictions(self, predicted: np.ndarray) -> None:
-        """Keep the class predicted for every test image."""
+        """Save the predicted class of every test image."""
         replace_file(self.folder / "predictions.npy", lambda file: np.save(file, predicted))
 
     def set_progress(self, progress: dict[str, Any]) -> None:
-        """Tell whoever watches how far the training has come."""
+        """Write the progress of the training, for whoever watches it."""
         write_text(self.folder / "progress.json", json.dumps(progress), durable=False)
 
     def finish(self, result: dict[str, Any]) -> None:
@@ -229,14 +228,14 @@ class Record:
         (self.folder / "progress.json").unlink(missing_ok=True)
 
     def fail(self, error: str, interrupted: bool = False) -> None:
-        """Write down that the trial failed, where its own process could not.
+        """Record that the trial failed, if its own process could not.
 
         Parameters
         ----------
         error
-            Why, in words.
+            The reason.
         interrupted
-            It was ended from outside: it is to go on when the study is run again.
+            Whether it was ended from outside, so that the study resumes it when it is run again.
         """
         self.finish({"status": "failed", "error": error, "interrupted": interrupted})
 
@@ -248,5 +247,5 @@ def _series(array: np.ndarray, kinds: str) -> np.ndarray:
 
 
 def _filled(series: np.ndarray, length: int) -> np.ndarray:
-    """Return the first values of a series, filled up with NaN where it has not as many."""
+    """Return the first values of a series, padded with NaN at its end."""
     return np.append(series[:length], np.full(max(0, length - len(series)), np.nan, series.dtype))

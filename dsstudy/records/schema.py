@@ -1,4 +1,4 @@
-"""What the files of a record hold, as far as readers rely on it: fields and their types."""
+"""The fields of a record's files that readers rely on, and their types."""
 
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from dsstudy.spec.engines import ENGINES
 
-# Dictionaries, not models: these are checked by the hundred thousand, and no object is made.
+# Dictionaries, not models: hundreds of thousands are checked, and no object is needed.
 _strict = with_config(ConfigDict(strict=True, allow_inf_nan=False))
 
 
@@ -164,12 +164,12 @@ class _Progress(TypedDict):
 
 
 class Kind:
-    """Checks JSON objects of some kind: one, or a list of them.
+    """Checks JSON objects of one kind, or a list of them.
 
     Parameters
     ----------
     fields
-        The kind, a `TypedDict`; an object may hold other fields besides.
+        The kind, a `TypedDict`; an object may have further fields.
     """
 
     def __init__(self, fields: Any):
@@ -189,7 +189,7 @@ KINDS = {
     "study.json": Kind(_Study),
     "progress.json": Kind(_Progress),
 }
-"""By name of the file: what it holds, or what each of its lines does."""
+"""The kind of each file, or of each of its lines, by the file's name."""
 
 PHASES = ("data", "forward", "backward", "communication", "optimizer", "rest")
-"""In the order of a step. The rest is everything between: Python, clipping, what engines note."""
+"""The phases of a step in order. The rest is everything else, such as Python and clipping."""

@@ -1,4 +1,4 @@
-"""A study's folder: which trials it has, and how far each has come."""
+"""A study's folder: its trials, and the state of each."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from dsstudy.spec.study import Study
 
 
 def read_study_json(folder: Path) -> dict[str, Any]:
-    """Return a study's ``study.json``: name, file, overrides, trials, cells; or nothing."""
+    """Return a study's ``study.json`` (name, file, overrides, trials, cells), or {}."""
     file = folder / "study.json"
     content = read_object(file)
     if content is None:
@@ -29,26 +29,26 @@ def read_study_json(folder: Path) -> dict[str, Any]:
 
 
 def study_name(folder: Path) -> str:
-    """Return the name of a folder's study; the folder's own where none is said."""
+    """Return the name of a folder's study; by default the folder's own name."""
     return read_study_json(folder).get("study", folder.name)
 
 
 DONE = (*FINISHED, "published")
-"""The states of a trial that is not to be run here."""
+"""States of a trial that is not to be run here."""
 
 STATES = (*DONE, "running", "failed", "unfinished", "left")
-"""What a trial of a study can be; ``unfinished`` was begun and is not running now."""
+"""The states of a trial; ``unfinished`` was started and is not running now."""
 
 
 def write_study(study: Study) -> None:
-    """Note in the study's folder which trials it has, and what the user set otherwise."""
+    """Write the study's trials and the user's overrides to ``study.json`` in its folder."""
     study.folder.mkdir(parents=True, exist_ok=True)
     content = {
         "study": study.name,
         "file": study.file.name,
         "overrides": study.overrides,
         "trials": [trial.name for trial in study.trials],
-        # What the book needs to name a trial that is missing.
+        # The book uses these to name a missing trial.
         "cells": [[t.name, t.architecture, t.engine, t.setting, t.seed] for t in study.trials],
         "labels": study.labels,
     }
@@ -56,7 +56,7 @@ def write_study(study: Study) -> None:
 
 
 def study_states(folder: str | Path) -> dict[str, str]:
-    """Return the state of every trial of the study that is run in a folder, one of `STATES`.
+    """Return the state of every trial of a folder's study, one of `STATES`.
 
     Raises
     ------
@@ -69,9 +69,9 @@ def study_states(folder: str | Path) -> dict[str, str]:
 
 
 def records_outside_study(folder: str | Path) -> list[str]:
-    """Return the names of records in a study's folder that belong to none of its trials.
+    """Return the names of records in a study's folder that are not its trials.
 
-    They are what is left of a study whose parameters were changed.
+    They are left over from a study whose parameters were changed.
     """
     known = read_study_json(Path(folder)).get("trials")
     if known is None:
@@ -84,7 +84,7 @@ def records_outside_study(folder: str | Path) -> list[str]:
 
 
 def required_study_json(folder: Path) -> dict[str, Any]:
-    """Return a study's ``study.json``, or raise an `InputError` where there is none."""
+    """Return a study's ``study.json``; raise an `InputError` if there is none."""
     content = read_study_json(folder)
     if not content:
         raise InputError(
@@ -94,7 +94,7 @@ def required_study_json(folder: Path) -> dict[str, Any]:
 
 
 def read_states(folder: Path, study: str, names: Sequence[str]) -> dict[str, str]:
-    """Return the state of some of a study's trials by name, published ones included."""
+    """Return the state of some trials of a study by name, published ones included."""
     rows = read_lines(published_folder(study) / "trials.jsonl")
     published = {row["name"]: {"status": row.get("status")} for row in rows}
     return {name: trial_state(Record(folder / name), published.get(name)) for name in names}
@@ -121,18 +121,18 @@ def states_text(states: dict[str, str]) -> str:
 
 
 def find_study(study: str | Path) -> Path:
-    """Find a study's records.
+    """Find the folder of a study's records.
 
     Parameters
     ----------
     study
-        ``runs/<study>`` or ``book/results/<study>``: absolute, or relative to the project's
-        folder, and ``runs/`` to ``$DSSTUDY_RUNS`` where that is set.
+        ``runs/<study>`` or ``book/results/<study>``: absolute, or relative to the project's folder;
+        ``runs/`` relative to ``$DSSTUDY_RUNS`` if that is set.
 
     Raises
     ------
     InputError
-        Nothing was recorded there.
+        There are no records.
     """
     path = Path(study).expanduser()
     runs = os.environ.get("DSSTUDY_RUNS")

@@ -1,4 +1,4 @@
-"""What each network asks of a machine, counted on the models: parameters, and arithmetic."""
+"""The parameters and the arithmetic of each network, counted on the models."""
 
 import csv
 import functools
@@ -6,19 +6,19 @@ from importlib import resources
 from typing import NamedTuple
 
 COUNTED_CLASSES = 10
-"""The width of the output layer that the counts are for."""
+"""The width of the output layer when the networks were counted."""
 
 
 class Counts(NamedTuple):
-    """What one network asks for.
+    """The size of one network.
 
     Attributes
     ----------
     parameters : int
-        All of them; a training step has a gradient for each.
+        The number of parameters; a training step has a gradient for each.
     flops : int
-        Floating-point operations for one image, forward and backward, two for a multiply-add:
-        those of convolutions, matrix products and attention.
+        Floating-point operations per image, forward and backward, two per multiply-add: those of
+        convolutions, matrix products and attention.
     """
 
     parameters: int
@@ -27,9 +27,9 @@ class Counts(NamedTuple):
 
 @functools.cache
 def model_counts() -> dict[tuple[str, int], Counts]:
-    """Return the counts by model and image size, for every one that a study file here names.
+    """Return the counts by model and image size, for every model that a study file here names.
 
-    ``tests/renew_counts.py`` counts them, by `dsstudy.training.models.count_model`.
+    ``tests/renew_counts.py`` makes them with `dsstudy.training.models.count_model`.
     """
     text = resources.files("dsstudy.spec").joinpath("model_counts.csv").read_text()
     return {
@@ -39,5 +39,5 @@ def model_counts() -> dict[tuple[str, int], Counts]:
 
 
 def short_model(model: str) -> str:
-    """Shorten a library's name of a model to what tells it from its family: ``vit_tiny``."""
+    """Shorten a library's model name to what distinguishes it in its family: ``vit_tiny``."""
     return model.rpartition("/")[2].partition("_patch")[0]

@@ -1,4 +1,4 @@
-"""A study: a YAML file of defaults and a matrix, or several, which expands to trials."""
+"""A study: a YAML file with defaults and one or several matrices, which expands to trials."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from dsstudy.spec.study_yaml import Lines, read_yaml
 from dsstudy.spec.trial import Trial
 
 MOST_TRIALS = 100_000
-"""So many a study may have: more would run for years, and are a slip of the matrix."""
+"""The largest number of trials: more would run for years and point to a mistake in the matrix."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Study:
     Attributes
     ----------
     name : str
-        The file's name without ``.yaml``: where its records go, ``runs/<name>``.
+        The file's name without ``.yaml``; its records go to ``runs/<name>``.
     file : Path
-        The file itself.
+        The study file.
     trials : list of Trial
-        Each with its own folder in the study's.
+        Each with its own folder inside the study's.
     labels : dict
-        By trial name: under which labels the matrix has it, by axis (``{"SGD": "clipped"}``).
+        The labels of each trial in the matrix, by trial name and axis (``{"SGD": "clipped"}``).
     overrides : dict
-        What the user set on the command line instead of the file's values.
+        The parameters that the user set on the command line.
     """
 
     name: str
@@ -43,18 +43,19 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where the records go: ``$DSSTUDY_RUNS/<name>`` (``runs/`` in the project)."""
+        """The folder of the records: ``$DSSTUDY_RUNS/<name>`` (default: ``runs/`` in the project)."""
         return runs_folder() / self.name
 
 
 def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> Study:
-    """Read a study file and expand it.
+    """Read a study file and expand it to trials.
 
-    A file has three parts. ``defaults`` holds trial parameters. ``matrix`` holds axes, every
-    combination of which is one trial: an axis is a list of values of a parameter, or, under a
-    name of its own, labels each with the parameters that it stands for. A list of matrices gives
-    the trials of one after the other. ``overrides`` is a list of ``when`` (axis or parameter: a
-    value, or several) and ``set`` (parameters); later ones win.
+    A file has three parts. ``defaults`` holds trial parameters. ``matrix`` holds axes; each
+    combination of their values is one trial. An axis is either a parameter with a list of values,
+    or a name of its own with labels, each of which stands for some parameters. With a list of
+    matrices, the trials of each matrix follow those of the one before. ``overrides`` is a list of
+    rules: ``when`` names axes or parameters, each with one value or several, and ``set`` names
+    parameters. Later rules take precedence.
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> 
     Raises
     ------
     InputError
-        In one sentence, with the file, the line and the key.
+        The file is not a study, or one of its trials is not possible. The sentence names the file,
+        the line and the key.
     """
     study = _empty(file, overrides)
     for trial, labels in _expand(study):
@@ -77,7 +79,7 @@ def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> 
 
 
 def expand(file: str | Path, overrides: Mapping[str, str] | None = None) -> Iterator[Trial]:
-    """Yield the trials that `load_study` lists, one by one, and raise as it does."""
+    """Yield the trials of `load_study` one by one; it raises the same errors."""
     return (trial for trial, _ in _expand(_empty(file, overrides)))
 
 
@@ -99,12 +101,12 @@ def _expand(study: Study) -> Iterator[tuple[Trial, dict[str, str]]]:
 
 
 def select(trials: Iterable[Trial], conditions: Mapping[str, str]) -> list[Trial]:
-    """Return the trials that meet all conditions, each a parameter (or ``setting``, ``name``)."""
+    """Return the trials that meet all conditions on parameters, ``setting`` or ``name``."""
     return list(selected(trials, conditions))
 
 
 def selected(trials: Iterable[Trial], conditions: Mapping[str, str]) -> Iterator[Trial]:
-    """Yield the trials that `select` lists, one by one, and raise as it does: at the end."""
+    """Yield the trials of `select` one by one; raise at the end if there are none."""
     known = {*Trial.model_fields, "setting", "name"}
     for name in conditions:
         if name not in known:
@@ -127,7 +129,7 @@ def _empty(file: str | Path, overrides: Mapping[str, str] | None) -> Study:
     return Study(file.stem, file, [], dict(overrides or {}))
 
 
-_Parameters = dict[str, tuple[Any, int]]  # of each: its value, and the line that it came from
+_Parameters = dict[str, tuple[Any, int]]  # by name: the value, and the line in the file
 
 _SCALARS = (str, int, float, bytes, date, type(None))  # what YAML has besides lists and mappings
 
@@ -145,7 +147,7 @@ def _combinations(file: str, content: Lines) -> Iterator[Sequence[Any]]:
 
 
 def _axes(file: str, matrix: Lines) -> list[list[tuple[str, Any, _Parameters]]]:
-    """Return for every axis its points: axis, label, and the parameters that it stands for."""
+    """Return the points of every axis: the axis, a label, and the parameters that it stands for."""
     axes = []
     for axis, values in matrix.items():
         line = matrix.lines[axis]
@@ -172,7 +174,7 @@ def _parameters_of(file: str, mapping: Lines) -> _Parameters:
 
 
 def _single_parameter(file: str, line: int, name: Any, value: Any) -> _Parameters:
-    """Return one parameter, refusing a list, which might hold itself or never end when compared."""
+    """Return one parameter; refuse a list, which might contain itself."""
     if not isinstance(name, str):
         raise InputError(f"{file}:{line}: {quoted(name)} is not a parameter of a trial")
     if not isinstance(value, _SCALARS):

@@ -1,4 +1,4 @@
-"""Reading a study file: YAML whose parts know their lines, and that may hold anything at all."""
+"""Reading a study file: YAML of unknown content, whose keys remember their lines."""
 
 import io
 from collections.abc import Hashable
@@ -12,11 +12,11 @@ from dsstudy.errors import InputError, one_line, quoted
 STUDY_KEYS = ("defaults", "matrix", "overrides")
 
 LONGEST_FILE = 100_000
-"""How many characters a study file may have: PyYAML takes a second for so many."""
+"""The largest number of characters in a study file; PyYAML takes a second for so many."""
 
 
 class Lines(dict):
-    """A mapping read from YAML that knows the line of each of its keys."""
+    """A mapping read from YAML that knows the line of each key."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,10 +24,9 @@ class Lines(dict):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, with line numbers, refusing a key that stands twice.
+    """The safe subset of YAML with line numbers; duplicate keys are refused.
 
-    In Python: libyaml's loader would be quicker, but deep nesting ends it, and us, with a
-    segmentation fault.
+    It is the loader in Python: libyaml's is faster, but deep nesting crashes it.
     """
 
 
@@ -49,12 +48,12 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 def read_yaml(file: Path) -> Lines:
-    """Read a study file: its parts, each of the kind that it must be, with their lines.
+    """Read a study file and check that each of its parts has the right type.
 
     Raises
     ------
     InputError
-        In one sentence, with the file, and the line and the key where there are such.
+        The sentence names the file, and the line and the key if there are any.
     """
     where = one_line(file)
     try:
@@ -98,6 +97,6 @@ def _parsed(text: str, where: str) -> Any:
         return yaml.load(stream, _Loader)
     except InputError:
         raise
-    except Exception as error:  # also what int() and datetime() say, and RecursionError
+    except Exception as error:  # also the errors of int() and datetime(), and RecursionError
         reason = one_line(" ".join(str(error).split()))
         raise InputError(f"{where} is not YAML: {reason[:500]}") from None

@@ -1,4 +1,4 @@
-"""A trial: the validated, immutable parameters of one training run. Pure data, no torch."""
+"""A trial: the validated, immutable parameters of one training run. No torch."""
 
 import difflib
 import functools
@@ -18,7 +18,7 @@ from dsstudy.paths import project_root, runs_folder
 from dsstudy.spec.engines import ENGINES, LAUNCHED, NORMAL, one_of
 
 ARCHITECTURES = ("lenet", "alexnet", "vgg11_bn", "resnet18", "densenet121", "squeezenet1_0", "vit")
-"""The paper's seven rows, in its order; the model names that stand for themselves."""
+"""The paper's seven rows in its order; each is also the name of a model."""
 
 PLACES = (
     "data_dir",
@@ -31,7 +31,7 @@ PLACES = (
     "watchdog_seconds",
     "tensorboard",
 )
-"""Parameters that say where and how safely a trial runs, not what it is: not in its identity."""
+"""Parameters of where and how safely a trial runs; they are not part of its identity."""
 
 SWITCHES = (
     "overwrite",
@@ -44,10 +44,10 @@ SWITCHES = (
 """Parameters that are true or false."""
 
 TEXTS = ("model", "architecture", "data_dir", "output_dir", "hostfile")
-"""Parameters that are free text, which may look like a number and is none."""
+"""Free texts; papermill would read some of them as numbers."""
 
 DEFAULT_BUCKET = 500_000_000
-"""Elements of DeepSpeed's buckets unless its user says otherwise."""
+"""DeepSpeed's default size of a bucket, in elements."""
 
 _COUNT = "a whole number, 1 or more (a billion at most)"
 
@@ -61,7 +61,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 Decay = Annotated[float, Field(ge=0, le=1e6)]
 
-# -0.0 and 0.0 are equal, and so are trials with either: adding 0.0 gives them one name.
+# -0.0 equals 0.0, and trials with either must have the same name: adding 0.0 makes it 0.0.
 Fraction = Annotated[float, Field(ge=0, lt=1), AfterValidator(lambda number: number + 0.0)]
 
 
@@ -72,13 +72,13 @@ def _parameter(default: Any, allowed: str, meaning: str, **limits: Any) -> Any:
 class Trial(BaseModel):
     """The parameters of one training run, as in the notebook's parameters cell.
 
-    Every parameter is a scalar, so that ``papermill -p`` can set it; "no value" is the word
-    ``none``, and ``auto`` is replaced by the value it stands for when the trial is made.
+    Every parameter is a scalar, so that ``papermill -p`` can set it. "No value" is the word
+    ``none``. ``auto`` is replaced by the value that it stands for.
 
     Raises
     ------
     InputError
-        A parameter is unknown, misspelt or out of range, or two do not go together.
+        A parameter is unknown, misspelt or out of range, or two parameters contradict each other.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -216,9 +216,9 @@ class Trial(BaseModel):
             if values[name] == "auto":
                 values[name] = value
         for name, value in given.items():
-            if type(value) in (str, int, float):  # all others, but for the switches, are rare
+            if type(value) in (str, int, float):  # anything else, except for a switch, is rare
                 continue
-            # pydantic takes True and b"1" for 1; who writes epochs=True has slipped a line.
+            # pydantic reads True and b"1" as 1; epochs=True is a mistake.
             if isinstance(value, bool | bytes) and name not in (*TEXTS, *SWITCHES):
                 values[name] = str(value)
             elif isinstance(value, os.PathLike):
@@ -273,19 +273,20 @@ class Trial(BaseModel):
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any]) -> Self:
-        """Make a trial of a notebook's variables, refusing any that is not a parameter.
+        """Make a trial of a notebook's variables.
+
+        papermill only warns of a misspelt parameter; here every variable counts as a parameter.
 
         Parameters
         ----------
         namespace
-            The notebook's ``globals()``. Modules, functions, IPython's own names and names with
-            a leading underscore are passed over; everything else is taken for a parameter, so
-            that a misspelt one, of which papermill only warns, is not overlooked.
+            The notebook's ``globals()``. Modules, functions, IPython's own names and names with a
+            leading underscore are skipped.
 
         Raises
         ------
         InputError
-            A name is not a trial's parameter, or a value is not allowed.
+            A name is not a parameter of a trial, or a value is not allowed.
         """
         plain = (str, int, float, bool, list, dict, tuple, type(None))
         ipython = {"In", "Out"}
@@ -308,10 +309,10 @@ class Trial(BaseModel):
 
     @property
     def name(self) -> str:
-        """A readable name that ends in a short hash over the scientific parameters.
+        """A readable name that ends in a short hash of the scientific parameters.
 
-        The hash goes over the parameters that differ from their defaults, so that a parameter
-        which a later version adds leaves older names as they are.
+        Only parameters that differ from their defaults are hashed, so that names stay the same when
+        a later version adds a parameter.
         """
         default = defaults(self.model, self.optimizer)
         identity = {"model": self.model, "optimizer": self.optimizer} | {
@@ -320,27 +321,27 @@ class Trial(BaseModel):
             if value != default[name] and name not in PLACES
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-        # Only a model's name may be long, and a file system's limit is 255 bytes.
+        # A file name may have 255 bytes; only the model's name can be long.
         parts = (self.model[:74], self.engine, self.optimizer, self.scheduler, f"seed{self.seed}")
         words = re.sub(r"[^\w.\-]+", "_", "-".join(part for part in parts if part != "none"))
         return f"{words}-{digest}"
 
     @property
     def folder(self) -> Path:
-        """Where the record goes: `output_dir`, or ``$DSSTUDY_RUNS/trials/<name>`` (``runs/``)."""
+        """The folder of the record: `output_dir`, or ``$DSSTUDY_RUNS/trials/<name>`` (``runs/``)."""
         if self.output_dir == "none":
             return runs_folder() / "trials" / self.name
         return _expanded("output_dir", self.output_dir).absolute()
 
     @property
     def data_folder(self) -> Path:
-        """`data_dir`, taken relative to ``$DSSTUDY_DATA`` (default: ``data/`` in the project)."""
+        """`data_dir`, relative to ``$DSSTUDY_DATA`` (default: ``data/`` in the project)."""
         root = Path(os.environ.get("DSSTUDY_DATA") or project_root() / "data")
         given = Path() if self.data_dir == "none" else _expanded("data_dir", self.data_dir)
         return (root.expanduser() / given).absolute()
 
     def describe(self) -> str:
-        """Say in one sentence what the trial does."""
+        """Describe the trial in one sentence."""
         where = "1 process" if self.processes == 1 else f"{self.processes} processes"
         images = "all" if self.train_images == "all" else f"{self.train_images:,}"
         return (
@@ -353,13 +354,13 @@ class Trial(BaseModel):
 
 @functools.cache
 def _unset() -> dict[str, Any]:
-    """Return the parameters of a trial that sets none, ``auto`` as it stands."""
+    """Return the defaults of all parameters; ``auto`` is not replaced."""
     return {name: field.default for name, field in Trial.model_fields.items()}
 
 
 @functools.cache
 def defaults(model: str, optimizer: str) -> Mapping[str, Any]:
-    """Return all parameters of a trial that sets these two alone, on which ``auto`` depends."""
+    """Return all parameters of a trial that sets only these two, on which ``auto`` depends."""
     return MappingProxyType(Trial(model=model, optimizer=optimizer).model_dump())
 
 
@@ -373,7 +374,7 @@ def _expanded(name: str, folder: str) -> Path:
 
 
 def _validation_sentence(error: ValidationError) -> str:
-    """Turn pydantic's first complaint into the project's one sentence."""
+    """Turn pydantic's first complaint into one sentence."""
     first = error.errors(include_url=False)[0]
     if not first["loc"]:
         return str(first["ctx"]["error"])
