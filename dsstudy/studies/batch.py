@@ -1,4 +1,4 @@
-"""Running a study: papermill per trial, one at a time, resumed, kept going past failures."""
+"""Running a study: one trial at a time by papermill; it resumes, and continues past failures."""
 
 import contextlib
 import threading
@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from dsstudy.errors import InputError
 from dsstudy.launching.notebook import run_notebook
+from dsstudy.launching.progress import progress_text
 from dsstudy.records.folder_lock import hold_folder
 from dsstudy.records.record import Record
 from dsstudy.records.study_folder import read_states, write_study
@@ -18,20 +19,20 @@ from dsstudy.spec.trial import Trial
 
 
 class Runner(Protocol):
-    """Where a study's trials are run: on this machine, or on others."""
+    """Runs a study's trials: on this machine, or on others."""
 
     def check(self, trials: Sequence[Trial]) -> None:
-        """Refuse trials that cannot be run there, by an `InputError`."""
+        """Raise an `InputError` for trials that cannot run there."""
 
     def run(self, study: Study, trials: Sequence[Trial], bar: tqdm) -> None:
-        """Run trials; the bar over them is moved on, and told what their records do not say."""
+        """Run trials; advance the bar, and print there what their records do not say."""
 
 
 class ThisMachine:
-    """Runs one trial at a time, here."""
+    """Runs trials here, one at a time."""
 
     def check(self, trials: Sequence[Trial]) -> None:
-        """Refuse trials that this machine cannot run, by an `InputError`."""
+        """Raise an `InputError` for trials that this machine cannot run."""
         from dsstudy.launching.machine import Machine
         from dsstudy.launching.placement import problems
 
@@ -53,31 +54,31 @@ def run_study(
     study: Study,
     trials: Sequence[Trial],
     rerun_failed: bool = False,
-    place: Runner | None = None,
+    runner: Runner | None = None,
 ) -> dict[str, str]:
-    """Run what is left of a study's trials, each by papermill in a kernel of its own.
+    """Run the remaining trials of a study, each by papermill in a kernel of its own.
 
     Parameters
     ----------
     study
-        The whole study; its list of trials is noted in its folder, for `study_states`.
+        The whole study; its trials are written to its folder, for `study_states`.
     trials
-        Those of its trials to run.
+        The trials to run.
     rerun_failed
-        Run those again that failed before; otherwise they are left as they are.
-    place
-        Where to run them; on this machine, if nothing is said.
+        Whether to run trials again that failed before.
+    runner
+        What runs them; by default this machine.
 
     Returns
     -------
     dict
-        The state of each of the trials at the end, by name.
+        The final state of each trial, by name.
 
     Raises
     ------
     InputError
-        One of the trials cannot be run there, the study's folder cannot be written, or
-        another process runs the study: nothing was started.
+        A trial cannot run there, the study's folder cannot be written, or another process runs the
+        study. Nothing was started.
     """
     names = [trial.name for trial in trials]
     again = ("left", "unfinished", *(["failed"] if rerun_failed else []))
@@ -86,19 +87,19 @@ def run_study(
         states = read_states(study.folder, study.name, names)
         return [trial for trial in trials if states[trial.name] in again]
 
-    place = place or ThisMachine()
-    place.check(to_run())
+    runner = runner or ThisMachine()
+    runner.check(to_run())
     with _holding_study(study.folder):
         write_study(study)
         left = to_run()
         with tqdm(total=len(left), desc=study.name, unit="trial") as bar:
-            place.run(study, left, bar)
+            runner.run(study, left, bar)
         return read_states(study.folder, study.name, names)
 
 
 @contextlib.contextmanager
 def _holding_study(folder: Path) -> Iterator[None]:
-    """Hold the study's folder, so that no other process runs the study meanwhile."""
+    """Hold the study's folder, so that no other process runs the study at the same time."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(hold_folder(folder))
@@ -112,19 +113,13 @@ def _holding_study(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _progress_beside(record: Record, name: str, bar: tqdm) -> Iterator[None]:
-    """Show beside the bar over trials how far the current one has come."""
+    """Show the progress of the current trial beside the bar over trials."""
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.5):
             progress = record.progress()
-            where = "starting"
-            if progress:
-                loss = progress["loss"]
-                where = (
-                    f"epoch {progress['epoch']}/{progress['epochs']} step {progress['step']}"
-                    f"/{progress['steps']} loss {'not finite' if loss is None else f'{loss:.3f}'}"
-                )
+            where = progress_text(progress) if progress else "starting"
             bar.set_postfix_str(f"{name}: {where}")
 
     thread = threading.Thread(target=watch, daemon=True)

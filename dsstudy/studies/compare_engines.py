@@ -1,4 +1,4 @@
-"""A comparison of the engines for one model: a few hundred steps of each that can run here."""
+"""A comparison of all engines for one model, from a few hundred steps of each."""
 
 import json
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from dsstudy.studies.timing import time_study
 from dsstudy.training.models import build_model, parameter_count, shapes_device
 
 SMALL_PART = 8
-"""The second batch size that is timed on one device: this part of the first."""
+"""The second batch size on one device, as a part of the first."""
 
 SMALLEST_BATCH = 2
-"""Its least: batch normalisation needs two images."""
+"""Batch normalisation needs two images."""
 
 _NOT_SETTABLE = {"engine": "it compares them all", "output_dir": "it has a folder of its own"}
 
@@ -29,33 +29,34 @@ _NOT_SETTABLE = {"engine": "it compares them all", "output_dir": "it has a folde
 def measure_engines(parameters: Mapping[str, Any], steps: int = 60, rounds: int = 5) -> Study:
     """Measure the training steps of one model under every engine that this machine can run.
 
-    All engines train with the same settings, on the same devices: each on one, DDP and DeepSpeed
-    on several too, where there are several. Rounds are interleaved over all of them, so that a
-    drift of the machine's speed falls on all. Each engine's step is profiled once more, apart.
+    All engines train with the same settings on the same devices: each on one device, and launched
+    engines also on all devices. Rounds alternate between the engines, so that a drift of the
+    machine's speed affects all alike. Each engine's step is profiled separately.
 
     Parameters
     ----------
     parameters
-        Of a trial, but ``engine`` and ``output_dir``. ``processes`` is the largest number of
-        ranks (default: the GPUs, or two on a CPU); ``zero_stage`` is DeepSpeed's alone.
+        Parameters of a trial except ``engine`` and ``output_dir``. ``processes`` is the largest
+        number of ranks (default: all GPUs, or two on a CPU); ``zero_stage`` applies to engines with
+        ZeRO only.
     steps
-        Of each round (fewer where the data set is smaller).
+        Steps per round; fewer if the data set is smaller.
     rounds
-        How often each is measured; two at least for a spread.
+        Rounds per trial; a spread needs two or more.
 
     Returns
     -------
     Study
-        Its folder, ``runs/comparisons/<name>``, holds the latest comparison of these settings
-        with as many steps and rounds: ``comparison.json`` (what was compared, and what was left
-        out and why), ``times.jsonl`` and ``profiles.jsonl`` as `dsstudy.studies.timing` and
-        `dsstudy.studies.profiling` write them.
+        Its folder, ``runs/comparisons/<name>``, holds the latest comparison with these settings,
+        steps and rounds: ``comparison.json`` (what was compared, and what was left out for which
+        reason), ``times.jsonl`` and ``profiles.jsonl`` (see `dsstudy.studies.timing` and
+        `dsstudy.studies.profiling`).
 
     Raises
     ------
     InputError
-        A parameter is not allowed, this machine cannot train the model at all, or a training
-        fails that had worked in its profile.
+        A parameter is not allowed, this machine cannot train the model at all, or a training failed
+        after its profile had worked.
     """
     for name, number in {"steps": steps, "rounds": rounds}.items():
         if not isinstance(number, int) or number < 1:
@@ -65,7 +66,7 @@ def measure_engines(parameters: Mapping[str, Any], steps: int = 60, rounds: int 
     machine = Machine.here()
     trials, left_out = plan_comparison(parameters, machine)
     study = Study(f"comparisons/{trials[0].name}-{steps}x{rounds}", Path("comparison.json"), trials)
-    for file in study.folder.glob("*.json*"):  # of an earlier comparison
+    for file in study.folder.glob("*.json*"):  # from an earlier comparison
         file.unlink()
     failed = _profile_engines(study, steps, rounds)
     left_out += [{"engine": engine, "reason": reason} for engine, reason in failed.items()]
@@ -90,8 +91,8 @@ def plan_comparison(
 ) -> tuple[list[Trial], list[dict[str, str]]]:
     """Return the trials to time, normal training first, and the engines that cannot run here.
 
-    Each engine on one device, with the whole batch and with a small one, which tells arithmetic
-    from the rest; and on all devices, where there are several.
+    Each engine runs on one device with the whole batch and with a small one, which separates
+    arithmetic from the rest of a step; and on all devices, if there are several.
 
     Raises
     ------
@@ -129,7 +130,7 @@ def _engine_trial(parameters: Mapping[str, Any], engine: str, processes: Any) ->
     given = {name: value for name, value in parameters.items() if name != "zero_stage"}
     if ENGINES[engine].has_zero and "zero_stage" in parameters:
         given["zero_stage"] = parameters["zero_stage"]
-    # Nothing that a comparison trains is kept.
+    # A comparison keeps no checkpoints.
     mine = {"engine": engine, "processes": processes, "keep_checkpoint": False}
     return Trial(**(given | mine))
 
@@ -140,14 +141,14 @@ def _on_one_device(trial: Trial) -> list[Trial]:
 
 
 def _most_processes(trial: Trial, machine: Machine) -> int:
-    """Return how many ranks to try here: all GPUs, or two on a CPU; a divisor of the batch."""
+    """Return the number of ranks to try here: all GPUs, or two on a CPU; a divisor of the batch."""
     cuda = machine.device(trial) == "cuda"
     places = len(machine.gpus) if cuda else min(2, machine.cores)
     return max(n for n in range(1, places + 1) if trial.batch_size % n == 0)
 
 
 def _profile_engines(study: Study, steps: int, rounds: int) -> dict[str, str]:
-    """Profile each engine on as many devices as it is timed on; return whose training fails."""
+    """Profile each engine on its largest number of devices; return the engines that fail."""
     last = {
         trial.engine: trial for trial in study.trials if trial.batch_size == _whole_batch(study)
     }

@@ -1,4 +1,4 @@
-"""Where a study's steps spend their time: some steps a trial, profiled in a mode of their own."""
+"""Profiles of a study's trials: how long each phase of a step takes."""
 
 import json
 import os
@@ -21,44 +21,43 @@ from dsstudy.spec.trial import Trial
 from dsstudy.studies.timing import shortened
 from dsstudy.studies.trace import Timeline, read_trace, timeline
 
-_ROW_PARAMETERS = ("model", "architecture", "engine", "setting", "processes", "batch_size", "image_size",
-          "precision", "zero_stage")  # fmt: skip
+_ROW_PARAMETERS = ("model", "architecture", "engine", "setting", "processes", "batch_size",
+                   "image_size", "precision", "zero_stage")  # fmt: skip
 
 
 def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds: int = 3) -> Path:
-    """Measure, for each trial, how long each phase of a training step takes.
+    """Measure how long each phase of a training step takes, for each trial.
 
-    A trial trains under its own engine and launcher, in a folder that is thrown away: `steps`
-    steps to warm up, then, `rounds` times, as many plain steps and as many under PyTorch's
-    profiler. The trial's own record is not touched.
+    A trial trains with its own engine and launcher, in a temporary folder: `steps` steps to warm
+    up, then alternately `steps` plain steps and `steps` steps under PyTorch's profiler, `rounds`
+    times. The trial's own record is not changed.
 
     Parameters
     ----------
     study
-        The study; rows of its trials that are not among `trials` stay.
+        The study; rows of its other trials stay.
     trials
-        Those of its trials to profile.
+        The trials to profile.
     steps
-        Of each round; fewer where the trial's data set is smaller.
+        Steps per round; fewer if a trial's data set is smaller.
     rounds
-        How often a plain and a profiled round take turns.
+        How often plain and profiled rounds alternate.
 
     Returns
     -------
     Path
-        ``profiles.jsonl`` in the study's folder, a line a trial: ``name`` and some of its
-        parameters; ``threads`` of each rank; ``steps`` of a round; seconds a step, by round,
-        ``plain_seconds`` and ``profiled_seconds``; ``ranks``, each with its ``rounds`` (mean
-        seconds a step by phase, `dsstudy.records.schema.PHASES`) and one ``step`` of the middle round
-        (phase, begin and end in µs from that step's begin on rank 0), whose length is the median;
-        ``timing`` (as in a result); ``environment``. The traces of the middle round lie in the
-        trials' folders, ``trace-rank<rank>.json.gz``: open them in https://ui.perfetto.dev or
-        chrome://tracing.
+        ``profiles.jsonl`` in the study's folder, one line per trial: ``name`` and some parameters;
+        ``threads`` per rank; ``steps`` per round; ``plain_seconds`` and ``profiled_seconds`` per
+        step, by round; ``ranks``, each with its ``rounds`` (mean seconds per step by phase) and one
+        ``step`` of the middle round, whose length is the median (phase, start and end in µs since
+        that step began on rank 0); ``timing`` (as in a result); ``environment``. The traces of the
+        middle round are in the trials' folders, ``trace-rank<rank>.json.gz``;
+        https://ui.perfetto.dev or chrome://tracing opens them.
 
     Raises
     ------
     InputError, TrialError
-        As `dsstudy.launching.run.run_trial`; what was measured so far is kept.
+        As `dsstudy.launching.run.run_trial`; earlier measurements are kept.
     """
     from dsstudy.images.data import load_data
 
@@ -74,7 +73,7 @@ def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds
 
 
 def _profile_trial(trial: Trial, steps: int, rounds: int, keep: Path) -> dict[str, Any]:
-    """Profile one trial; leave its middle round's traces in a folder to keep."""
+    """Profile one trial, and keep the traces of its middle round in a folder."""
     from dsstudy.launching.run import run_trial
     from dsstudy.training.profiled_session import is_profiled, trace_name
     from dsstudy.training.rank import PROFILED
@@ -114,7 +113,7 @@ def _phase_means(line: Timeline) -> dict[str, float]:
 
 
 def _median_step(lines: Sequence[Timeline]) -> list[list[tuple[str, float, float]]]:
-    """Return the same step of every rank, the one whose length on rank 0 is the median."""
+    """Return the same step on every rank: the one with the median length on rank 0."""
     lengths = lines[0].seconds().sum(axis=1).tolist()
     step = lengths.index(statistics.median_low(lengths))
     begin = lines[0].bounds[step]

@@ -1,4 +1,4 @@
-"""A study's trials over a Ray cluster: each on a node that has the GPUs, or CPU slots, it needs."""
+"""Running a study on a Ray cluster: each trial on a node with the GPUs or CPU slots it needs."""
 
 import logging
 import socket
@@ -21,24 +21,24 @@ from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
 
 MOST_LOSSES = 5
-"""How many times a trial is begun again elsewhere when its node, or its process there, is lost."""
+"""How often a trial is restarted after its node, or its process there, was lost."""
 
 LOST_TRIAL_SECONDS = 60.0
-"""Seconds to wait for what is left of a trial on a lost node: it ends when it sees the loss."""
+"""How long to wait until a trial's processes on a lost node have ended."""
 
 
 class RayCluster:
-    """A Ray cluster that a study's trials are run on, in place of this machine.
+    """Runs a study's trials on a Ray cluster instead of this machine.
 
-    Its nodes have the project installed in the Python that ``ray start`` was called from; images
-    are looked for below each node's own ``$DSSTUDY_DATA``. Where a node sees the study's folder,
-    a trial trains right there, and goes on from its checkpoint if a node is lost. Otherwise it
-    trains in the node's own ``$DSSTUDY_RUNS``, and its record comes back when it is done.
+    Each node has the project installed in the Python of its ``ray start``, and images in its own
+    ``$DSSTUDY_DATA``. If a node shares the study's folder, a trial trains there, and resumes from
+    its checkpoint if a node is lost. Otherwise it trains in the node's ``$DSSTUDY_RUNS``, and its
+    record is copied back when it is done.
 
     Parameters
     ----------
     address
-        Of the cluster's head, ``host:port``; ``auto`` for one that runs on this machine.
+        The cluster's head, ``host:port``; ``auto`` for one that runs on this machine.
 
     Raises
     ------
@@ -66,7 +66,7 @@ class RayCluster:
         self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
     def check(self, trials: Sequence[Trial]) -> None:
-        """Refuse trials that would wait for ever, as no node has what they need.
+        """Refuse trials that need more than any node has: they would wait for ever.
 
         Raises
         ------
@@ -85,18 +85,18 @@ class RayCluster:
                     )
 
     def needs(self, trial: Trial) -> dict[str, int]:
-        """Return how many CPU slots and GPUs of one node a trial needs: one of each a process."""
+        """Return how many CPU slots and GPUs of one node a trial needs: one of each per process."""
         needed = {"CPU": trial.processes}
         return needed | ({"GPU": trial.processes} if self._device(trial) == "cuda" else {})
 
     def _device(self, trial: Trial) -> str:
-        """Return where a trial is to train: the same on every node, for all have one study."""
+        """Return where a trial trains; it is the same for all nodes of a study."""
         if trial.device != "auto":
             return trial.device
         return "cuda" if any(node.get("GPU") for node in self._nodes) else "cpu"
 
     def run(self, study: Study, trials: Sequence[Trial], bar: tqdm) -> None:
-        """Run trials, as many at a time as there is room for, and bring their records back."""
+        """Run trials, as many at a time as there is room for, and copy their records back."""
         with _shared_folder_token(study.folder) as token:
             running = {self._start(trial, token): trial for trial in trials}
             try:
@@ -114,19 +114,21 @@ class RayCluster:
 
     def _start(self, trial: Trial, token: Path) -> Any:
         needs = self.needs(trial)
-        # A process of its own for each trial, which has no other's threads or GPUs.
+        # A process per trial, which shares neither threads nor GPUs.
         task = self._ray.remote(max_calls=1, max_retries=MOST_LOSSES)(train_on_node)
         parameters = trial.model_dump() | {"device": self._device(trial)}
         placed = task.options(name=trial.name, num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0))
         return placed.remote(parameters, str(token))
 
     def _fetch(self, task: Any, trial: Trial) -> str:
-        """Write the files that a trial sends back; return what the user should know of it."""
+        """Write the files that a trial sends back; return what the user should know about it."""
         try:
             word, files = self._ray.get(task)
         except self._ray.exceptions.RayError as error:
             return f"lost {MOST_LOSSES} times with its node: {str(error).strip().splitlines()[0]}"
-        for name in sorted(files, key=lambda name: name == "result.json"):  # which ends the trial
+        for name in sorted(
+            files, key=lambda name: name == "result.json"
+        ):  # result.json is last: it ends the trial
             file = trial.folder / Path(name).name
             file.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(file, files[name])
@@ -134,28 +136,28 @@ class RayCluster:
 
 
 def _check_listening(address: str) -> None:
-    """See whether anything listens at ``host:port``, which takes Ray itself minutes."""
+    """Check that something listens at ``host:port``; Ray would take minutes to notice."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def train_on_node(parameters: dict[str, Any], token: str) -> tuple[str, dict[str, bytes]]:
-    """Run a trial's notebook on the node that this is called on.
+    """Run a trial's notebook on the current node.
 
     Parameters
     ----------
     parameters
         The trial's; its `output_dir` is in the study's folder.
     token
-        A file that lies in that folder, if it is the folder of the machine that runs the study.
+        A file in the study's folder; if the node can see it, the node shares that folder.
 
     Returns
     -------
     word : str
-        What the user should know of the trial beyond its record.
+        What the user should know about the trial besides its record.
     files : dict
-        The record's files by name, without checkpoints; none where the folder is shared.
+        The record's files by name, without checkpoints; empty if the folder is shared.
     """
     trial, shared = Trial(**parameters), Path(token).exists()
     if not shared:
@@ -169,14 +171,14 @@ def train_on_node(parameters: dict[str, Any], token: str) -> tuple[str, dict[str
 
 
 def _record_files(record: Record) -> dict[str, bytes]:
-    """Return a record's files; what begins with a dot is of use where it lies alone."""
+    """Return a record's files; those with a leading dot matter only where they are."""
     files = [file for file in record.folder.glob("[!.]*") if file.is_file()]
     return {file.name: file.read_bytes() for file in files}
 
 
 @contextmanager
 def _shared_folder_token(folder: Path) -> Iterator[Path]:
-    """Lay a file into a folder by which a node can tell that it sees the same one."""
+    """Create a file in a folder by which a node can recognise the same folder."""
     token = folder / f".shared-{uuid.uuid4()}.tmp"
     token.touch()
     try:

@@ -1,4 +1,4 @@
-"""A study's times alone: a few steps a trial, trials interleaved and repeated, with spread."""
+"""Times of a study: a few steps per trial, trials interleaved and repeated, with spread."""
 
 import json
 import statistics
@@ -16,25 +16,25 @@ from dsstudy.spec.trial import Trial
 
 
 def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: int = 3) -> Path:
-    """Measure how long a training step of each trial takes, and estimate its epoch from it.
+    """Measure how long a training step of each trial takes, and estimate its epoch.
 
-    The trials take turns, `rounds` times, so that a drift of the machine's speed falls on all.
-    Each time a trial trains two epochs of `steps` steps (fewer where its data set is smaller), of
-    which the second counts. What was measured of other trials before stays.
+    The trials take turns, `rounds` times, so that a drift of the machine's speed affects all alike.
+    In each turn a trial trains two epochs of `steps` steps (fewer if its data set is smaller); the
+    second counts. Rows of other trials stay.
 
     Returns
     -------
     Path
-        ``times.jsonl`` in the study's folder, a line a trial: ``name``; ``steps`` measured; in
-        seconds, ``seconds_per_step`` of each round and their ``median``; ``steps_per_epoch`` of
-        the trial; ``peak_memory_mb``, the largest, over all ranks, in MiB;
-        ``seconds_per_epoch_estimate``, with ``seconds_per_epoch_min`` and ``_max`` over
-        the rounds; ``timing`` (``exclusive`` only if every round was); ``environment``.
+        ``times.jsonl`` in the study's folder, one line per trial: ``name``; ``steps`` measured;
+        ``seconds_per_step`` of each round and their ``median``; ``steps_per_epoch`` of the trial;
+        ``peak_memory_mb``, the largest over all rounds, in MiB; ``seconds_per_epoch_estimate``,
+        with ``seconds_per_epoch_min`` and ``_max`` over the rounds; ``timing`` (``exclusive`` if
+        every round was); ``environment``.
 
     Raises
     ------
     InputError, TrialError
-        As `dsstudy.launching.run.run_trial`; the times measured so far are kept.
+        As `dsstudy.launching.run.run_trial`; earlier measurements are kept.
     """
     from dsstudy.images.data import load_data
     from dsstudy.launching.run import run_trial
@@ -61,7 +61,7 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
 
 
 def shortened(trial: Trial, steps: int, epochs: int, folder: str) -> Trial:
-    """Return a trial of some steps an epoch, in a folder whose content counts for nothing."""
+    """Return a trial with a given number of steps per epoch, in a temporary folder."""
     few = {"epochs": epochs, "train_images": steps * trial.batch_size, "test_images": 10}
     return trial.model_copy(update={**few, "output_dir": folder, "overwrite": True})
 

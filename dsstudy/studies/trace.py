@@ -1,10 +1,10 @@
-"""Where a step's time goes: a profiler's trace, every moment of which belongs to one phase.
+"""A profiler's trace: every moment of a training step, attributed to one phase.
 
-The trace is what PyTorch's profiler exports, in Chrome's format; `dsstudy.training.profiled_session` names the
-ranges in it. On a CPU the timeline is that of the training's own thread: what other threads send
-and receive counts only while that thread waits for them. On a GPU it is that of the device: a
-kernel belongs to the phase in which the host launched it, a collective counts only while no other
-kernel runs, and a device without a kernel is at rest.
+PyTorch's profiler exports traces in Chrome's format; `dsstudy.training.profiled_session` names the
+ranges in them. On a CPU, the timeline is that of the training thread: communication in other
+threads counts only while that thread waits for it. On a GPU, it is that of the device: a kernel
+belongs to the phase in which the host launched it, a collective counts only while no other kernel
+runs, and time without a kernel is rest.
 
 References
 ----------
@@ -25,8 +25,8 @@ from dsstudy.training.profiled_session import STEP_RANGE
 
 _DATA, _FORWARD, _BACKWARD, _COMMUNICATION, _OPTIMIZER, _REST = range(len(PHASES))
 
-# Names in PyTorch's traces. What the training's thread does for an exchange: packing, starting it,
-# unpacking. What is on its way meanwhile, in other threads.
+# Names in PyTorch's traces. In the training thread: packing, starting and unpacking an exchange.
+# In other threads: what is being sent meanwhile.
 _EXCHANGE = ("c10d::", "torch::distributed::reducer::", "torch.distributed.ddp.reducer::copy")
 
 _IN_FLIGHT = ("gloo:", "nccl:", "mpi:", "ucc:")
@@ -41,7 +41,7 @@ _ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 
 _LAUNCHES = ("cuda_runtime", "cuda_driver")
 
-_CORRELATION = "correlation"  # the number that a kernel and the call that launched it share
+_CORRELATION = "correlation"  # the number shared by a kernel and the call that launched it
 
 _REPEATED = "gpu_user_annotation"
 
@@ -55,11 +55,12 @@ class Timeline:
     Attributes
     ----------
     edges : numpy.ndarray
-        Microseconds, shape (pieces + 1,): where the pieces begin, and where the last one ends.
+        Microseconds, shape (pieces + 1,): the start of each piece, and the end of the last.
     labels : numpy.ndarray
-        int, shape (pieces,): each piece's place in `PHASES`.
+        int, shape (pieces,): each piece's index in `PHASES`.
     bounds : numpy.ndarray
-        Microseconds, shape (steps + 1,), all of them edges: where the steps begin, and the end.
+        Microseconds, shape (steps + 1,), a subset of the edges: the start of each step, and the
+        end.
     """
 
     edges: np.ndarray
@@ -74,7 +75,7 @@ class Timeline:
         return table
 
     def pieces(self, step: int) -> list[tuple[str, float, float]]:
-        """Return one step's phases as they follow one another: phase, begin and end in µs."""
+        """Return one step's phases in order: phase, start and end in µs."""
         inside = (self.bounds[step] <= self.edges[:-1]) & (self.edges[:-1] < self.bounds[step + 1])
         found: list[tuple[str, float, float]] = []
         for i in np.flatnonzero(inside):
@@ -85,14 +86,14 @@ class Timeline:
         return found
 
     def at(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the step and the phase (its place in `PHASES`) at some times; steps from 0."""
+        """Return the step (from 0) and the phase (its index in `PHASES`) at some times."""
         piece = np.searchsorted(self.edges, times, "right") - 1
         steps = np.searchsorted(self.bounds, times, "right") - 1
         return steps, self.labels[np.clip(piece, 0, len(self.labels) - 1)]
 
 
 def read_trace(file: str | Path) -> dict[str, Any]:
-    """Return a trace: ``traceEvents``, and what else the profiler was given to note there."""
+    """Return a trace: ``traceEvents``, and what else the profiler was told to store."""
     with gzip.open(file, "rb") as stream:
         return json.load(stream)
 
@@ -110,7 +111,7 @@ def timeline(events: Iterable[Event]) -> Timeline:
     ValueError
         There is no step in the trace.
     """
-    # Those that have a begin and a duration; a GPU's trace repeats the host's ranges as it saw them
+    # Only complete events; a GPU's trace repeats the host's ranges.
     events = [e for e in events if e.get("ph") == "X" and e.get("cat") != _REPEATED]
     host = _host_timeline(events)
     kernels = [event for event in events if event.get("cat") in _ON_DEVICE]
@@ -118,12 +119,12 @@ def timeline(events: Iterable[Event]) -> Timeline:
 
 
 def _host_timeline(events: Sequence[Event]) -> Timeline:
-    """Attribute the time of the thread that trains."""
+    """Attribute the time of the training thread."""
     steps = sorted((e for e in events if e["name"] == STEP_RANGE), key=lambda e: e["ts"])
     if not steps:
         raise ValueError("the trace holds no step")
     here = [event for event in events if event["tid"] == steps[0]["tid"]]
-    # From the asking for one batch to the asking for the next.
+    # From the request for one batch to the request for the next.
     bounds = np.array([step["ts"] for step in steps] + [steps[-1]["ts"] + steps[-1]["dur"]])
 
     ranges = [_spans(e for e in here if e["name"] == phase) for phase in PHASES]
@@ -146,7 +147,7 @@ def _host_timeline(events: Sequence[Event]) -> Timeline:
 
 
 def _device_timeline(events: Sequence[Event], kernels: Sequence[Event], host: Timeline) -> Timeline:
-    """Attribute the time of a GPU, each kernel by what the host was at when it launched it."""
+    """Attribute the time of a GPU; the host's phase when it launched a kernel counts."""
     calls = [e for e in events if e.get("cat") in _LAUNCHES and _CORRELATION in e["args"]]
     launched = {call["args"][_CORRELATION]: call["ts"] for call in calls}
     known = [e for e in kernels if e["args"].get(_CORRELATION) in launched]
@@ -154,7 +155,7 @@ def _device_timeline(events: Sequence[Event], kernels: Sequence[Event], host: Ti
     inside = (steps >= 0) & (steps < len(host.bounds) - 1)
     collective = np.array([e["name"].startswith(_COLLECTIVE_KERNEL) for e in known])
     spans = _spans(known)
-    # The host runs ahead: on the device a step begins with the first kernel that it launched.
+    # The host is ahead: on the device a step starts with the first kernel that it launched.
     begins = [spans[steps == step, 0].min() for step in np.unique(steps[inside])]
     bounds = np.array([*begins, spans[inside, 1].max()])
 
@@ -167,15 +168,15 @@ def _device_timeline(events: Sequence[Event], kernels: Sequence[Event], host: Ti
 
 
 def _spans(events: Iterable[Event]) -> np.ndarray:
-    """Return begin and end of events in microseconds: shape (N, 2)."""
+    """Return start and end of events in microseconds: shape (N, 2)."""
     return np.array([(e["ts"], e["ts"] + e["dur"]) for e in events], dtype=float).reshape(-1, 2)
 
 
 def _within(spans: np.ndarray, ranges: np.ndarray) -> np.ndarray:
-    """Cut spans off at the end of the range that they begin in.
+    """Cut spans off at the end of the range in which they start.
 
-    The thread that trains waits for a collective before it leaves a phase, but the thread that
-    carried it out may note its end later, when it is its turn on the CPU again.
+    The training thread waits for a collective before it leaves a phase, but the thread that carried
+    it out may record its end later, when it gets the CPU again.
     """
     spans = spans.copy()
     for begin, end in ranges:
@@ -185,13 +186,13 @@ def _within(spans: np.ndarray, ranges: np.ndarray) -> np.ndarray:
 
 
 def _edges(bounds: np.ndarray, *spans: np.ndarray) -> np.ndarray:
-    """Return all times at which something may change, from the first bound to the last."""
+    """Return all times at which the phase may change, from the first bound to the last."""
     times = np.unique(np.concatenate([bounds, *(each.ravel() for each in spans)]))
     return times[(bounds[0] <= times) & (times <= bounds[-1])]
 
 
 def _covered(edges: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """Say of every piece between two edges whether any of the spans covers it."""
+    """Say for every piece between two edges whether any of the spans covers it."""
     open_spans = np.zeros(len(edges) + 1, dtype=int)
     np.add.at(open_spans, np.searchsorted(edges, spans[:, 0]), 1)
     np.add.at(open_spans, np.searchsorted(edges, spans[:, 1]), -1)

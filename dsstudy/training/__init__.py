@@ -1,1 +1,1 @@
-"""One rank of a training: model, optimizer, session, checkpoints, and the loops."""
+"""What one rank does: model, optimizer, session, checkpoints, and the training loops."""

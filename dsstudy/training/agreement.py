@@ -1,4 +1,4 @@
-"""Whether all ranks hold the same weights, as data parallelism promises."""
+"""A check that all ranks hold the same weights, as data parallelism promises."""
 
 import torch
 import torch.distributed as dist
@@ -12,8 +12,8 @@ class RanksDisagreeError(RuntimeError):
 def check_ranks_agree(model: nn.Module) -> None:
     """Compare the weights of all ranks, bit for bit; all ranks call this together.
 
-    Of each parameter one checksum travels: the sum of its elements' bits, taken as integers. So the
-    comparison reads the weights once, and its cost is far below that of a training step.
+    The ranks exchange one checksum per parameter: the sum of its elements' bits, read as integers.
+    So the comparison reads the weights once and costs far less than a training step.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def check_ranks_agree(model: nn.Module) -> None:
     Raises
     ------
     RanksDisagreeError
-        It names the first parameter that differs.
+        The ranks differ; the sentence names the first such parameter.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return

@@ -1,16 +1,15 @@
 """Checkpoints: the whole state of a training at a step, written whole or not at all.
 
-A trial's ``checkpoint/`` holds the newest two, each a folder named after the step at which it was
-taken::
+A trial's ``checkpoint/`` holds the newest two. Each is a folder with the name of its step::
 
     epoch-00003-step-00000500/
       manifest.json    what it belongs to, and the SHA-256 of every other file; written last
-      rank0.pt ...     a file a rank: random numbers' state, losses of the epoch so far
+      rank0.pt ...     one file per rank: random numbers' state, losses of the epoch so far
       training.pt      weights, optimizer, scheduler, loss scaler (DeepSpeed: its own files)
 
-A checkpoint is trusted as far as whoever can write its folder: the checksums find damage, not
-malice. Our own files are read without unpickling code (``weights_only``); DeepSpeed's loader
-unpickles its files, which can run any code. So go on only from checkpoints of your own.
+The checksums detect damage, not malice. Our own files are read without unpickling code
+(``weights_only``), but DeepSpeed's loader unpickles its files, which can run any code. So resume
+only from checkpoints written by people you trust.
 """
 
 import hashlib
@@ -28,34 +27,34 @@ from dsstudy.errors import InputError
 from dsstudy.records.files import sync_names, write_text
 
 KEPT_CHECKPOINTS = 2
-"""How many checkpoints are kept: the second is for the case that the first is damaged."""
+"""How many checkpoints are kept: the second is used if the first is damaged."""
 
 
 class State(Protocol):
-    """What an engine trains: can be saved to a folder and loaded from it, by all ranks at once."""
+    """What an engine trains. All ranks save it to a folder, or load it, at the same time."""
 
     def save(self, folder: Path) -> None:
         """Write the state into a folder that exists."""
 
     def load(self, folder: Path) -> None:
-        """Take over the state that was saved in a folder."""
+        """Load the state that was saved in a folder."""
 
 
 class TorchState:
-    """The state of PyTorch's own objects: whatever has ``state_dict`` and ``load_state_dict``."""
+    """The state of PyTorch's own objects, each with ``state_dict`` and ``load_state_dict``."""
 
     def __init__(self, **parts: Any):
         self.parts = parts
 
     def save(self, folder: Path) -> None:
-        """Write every part's state into one file; rank 0 does, as all ranks hold the same."""
+        """Write every part's state into one file; only rank 0 does, as all ranks hold the same."""
         if dist.is_initialized() and dist.get_rank() != 0:
             return
         states = {name: part.state_dict() for name, part in self.parts.items()}
         torch.save(states, folder / "training.pt")
 
     def load(self, folder: Path) -> None:
-        """Load every part's state; tensors end up where each part has its own."""
+        """Load every part's state onto the devices of its tensors."""
         states = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)
         for name, part in self.parts.items():
             part.load_state_dict(states[name])
@@ -76,11 +75,11 @@ def write_checkpoint(
     root
         The trial's ``checkpoint/``.
     name
-        As `checkpoint_name` gives it.
+        From `checkpoint_name`.
     facts
-        What rank 0 notes in the manifest beside the checksums.
+        What the manifest states besides the checksums.
     save
-        Writes this rank's part into the folder it is given.
+        Writes this rank's part into a folder.
     rank
         This process's number, from 0.
 
@@ -102,7 +101,7 @@ def write_checkpoint(
             _publish_checkpoint(unfinished, root / name)
             for old in newest_checkpoints(root)[KEPT_CHECKPOINTS:]:
                 remove_checkpoint(old)
-    except (OSError, RuntimeError):  # torch.save tells of a full disk by the second
+    except (OSError, RuntimeError):  # torch.save raises a RuntimeError if the disk is full
         full = shutil.disk_usage(root).free < 2**20
         shutil.rmtree(unfinished, ignore_errors=True)
         if full:
@@ -114,21 +113,21 @@ def write_checkpoint(
 
 
 def newest_checkpoints(root: Path) -> list[Path]:
-    """Return the folders of the whole checkpoints, the newest first."""
+    """Return the folders of complete checkpoints, the newest first."""
     return sorted((file.parent for file in root.glob("epoch-*/manifest.json")), reverse=True)
 
 
 def newest_sound_checkpoint(root: Path, epochs: int, say: Callable[[str], None]) -> Path | None:
-    """Return the newest checkpoint whose checksums hold, removing damaged ones on the way.
+    """Return the newest checkpoint whose checksums are right; remove damaged ones before it.
 
     Parameters
     ----------
     root
         The trial's ``checkpoint/``.
     epochs
-        How many epochs are recorded: a checkpoint beyond the next one would leave a gap.
+        The number of recorded epochs: a checkpoint beyond the next epoch would leave a gap.
     say
-        Is told, in a sentence, of each damaged checkpoint.
+        Receives a sentence about each damaged checkpoint.
     """
     for folder in newest_checkpoints(root):
         if folder.name > checkpoint_name(epochs + 2, 0):
@@ -142,12 +141,12 @@ def newest_sound_checkpoint(root: Path, epochs: int, say: Callable[[str], None])
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """Return what a checkpoint's manifest says beside the checksums."""
+    """Return what a checkpoint's manifest states besides the checksums."""
     return json.loads((folder / "manifest.json").read_text())["facts"]
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Remove a checkpoint; its manifest goes first, so that half of one is none."""
+    """Remove a checkpoint, its manifest first, so that an incomplete one does not count."""
     (folder / "manifest.json").unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -167,13 +166,13 @@ def _sum_of(facts: dict[str, Any]) -> str:
 
 
 def _publish_checkpoint(unfinished: Path, folder: Path) -> None:
-    remove_checkpoint(folder)  # of an attempt that got this far and fell back further
+    remove_checkpoint(folder)  # an earlier attempt may have got this far
     unfinished.rename(folder)
     sync_names(folder.parent)
 
 
 def _damage(folder: Path) -> str:
-    """Say what is wrong with a checkpoint; nothing if nothing is."""
+    """Say what is wrong with a checkpoint; "" if nothing is."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         facts, sums = manifest["facts"], manifest["sha256"]

@@ -1,4 +1,4 @@
-"""A process's memory: its peak, and what a training holds in tensors."""
+"""The memory of a process: its peak, and what a training holds in tensors."""
 
 import gc
 import resource
@@ -10,7 +10,7 @@ import torch
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begin to measure this process's peak memory anew."""
+    """Restart the measurement of this process's peak memory."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
@@ -20,7 +20,7 @@ def reset_peak_memory(device: torch.device) -> None:
 def peak_memory(device: torch.device) -> int:
     """Return this process's peak memory in bytes: allocated on a GPU, resident on a CPU.
 
-    Outside Linux, where it cannot be reset, the resident peak is that of the process's life.
+    Outside Linux it cannot be reset, so it is the peak since the process started.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -32,17 +32,17 @@ def peak_memory(device: torch.device) -> int:
 
 
 def held_memory(device: torch.device, apart_from: Iterable[torch.Tensor] = ()) -> int:
-    """Return the bytes of the floating-point tensors that this process holds, each counted once.
+    """Return the bytes of this process's floating-point tensors, shared memory counted once.
 
-    Found are tensors that Python knows of, and their gradients; memory that a library holds in C++
-    alone, as DistributedDataParallel does its buckets of gradients, is not.
+    It finds tensors that Python knows of, and their gradients. It misses memory that a library
+    holds in C++ only, such as DistributedDataParallel's buckets of gradients.
 
     Parameters
     ----------
     device
-        Tensors elsewhere are not counted.
+        Only tensors on this type of device count.
     apart_from
-        Tensors not to be counted, nor others that share their memory.
+        Tensors that do not count, nor others that share their memory.
     """
     known = {tensor.untyped_storage().data_ptr() for tensor in apart_from}
     sizes = {}
@@ -54,9 +54,9 @@ def held_memory(device: torch.device, apart_from: Iterable[torch.Tensor] = ()) -
 
 
 def _tensors() -> Iterator[torch.Tensor]:
-    gc.collect()  # what nobody can reach is not held
+    gc.collect()  # unreachable tensors are not held
     for thing in gc.get_objects():
-        if issubclass(type(thing), torch.Tensor):  # isinstance would wake up lazy modules
+        if issubclass(type(thing), torch.Tensor):  # isinstance would import lazy modules
             yield thing
             if thing.is_leaf and thing.grad is not None:
                 yield thing.grad

@@ -1,4 +1,4 @@
-"""The networks: the paper's seven, any other of timm's or torchvision's, and a user's own."""
+"""The networks: the paper's seven, all of timm's and torchvision's, and the user's own."""
 
 import difflib
 import importlib
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 _REFUSALS = (AssertionError, RuntimeError, ValueError)
-"""What the libraries' models raise for an image size that they do not take."""
+"""What the libraries' models raise for an image size that they cannot take."""
 
-# torchvision and timm are imported where they are used: each costs a rank seconds to load.
+# torchvision and timm are imported where they are used: each takes a rank seconds to load.
 
 
 class LeNet(nn.Module):
@@ -41,7 +41,7 @@ class LeNet(nn.Module):
 
     def __init__(self, classes: int = 10, image_size: int = 32):
         super().__init__()
-        side = ((image_size - 4) // 2 - 4) // 2  # after each 5x5 convolution and pooling
+        side = ((image_size - 4) // 2 - 4) // 2  # after two 5x5 convolutions, each with pooling
         self.conv1 = nn.Conv2d(3, 6, 5)
         self.conv2 = nn.Conv2d(6, 16, 5)
         self.linear1 = nn.Linear(16 * side * side, 120)
@@ -58,26 +58,26 @@ class LeNet(nn.Module):
 
 
 def build_model(trial: Trial, classes: int) -> nn.Module:
-    """Build a trial's network with the initial weights that its seed gives.
+    """Build a trial's network with the initial weights of its seed.
 
     Parameters
     ----------
     trial
-        Its `model`, `image_size` and `seed` count.
+        Only `model`, `image_size` and `seed` matter.
     classes
         Width of the output layer.
 
     Returns
     -------
     torch.nn.Module
-        On the current default device, fp32, not pretrained; takes images of shape
-        (B, 3, image_size, image_size).
+        On the current default device, fp32, not pretrained; it takes images of shape (B, 3,
+        image_size, image_size).
 
     Raises
     ------
     InputError
-        timm or torchvision knows no such model, or it cannot take images of that size; or the
-        user's own ``module:callable`` cannot be imported, or makes no module.
+        timm or torchvision has no such model, or it cannot take images of that size; or the user's
+        own ``module:callable`` cannot be imported, or does not return a module.
     """
     torch.manual_seed(trial.seed)
     if is_own_model(trial):
@@ -105,22 +105,22 @@ def is_own_model(trial: Trial) -> bool:
 
 
 def shapes_device(trial: Trial) -> AbstractContextManager:
-    """Return the device on which to look at a trial's model: without memory, where that is safe.
+    """Return the device on which to inspect a trial's model: one without memory if possible.
 
-    What a user's own module does as it is made, nobody knows: it is made for real.
+    The user's own module may do anything when it is made, so it is made on the CPU.
     """
     return torch.device("cpu" if is_own_model(trial) else "meta")
 
 
 def check_model(trial: Trial, classes: int = 10) -> None:
-    """See whether a trial's model can be had and takes its image size.
+    """Check that a trial's model exists and takes its image size.
 
-    Of the libraries' models at no cost in memory; see `shapes_device`.
+    Libraries' models need no memory for this: see `shapes_device`.
 
     Raises
     ------
     InputError
-        It cannot, in one sentence.
+        It does not.
     """
     with shapes_device(trial):
         model = build_model(trial, classes)
@@ -150,24 +150,26 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def count_model(trial: Trial, classes: int = COUNTED_CLASSES) -> Counts:
-    """Count a trial's model: its parameters, and the arithmetic of a training step an image."""
+    """Count a model's parameters, and the arithmetic of a training step per image."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with shapes_device(trial):
         model = build_model(trial, classes)
-        images = torch.empty(2, 3, trial.image_size, trial.image_size)  # normalised over a batch
+        images = torch.empty(
+            2, 3, trial.image_size, trial.image_size
+        )  # batch normalisation needs more than one image
     with FlopCounterMode(display=False) as counter:
         model(images).sum().backward()
     return Counts(parameter_count(model), counter.get_total_flops() // len(images))
 
 
 def model_summary(trial: Trial, classes: int = 10, depth: int = 2) -> "pandas.DataFrame":
-    """Summarise a trial's model layer by layer, as torchinfo measures it.
+    """Summarise a trial's model layer by layer with torchinfo.
 
     Parameters
     ----------
     trial
-        Whose model, at whose `image_size`.
+        Only `model` and `image_size` matter.
     classes
         Width of the output layer.
     depth
@@ -176,7 +178,7 @@ def model_summary(trial: Trial, classes: int = 10, depth: int = 2) -> "pandas.Da
     Returns
     -------
     pandas.DataFrame
-        A row a layer and one for the whole: its kind, output shape for one image, number of
+        A row per layer, the whole model first: its kind, output shape for one image, number of
         trainable parameters, multiply-adds for one image.
     """
     import pandas as pd
@@ -199,7 +201,7 @@ def model_summary(trial: Trial, classes: int = 10, depth: int = 2) -> "pandas.Da
 
 
 def _multiply_adds(layer: Any) -> int:
-    """Sum over the layer's leaves: torchinfo counts multiply-adds there only."""
+    """Sum over the layer's leaves, the only ones whose multiply-adds torchinfo counts."""
     inner = [child for child in layer.children if child.is_leaf_layer]
     return layer.macs if layer.is_leaf_layer else sum(child.macs for child in inner)
 
@@ -231,7 +233,7 @@ def _build_torchvision(name: str, trial: Trial, classes: int) -> nn.Module:
     if name.startswith("maxvit"):
         options["input_size"] = (trial.image_size, trial.image_size)
     if name in ("googlenet", "inception_v3"):
-        # Without the auxiliary heads, whose losses no other model has.
+        # The auxiliary heads have losses of their own, which no other model has.
         options |= {"aux_logits": False, "init_weights": True}
     return models.get_model(name, weights=None, num_classes=classes, **options)
 
@@ -240,7 +242,7 @@ def _build_own(trial: Trial, classes: int) -> nn.Module:
     """Call the user's ``module:callable`` with ``num_classes``."""
     module, _, name = trial.model.partition(":")
     here = str(Path.cwd())
-    if here not in sys.path:  # which a console script or a notebook server may lack
+    if here not in sys.path:  # a console script or a notebook server may lack it
         sys.path.insert(0, here)
     try:
         make = getattr(importlib.import_module(module), name)
@@ -255,8 +257,8 @@ def _build_own(trial: Trial, classes: int) -> nn.Module:
     except Exception as error:
         raise InputError(
             f"model={trial.model} fails when it is called with num_classes={classes} "
-            f"({_error_reason(error)}): make it a function or a class that takes num_classes and returns "
-            "a torch.nn.Module"
+            f"({_error_reason(error)}): make it a function or a class that takes num_classes and "
+            "returns a torch.nn.Module"
         ) from None
     if not isinstance(model, nn.Module):
         raise InputError(
@@ -278,11 +280,11 @@ def _unknown_model(trial: Trial, library: str, known: list[str], lists: str) -> 
 def _cannot_take(trial: Trial, error: Exception) -> InputError:
     own = ", or correct its forward" if is_own_model(trial) else ""
     return InputError(
-        f"image_size={trial.image_size} is not possible for model={trial.model}: {_error_reason(error)}; "
-        f"set image_size to one that the architecture takes{own}"
+        f"image_size={trial.image_size} is not possible for model={trial.model}: "
+        f"{_error_reason(error)}; set image_size to one that the architecture takes{own}"
     )
 
 
 def _error_reason(error: BaseException) -> str:
-    """Return an error's own words on one line, or its name where it has none."""
+    """Return an error's message on one line, or its type if it has none."""
     return quoted(" ".join(str(error).split()).rstrip(".") or type(error).__name__)

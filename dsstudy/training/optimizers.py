@@ -1,4 +1,4 @@
-"""What steps a model's weights: optimizers, and the course of the learning rate."""
+"""Optimizers and learning rate schedulers."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -12,9 +12,9 @@ from dsstudy.spec.trial import Trial
 def build_optimizer(
     trial: Trial, parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """Build PyTorch's own SGD, Adam or AdamW, with the trial's settings and otherwise its defaults.
+    """Build PyTorch's SGD, Adam or AdamW with the trial's settings, otherwise with its defaults.
 
-    DeepSpeed builds its own from the same settings: `dsstudy.training.loops.deepspeed.deepspeed_config`.
+    DeepSpeed builds its own optimizer from the same settings, in its loop's `deepspeed_config`.
     """
     if trial.optimizer == "sgd":
         return torch.optim.SGD(
@@ -33,7 +33,7 @@ def build_optimizer(
 
 
 def build_scheduler(trial: Trial, optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
-    """Build the scheduler that is stepped after each training step; with none, the rate stays."""
+    """Build the scheduler, stepped after each training step; "none" keeps the rate constant."""
     if trial.scheduler == "cyclic":
         return cyclic_factory(trial)(optimizer)
     course = warmup_factor(trial.warmup_steps) if trial.scheduler == "warmup" else lambda step: 1.0
@@ -41,32 +41,32 @@ def build_scheduler(trial: Trial, optimizer: torch.optim.Optimizer) -> lr_schedu
 
 
 def warmup_factor(warmup_steps: int) -> Callable[[int], float]:
-    """Return the course of DeepSpeed's ``WarmupLR`` from 0, as a factor of the learning rate.
+    """Return DeepSpeed's ``WarmupLR`` from 0 as a factor of the learning rate.
 
     Parameters
     ----------
     warmup_steps
-        Steps until the full rate is reached, rising with the logarithm of the step.
+        Steps until the full rate is reached; the rate rises with the logarithm of the step.
 
     Returns
     -------
     callable
-        From the number of steps taken so far to a factor from 0 to 1. Both the first step and
-        the second have the factor 0, as in DeepSpeed.
+        Maps the number of steps taken so far to a factor from 0 to 1. The factor is 0 for the first
+        two steps, as in DeepSpeed.
 
     References
     ----------
     ``deepspeed.runtime.lr_schedules.WarmupLR``, with its default ``warmup_type="log"``.
     """
-    steps = max(2, warmup_steps)  # as DeepSpeed does: the logarithm of 1 divides nothing
+    steps = max(2, warmup_steps)  # as in DeepSpeed: the logarithm of 1 is 0
     return lambda taken: 0.0 if taken == 0 else min(1.0, math.log(taken) / math.log(steps))
 
 
 def cyclic_factory(trial: Trial) -> Callable[[torch.optim.Optimizer], lr_scheduler.CyclicLR]:
-    """Return what makes PyTorch's ``CyclicLR`` for an optimizer: a triangle from 0 to the rate.
+    """Return a function that makes PyTorch's ``CyclicLR``: a triangle from 0 to the rate.
 
-    In this form `deepspeed.initialize` takes it too. Where momentum is cycled, it runs against
-    the rate, between PyTorch's default bounds 0.9 and 0.8; with Adam it is ``beta1`` that moves.
+    `deepspeed.initialize` takes such a function too. If momentum is cycled, it falls while the rate
+    rises, between PyTorch's default bounds 0.9 and 0.8; with Adam this applies to ``beta1``.
     """
     return lambda optimizer: lr_scheduler.CyclicLR(
         optimizer,

@@ -1,6 +1,6 @@
-"""A training that is profiled: the same loops over a session that marks a step's phases.
+"""A session that profiles a training and marks the phases of each step.
 
-Nothing of it is loaded by a training that is not: see `dsstudy.training.rank.PROFILED`.
+A training that is not profiled does not load it: see `dsstudy.training.rank.PROFILED`.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from dsstudy.training.session import Session
 
 
 class ProfiledSession(Session):
-    """A session whose every other epoch is profiled.
+    """A session in which every second epoch is profiled.
 
-    The first epoch warms up; then a plain epoch and a profiled one take turns, so that the record
-    itself says what profiling costs. Each profiled epoch leaves a trace in the record's folder,
-    `trace_name`. No checkpoint is taken: what is trained here is thrown away.
+    The first epoch warms up. Then plain and profiled epochs alternate, so that the record shows
+    what profiling costs. Each profiled epoch leaves a trace in the record's folder, `trace_name`.
+    There are no checkpoints: the trained model is thrown away.
     """
 
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -45,13 +45,15 @@ class ProfiledSession(Session):
             with record_function(STEP_RANGE):
                 with record_function("data"):
                     batch = next(batches)
-                self._forward = contextlib.ExitStack()  # left by `step`, which is given the loss
+                self._forward = (
+                    contextlib.ExitStack()
+                )  # closed by `step`, when it is given the loss
                 self._forward.enter_context(record_function("forward"))
                 yield batch
-        next(batches, None)  # the clock stops
+        next(batches, None)  # stops the clock
 
     def step(self, loss: torch.Tensor, learning_rate: float) -> None:
-        """Note one step's loss, with which the forward pass has ended."""
+        """Record one step's loss, which ends the forward pass."""
         if is_profiled(self._epoch):
             self._forward.close()
         super().step(loss, learning_rate)
@@ -61,18 +63,18 @@ class ProfiledSession(Session):
 
 
 def is_profiled(epoch: int) -> bool:
-    """Say whether an epoch, from 1, is a profiled one."""
+    """Say whether an epoch, counted from 1, is profiled."""
     return epoch > 1 and epoch % 2 == 1
 
 
 def trace_name(turn: int, rank: int) -> str:
-    """Return the name of the trace that a rank leaves of a profiled epoch; turns from 1."""
+    """Return the name of a rank's trace of a profiled epoch; turns count from 1."""
     return f"trace-round{turn}-rank{rank}.json.gz"
 
 
 @contextlib.contextmanager
 def _named_ranges() -> Iterator[None]:
-    """Name in the trace what has no name there of its own; optimizers have one."""
+    """Name the ranges that have no name in a trace by default; optimizers have one."""
     places: list[tuple[Any, str, str]] = [(torch.autograd, "backward", "backward")]
     if deepspeed := sys.modules.get("deepspeed"):
         places.append((deepspeed.DeepSpeedEngine, "allreduce_gradients", "communication"))
@@ -92,4 +94,4 @@ def _in_range(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 STEP_RANGE = "step"
-"""The range of a whole step. Ranges that are called as a phase mark that phase."""
+"""The range of a whole step. Ranges with the name of a phase mark that phase."""

@@ -1,4 +1,4 @@
-"""One rank of a trial: the part that is the same in the notebook's process and under a launcher."""
+"""One rank of a trial: the part that is the same with and without a launcher."""
 
 import contextlib
 import faulthandler
@@ -31,7 +31,7 @@ from dsstudy.training.models import build_model
 from dsstudy.training.session import Session
 
 PROFILED = "DSSTUDY_PROFILED"
-"""The environment variable that has ranks profile their steps: `dsstudy.studies.profiling` sets it."""
+"""The environment variable that makes ranks profile; `dsstudy.studies.profiling` sets it."""
 
 
 def train_rank(
@@ -75,15 +75,15 @@ def _kind_of_session() -> type[Session]:
 
 
 def rank_lock(record: Record, rank: int) -> FileLock:
-    """Return the lock that a launched rank holds as long as it lives."""
+    """Return the lock that a launched rank holds while it lives."""
     return FileLock(record.folder / f".rank{rank}.lock")
 
 
 def main() -> None:
-    """Train as the rank that a launcher has started: ``python -m dsstudy.training.rank FOLDER``.
+    """Train as a rank that a launcher has started: ``python -m dsstudy.training.rank FOLDER``.
 
-    An error is left in the folder ``$DSSTUDY_ERRORS``, as ``rank<rank>.json``, for the process
-    that launched the trial to read.
+    An error is written to ``rank<rank>.json`` in the folder ``$DSSTUDY_ERRORS``, for the process
+    that launched the trial.
     """
     record, rank = Record(sys.argv[1]), int(os.environ["RANK"])
     faulthandler.register(signal.SIGUSR1)  # asked so, a rank prints where it stands
@@ -128,9 +128,9 @@ def _leave_error(file: Path, rank: int, error: Exception) -> None:
 
 
 def _end_with(record: Record) -> None:
-    """End this rank and its launcher as soon as the process that wanted the trial is gone.
+    """End this rank and its launcher when the process that asked for the trial has ended.
 
-    DeepSpeed's launcher is in the ranks' process group; torchrun is not, and ends with its ranks.
+    DeepSpeed's launcher is in the ranks' process group. torchrun is not; it ends with its ranks.
     """
 
     def watch() -> None:
@@ -142,7 +142,7 @@ def _end_with(record: Record) -> None:
 
 
 def _is_wanted(record: Record) -> bool:
-    """Whether the process lives that wanted the trial; on another machine, whether it says so."""
+    """Whether the process that asked for the trial lives; another machine's says so in its lock."""
     parent, host = int(os.environ["DSSTUDY_PARENT"]), os.environ["DSSTUDY_PARENT_HOST"]
     if host == socket.gethostname():
         return _lives(parent, float(os.environ["DSSTUDY_PARENT_STARTED"]))
@@ -151,7 +151,7 @@ def _is_wanted(record: Record) -> bool:
 
 
 def _lives(pid: int, started: float) -> bool:
-    """Whether a process lives: a number may be given anew, and a dead one wait to be buried."""
+    """Whether a process lives: not one that reuses its number, nor a zombie."""
     try:
         process = psutil.Process(pid)
         return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""What every engine's training loop shares: batches, times, evaluation, the record."""
+"""What the training loops of all engines share: batches, times, evaluation, the record."""
 
 import contextlib
 import time
@@ -21,14 +21,14 @@ from dsstudy.training.checkpoint import State, checkpoint_name, write_checkpoint
 from dsstudy.training.memory import held_memory, peak_memory, reset_peak_memory
 
 PROGRESS_SECONDS = 0.25
-"""How often progress is told; reading the loss any oftener would slow a GPU down."""
+"""How often progress is reported; reading the loss more often would slow down a GPU."""
 
 PIXELS_AT_ONCE = 2**20
-"""How many pixels are made into batches in one go: 12 MB in fp32."""
+"""How many pixels are made into batches at a time: 12 MB in fp32."""
 
 
 class Session:
-    """One rank's view of a training: it deals out batches and keeps the books.
+    """One rank's view of a training: it provides the batches and keeps the record.
 
     Parameters
     ----------
@@ -43,16 +43,16 @@ class Session:
     rank
         This process's number, from 0.
     watch
-        Called on rank 0 with the progress, some times a second.
+        Receives the progress on rank 0, a few times per second.
     start_from
-        The checkpoint to go on from; None to begin at the beginning.
+        The checkpoint to resume from; None to start from the beginning.
 
     Attributes
     ----------
     batch_shape : tuple of int
-        Of this rank's share of a batch of images.
+        The shape of this rank's share of a batch of images.
     skipped_steps : int
-        Steps skipped since the start because fp16 gradients overflowed; the loop keeps it.
+        Steps skipped so far because fp16 gradients overflowed; the loop counts them.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Session:
         self._begin(1)
         self._events = None
         if trial.tensorboard and rank == 0:
-            from dsstudy.training.tensorboard_log import EventLog  # takes its time to load
+            from dsstudy.training.tensorboard_log import EventLog  # slow to import
 
             self._events = EventLog(record, self.steps_per_epoch)
         self._dtype = torch.float32
@@ -86,7 +86,7 @@ class Session:
         reset_peak_memory(device)
 
     def resume(self, state: State) -> None:
-        """Go on where the checkpoint was taken, if there is one; take further ones of this state.
+        """Load the checkpoint, if there is one; later checkpoints save the same state.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ class Session:
             torch.cuda.set_rng_state(own["random_cuda"], self.device)
 
     def epochs(self) -> Iterator[int]:
-        """Yield the epochs to train, from 1, or from the one in which the checkpoint was taken."""
+        """Yield the epochs to train: from 1, or from the checkpoint's epoch."""
         for epoch in range(self._epoch, self.trial.epochs + 1):
             if epoch != self._epoch:
                 self._begin(epoch)
@@ -123,8 +123,8 @@ class Session:
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield this rank's share of each of an epoch's batches; the clock runs meanwhile.
 
-        In the epoch in which a checkpoint was taken, those that are left. At that moment the loop
-        has taken its step, so that this is also where checkpoints within an epoch are taken.
+        In the checkpoint's epoch these are the remaining batches. When the loop asks for a batch,
+        it has taken the step before; so checkpoints within an epoch are taken here.
 
         Yields
         ------
@@ -160,7 +160,7 @@ class Session:
         self._train_seconds += time.perf_counter() - self._clock
 
     def _checkpoint_is_due(self) -> bool:
-        """Whether one is asked for within the epoch; that at its end is `end_epoch`'s."""
+        """Whether to take one within the epoch; `end_epoch` takes the one at its end."""
         every, step = self.trial.checkpoint_steps, len(self._losses)
         if every == "none" or step == self.steps_per_epoch:
             return False
@@ -195,20 +195,20 @@ class Session:
         torch.save(own, folder / f"rank{self.rank}.pt")
 
     def _steps_at_once(self, share: int) -> int:
-        """Make some batches at a time: small images would cost more in calls than in work."""
+        """Return how many batches to make at once: for small images, calls cost more than work."""
         return max(1, min(32, PIXELS_AT_ONCE // (share * self.trial.image_size**2)))
 
     def step(self, loss: torch.Tensor, learning_rate: float) -> None:
-        """Note one step's loss (this rank's mean) and the learning rate that it is taken with."""
+        """Record one step's loss (this rank's mean) and learning rate."""
         self._losses.append(loss.detach())
         self._rates.append(learning_rate)
         self._tell_at_times()
 
     def weigh(self) -> None:
-        """Measure what the training holds, once: at the last step of its first epoch.
+        """Measure the held memory once, at the last step of the first epoch.
 
-        The loop calls this when the backward pass has ended, so that weights, gradients and
-        optimizer states are there together. Images and losses do not count.
+        The loop calls this after the backward pass, when weights, gradients and optimizer states
+        all exist. Images and losses do not count.
         """
         if self._held is None and len(self._losses) == self.steps_per_epoch:
             self._stop_clock()
@@ -216,9 +216,9 @@ class Session:
             self._start_clock()
 
     def end_epoch(self, epoch: int, model: nn.Module, together: bool = False) -> None:
-        """Take a checkpoint, evaluate the model and write the epoch down.
+        """Take a checkpoint, evaluate the model and record the epoch.
 
-        An epoch that is recorded already, by an attempt that was ended later, stays as it is.
+        An epoch that an interrupted attempt has already recorded stays unchanged.
 
         Parameters
         ----------
@@ -227,8 +227,8 @@ class Session:
         model
             The model or engine, callable on a batch.
         together
-            Every rank evaluates, in step: ZeRO stage 3 spreads each layer over all of them.
-            Otherwise rank 0 alone does, on the whole test set.
+            Whether all ranks evaluate, as ZeRO stage 3 requires, which spreads each layer over
+            them. Otherwise only rank 0 evaluates.
         """
         losses = self._over_ranks(torch.stack(self._losses).float()) / self.trial.processes
         memory = [peak_memory(self.device), self._held or 0]
@@ -264,7 +264,9 @@ class Session:
             self.record.set_predictions(predicted.cpu().numpy())
             if self._events:
                 self._events.add_epoch(line, *steps)
-            self.record.add_epoch(line)  # last: with the last epoch's, the trial is trained
+            self.record.add_epoch(
+                line
+            )  # last: with the line of the last epoch, the trial is trained
             self._tell()
         elif together:
             self._evaluate(model)
@@ -273,7 +275,7 @@ class Session:
         return evaluate(model, self.data.test, self.trial, self._dtype, self._tell_at_times)
 
     def _compare(self, recorded: dict[str, Any], loss: float | None) -> None:
-        """Say so where an epoch that had to be trained again did not come out as recorded."""
+        """Report an epoch whose loss differs from the recorded one when it is trained again."""
         self.accuracy = recorded["test_accuracy"]
         if self.rank == 0 and loss != recorded["train_loss"]:
             print(
@@ -302,7 +304,7 @@ class Session:
             "steps": self.steps_per_epoch,
             "loss": _finite_or_none(self._losses[-1].item()),
             "accuracy": self.accuracy,
-            "told_at": time.time(),  # evaluating, too, is getting on
+            "told_at": time.time(),  # evaluation counts as progress too
         }
         self.record.set_progress(progress)
         self.watch(progress)
@@ -315,11 +317,11 @@ def evaluate(
     dtype: torch.dtype = torch.float32,
     tell: Callable[[], None] = lambda: None,
 ) -> tuple[float, torch.Tensor]:
-    """Evaluate a model on a whole split, in the trial's mode; `tell` is called with each batch.
+    """Evaluate a model on a whole split, in the trial's mode; `tell` is called after each batch.
 
-    Left in ``train()`` mode, as in the DeepSpeed example of 2022, a model drops out and normalises
-    by the batch at hand, which is then of the trial's own size, and of mixed classes as CIFAR-10's
-    own order has them: an image folder's, class by class, would be normalised by one class alone.
+    In ``train()`` mode, as in the DeepSpeed example of 2022, a model drops out and normalises by
+    each batch. Then batches have the trial's size and mixed classes, as in CIFAR-10's own order: in
+    an image folder's order, each batch would be normalised by a single class.
 
     Returns
     -------
@@ -328,12 +330,12 @@ def evaluate(
     predicted : torch.Tensor
         int64, shape (N,): the class with the highest score for each image.
     """
-    size = max(16, min(512, 2**22 // trial.image_size**2))  # some 100 MB of images at once
+    size = max(16, min(512, 2**22 // trial.image_size**2))  # about 100 MB of images at a time
     guard: AbstractContextManager = contextlib.nullcontext()
     order = torch.arange(len(test))
     if trial.evaluation == "train":
         size, guard = trial.batch_size, restore_after(model)
-        order = epoch_order(len(test), trial.seed, epoch=0)  # which no training has
+        order = epoch_order(len(test), trial.seed, epoch=0)  # an epoch that no training has
     total, predicted = 0.0, torch.empty_like(test.labels)
     model.train(trial.evaluation == "train")
     with torch.no_grad(), guard:
@@ -348,7 +350,7 @@ def evaluate(
 
 @contextlib.contextmanager
 def restore_after(model: nn.Module) -> Iterator[None]:
-    """Set back afterwards what a model draws and counts in ``train()`` mode: no training is it."""
+    """Restore random state and buffers afterwards: evaluation must not affect training."""
     before = [buffer.clone() for buffer in model.buffers()]
     with torch.random.fork_rng():
         yield
@@ -357,7 +359,7 @@ def restore_after(model: nn.Module) -> Iterator[None]:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given, so that a clock reads true."""
+    """Wait until a GPU has finished its work, so that clocks are right."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -1,7 +1,7 @@
-"""TensorBoard's log of a trial: ``tensorboard --logdir runs/`` shows it beside the others.
+"""A trial's log for TensorBoard: ``tensorboard --logdir runs/`` shows it beside the others.
 
-The log says what the record says, and nothing else. So it grows at each epoch's end: to read every
-step's loss at once would keep a GPU waiting, and its mean over the ranks is not known before.
+The log states what the record states. It grows at the end of each epoch: reading every step's loss
+would make a GPU wait, and the mean over the ranks is not known earlier.
 """
 
 import math
@@ -14,17 +14,17 @@ from dsstudy.records.record import EVENTS, Record
 
 
 class EventLog:
-    """The event file in a trial's folder; rank 0 alone writes it.
+    """The event file in a trial's folder, written by rank 0.
 
-    It begins with all epochs that are recorded already, and replaces what an earlier attempt
-    wrote: no step is there twice, and a TensorBoard that showed the earlier file forgets it.
+    It starts with all recorded epochs and replaces the file of an earlier attempt, so that no step
+    appears twice; a running TensorBoard forgets the earlier file.
 
     Parameters
     ----------
     record
-        The trial's.
+        The trial's record.
     steps_per_epoch
-        How many steps each of its epochs has.
+        How many steps each epoch has.
     """
 
     def __init__(self, record: Record, steps_per_epoch: int):
@@ -38,12 +38,13 @@ class EventLog:
             self.add_epoch(epoch, steps["loss"][some], steps["learning_rate"][some])
 
     def add_epoch(self, epoch: dict[str, Any], loss: np.ndarray, learning_rate: np.ndarray) -> None:
-        """Log an epoch: ``step/*`` over the steps of the training, ``epoch/*`` over its epochs.
+        """Log an epoch: ``step/*`` over training steps, ``epoch/*`` over epochs.
 
         Parameters
         ----------
         epoch
-            As in ``epochs.jsonl``. A number that was not finite, None there, is logged as NaN.
+            As in ``epochs.jsonl``; None stands for a number that is not finite and is logged as
+            NaN.
         loss, learning_rate
             Shape (steps of the epoch,).
         """

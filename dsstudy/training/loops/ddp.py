@@ -1,4 +1,4 @@
-"""Engine ``ddp``: PyTorch's DistributedDataParallel; one process (rank) a GPU."""
+"""Engine ``ddp``: PyTorch's DistributedDataParallel, one process (rank) per GPU."""
 
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from dsstudy.training.session import Session
 
 
 def train(trial: Trial, model: nn.Module, session: Session) -> None:
-    """Train a model as engine ``normal`` does, with the gradients averaged over the ranks."""
+    """Train a model as engine ``normal`` does, with gradients averaged over the ranks."""
     backend = "nccl" if session.device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=LONGEST_WAIT)
     model.to(session.device)
-    # Before each step every rank takes over rank 0's running statistics of batch normalisation.
+    # Before each step every rank copies rank 0's running statistics of batch normalisation.
     parallel = DistributedDataParallel(model)
     optimizer = build_optimizer(trial, model.parameters())
     scheduler = build_scheduler(trial, optimizer)
@@ -40,7 +40,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
             session.step(loss, learning_rate=optimizer.param_groups[0]["lr"])
 
             optimizer.zero_grad()
-            scaler.scale(loss).backward()  # from here on all ranks hold the same gradients
+            scaler.scale(loss).backward()  # now all ranks hold the same gradients
             session.weigh()
             if trial.gradient_clipping != "none":
                 scaler.unscale_(optimizer)
@@ -50,7 +50,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
             scaler.update()
             if scaler.get_scale() >= scale:
                 scheduler.step()
-            else:  # the fp16 gradients overflowed: the step was skipped
+            else:  # fp16 gradients overflowed: the step was skipped
                 session.skipped_steps += 1
 
         with autocast:
@@ -58,7 +58,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
 
 
 class DdpState(TorchState):
-    """The state of PyTorch's objects, and DDP's packing of gradients, which they do not tell."""
+    """The state of PyTorch's objects, and how DDP packs gradients, which they do not contain."""
 
     def __init__(
         self, parallel: DistributedDataParallel, batch_shape: tuple[int, ...], **parts: Any
@@ -67,11 +67,11 @@ class DdpState(TorchState):
         self.parallel, self.batch_shape = parallel, batch_shape
 
     def load(self, folder: Path) -> None:
-        """Take DDP past its first step, in which it packs gradients otherwise than ever after.
+        """Take DDP past its first step, in which it packs gradients differently.
 
-        The packing decides in which order three ranks or more add up, and the order how they
-        round: a training that goes on in new processes needs the packing that it had, or it would
-        part from an undisturbed one in the last bits. What else the step changes, loading undoes.
+        The packing determines the order in which three or more ranks add up, and so the rounding. A
+        resumed training needs the packing that it had before; otherwise its last bits would differ
+        from an uninterrupted one. Loading undoes all other effects of this step.
 
         Source: ``Reducer::rebuild_buckets`` in PyTorch's ``torch/csrc/distributed/c10d``.
         """

@@ -1,4 +1,4 @@
-"""Engine ``deepspeed``: the same training, handed to DeepSpeed; one process (rank) a GPU."""
+"""Engine ``deepspeed``: the same training under DeepSpeed, one process (rank) per GPU."""
 
 import os
 from pathlib import Path
@@ -47,7 +47,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
 
 
 class DeepSpeedState:
-    """What DeepSpeed's engine holds, saved and loaded by its own means, whatever the ZeRO stage.
+    """The state of DeepSpeed's engine, saved and loaded by its own functions at any ZeRO stage.
 
     References
     ----------
@@ -60,23 +60,23 @@ class DeepSpeedState:
         self.engine = engine
 
     def save(self, folder: Path) -> None:
-        """Write weights, optimizer, scheduler and loss scaler; each rank its part of them."""
+        """Write weights, optimizer, scheduler and loss scaler; each rank writes its part."""
         self.engine.save_checkpoint(str(folder), tag=self.TAG, save_latest=False)
 
     def load(self, folder: Path) -> None:
-        """Load them. DeepSpeed unpickles: see `dsstudy.training.checkpoint` on whom to trust."""
+        """Load them. DeepSpeed unpickles: `dsstudy.training.checkpoint` says whom to trust."""
         loaded, _ = self.engine.load_checkpoint(str(folder), tag=self.TAG)
-        if loaded is None:  # which DeepSpeed only warns of
+        if loaded is None:  # DeepSpeed only warns
             raise RuntimeError(f"DeepSpeed found no checkpoint in {folder}")
         repeat_powers_of_beta(self.engine.optimizer)
 
 
 def repeat_powers_of_beta(optimizer: Any) -> None:
-    """Bring DeepSpeed's Adam for CPUs to where it was, including what its state leaves out.
+    """Restore the part of the state of DeepSpeed's Adam for CPUs that it does not save.
 
-    Its C++ op keeps the powers of beta for the bias correction to itself, multiplied up step by
-    step; after loading it would compute them anew by ``pow``, which rounds otherwise, and the loss
-    would differ in its seventh digit. So it is taken through the same steps, over a single zero.
+    Its C++ op multiplies up the powers of beta for the bias correction, step by step. After loading
+    it would compute them by ``pow``, which rounds differently, and the loss would differ in its
+    seventh digit. So the op repeats the same number of steps over a single zero.
 
     Source: ``Adam_Optimizer::IncrementStep`` in DeepSpeed's ``csrc/includes/cpu_adam.h``.
     """
@@ -93,7 +93,7 @@ def repeat_powers_of_beta(optimizer: Any) -> None:
 
 
 def deepspeed_config(trial: Trial) -> dict[str, Any]:
-    """Return the DeepSpeed configuration that a trial means.
+    """Return the DeepSpeed configuration of a trial.
 
     References
     ----------
@@ -107,7 +107,7 @@ def deepspeed_config(trial: Trial) -> dict[str, Any]:
             "params": {
                 "betas": [trial.beta1, trial.beta2],
                 "eps": 1e-8,
-                # Left out, "Adam" decouples the weight decay, as AdamW does.
+                # By default "Adam" decouples the weight decay, as AdamW does.
                 "adam_w_mode": trial.decoupled_weight_decay,
             },
         },
@@ -117,10 +117,10 @@ def deepspeed_config(trial: Trial) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "train_batch_size": trial.batch_size,
         "optimizer": optimizer,
-        # 0 is none. Left out, DeepSpeed clips at 1.0 (since June 2026, its pull request 8068).
+        # 0 means none. By default DeepSpeed clips at 1.0 (since June 2026, its pull request 8068).
         "gradient_clipping": 0.0 if trial.gradient_clipping == "none" else trial.gradient_clipping,
         "zero_optimization": zero_config(trial),
-        "zero_allow_untested_optimizer": True,  # SGD, under any ZeRO stage
+        "zero_allow_untested_optimizer": True,  # needed for SGD at any ZeRO stage
         "fp16": {
             "enabled": trial.precision == "fp16",
             "loss_scale": 0,  # dynamic
@@ -145,10 +145,10 @@ def deepspeed_config(trial: Trial) -> dict[str, Any]:
 
 
 def zero_config(trial: Trial) -> dict[str, int]:
-    """Return the part of the configuration that is about ZeRO.
+    """Return the part of the configuration about ZeRO.
 
-    At 500,000,000 elements a bucket, all is as DeepSpeed has it by default; what else says how
-    many weights of stage 3 are gathered at a time is in proportion.
+    A bucket of 500,000,000 elements gives DeepSpeed's defaults. The limits on how many weights
+    stage 3 gathers at a time scale with the bucket.
     """
     if trial.zero_stage == 0:
         return {"stage": 0}
@@ -167,23 +167,23 @@ def zero_config(trial: Trial) -> dict[str, int]:
 
 
 def release_shared_memory_at_exit(rank: int) -> None:
-    """Have this rank's buffer for adding up gradients vanish with the ranks, however they end.
+    """Unlink this rank's shared buffer for adding up gradients, so that it vanishes with the ranks.
 
-    On a CPU, DeepSpeed's ranks share 66 MB each under a name in ``/dev/shm``, and leave it there,
-    in the machine's memory, when they are killed. Memory without a name goes with its last user.
+    On a CPU, DeepSpeed's ranks share 66 MB each under a name in ``/dev/shm`` and leave them there
+    when they are killed. Memory without a name is freed when its last user ends.
     """
-    dist.barrier()  # all ranks have opened it by now
+    dist.barrier()  # now all ranks have opened it
     port = os.environ["MASTER_PORT"]
     for buffer in Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{port}_{rank}"):
         buffer.unlink(missing_ok=True)
 
 
 def scale_fp16_loss(engine: deepspeed.DeepSpeedEngine, loss: torch.Tensor) -> None:
-    """Have the loss scaled in fp16 without ZeRO, where DeepSpeed 0.19 unscales and does not scale.
+    """Scale the loss in fp16 without ZeRO, where DeepSpeed 0.19 unscales but does not scale.
 
-    Its updates would be 32,768 times too small: SGD learned nothing, Adam was kept from it by its
-    eps, and no gradient was ever clipped. The gradient with which the backward pass begins is the
-    scale of the loss; so it is set here, to what it is already once DeepSpeed scales by itself.
+    Otherwise updates are 32,768 times too small: SGD learns nothing, Adam is limited by its eps,
+    and no gradient is clipped. The gradient at the start of the backward pass is the scale of the
+    loss, so it is set here. The result stays the same when DeepSpeed scales by itself.
 
     Source: DeepSpeed's pull request 8393, open as of version 0.19.8.
     """
@@ -193,9 +193,9 @@ def scale_fp16_loss(engine: deepspeed.DeepSpeedEngine, loss: torch.Tensor) -> No
 
 
 def continue_at_smallest_loss_scale(engine: deepspeed.DeepSpeedEngine) -> None:
-    """Keep ZeRO's fp16 training from raising once the loss scale cannot shrink further.
+    """Keep ZeRO's fp16 training from raising when the loss scale cannot shrink further.
 
-    Without ZeRO, DeepSpeed goes on, skipping steps; so a training that diverges is recorded as
+    Without ZeRO, DeepSpeed continues and skips steps. So a training that diverges is recorded as
     diverged at every stage.
     """
     scaler = getattr(engine.optimizer, "loss_scaler", None)

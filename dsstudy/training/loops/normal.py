@@ -41,7 +41,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
             scaler.update()
             if scaler.get_scale() >= scale:
                 scheduler.step()
-            else:  # the fp16 gradients overflowed: the step was skipped
+            else:  # fp16 gradients overflowed: the step was skipped
                 session.skipped_steps += 1
 
         with autocast:
