@@ -1,4 +1,4 @@
-"""The page on the paper's claims."""
+"""The table and the sentence on the paper's claims."""
 
 import html
 
@@ -9,7 +9,7 @@ from dsstudy.analysis.claims.claims import judge_study as judge_study  # for the
 from dsstudy.analysis.claims.verdicts import FAILS, HOLDS, OPEN
 from dsstudy.report.table_style import note_below, style_table
 
-_VERDICT_MARKS = {"holds": "✓", "does not hold": "✗", "cannot be told": "?"}
+_VERDICT_MARKS = {HOLDS: "✓", FAILS: "✗", OPEN: "?"}
 
 
 def claims_table(judged: pd.DataFrame) -> Styler:
@@ -18,7 +18,7 @@ def claims_table(judged: pd.DataFrame) -> Styler:
     Parameters
     ----------
     judged
-        As `dsstudy.analysis.claims.claims.judge_study` returns them.
+        As from `judge_study`.
     """
     shown = pd.DataFrame(
         {
@@ -43,15 +43,15 @@ def _verdict_cells(judged: pd.DataFrame, whose: str) -> list[str]:
 
 
 def claims_text(judged: pd.DataFrame) -> str:
-    """Say how many claims hold, on the paper's own tables and on the study."""
+    """Count the verdicts on the paper's own tables and on the study."""
 
     def count(whose: str) -> str:
         hold, fail, unclear = ((judged[whose] == v).sum() for v in (HOLDS, FAILS, OPEN))
-        return f"{hold} hold, {fail} do not and {unclear} cannot be told"
+        return f"{hold} hold, {fail} do not and {unclear} are undecided"
 
-    told = judged[(judged[["paper", "study"]] != OPEN).all(axis=1)]
-    agree = (told["paper"] == told["study"]).sum()
+    decided = judged[(judged[["paper", "study"]] != OPEN).all(axis=1)]
+    agree = (decided["paper"] == decided["study"]).sum()
     return (
         f"Of {len(judged)} claims, {count('paper')} on the paper's own tables; {count('study')} "
-        f"on this study. Of the {len(told)} that both can tell, {agree} have the same verdict."
+        f"on this study. Of the {len(decided)} decided on both, {agree} have the same verdict."
     )

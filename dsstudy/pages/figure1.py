@@ -1,4 +1,4 @@
-"""The paper's Figure 1: test accuracy over the epochs, drawn from records."""
+"""The paper's Figure 1, test accuracy over the epochs, drawn from records."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,29 +14,27 @@ from dsstudy.analysis.cells import CELL
 from dsstudy.analysis.cells import study_architectures as study_architectures  # for the notebook
 from dsstudy.paper import printed
 from dsstudy.report.accuracy_curve import accuracy_curve, draw_accuracy_curve
-from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.report.figure_style import CSS_COLORS, add_legend
 from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL
 from dsstudy.spec.trial import ARCHITECTURES
 
 _PLOTLY_SYMBOLS = {"o": "circle", "^": "triangle-up", "s": "square"}
-"""By matplotlib's marker: plotly's name of the same."""
+"""Plotly's names of matplotlib's markers."""
 
 
 def ahead_text(epochs: pd.DataFrame) -> str:
-    """Say in a sentence, by panel, for how many architectures DeepSpeed is ahead, and when."""
+    """Say for how many architectures of each panel DeepSpeed is ahead at the start and the end."""
     counts = [
-        f"{panel}) {_count_ahead(epochs, settings, 'first')} and {_count_ahead(epochs, settings, 'last')}"
-        for panel, settings in printed.PANELS.items()
+        f"{panel}) " + " and ".join(_count_ahead(epochs, sides, at) for at in ("first", "last"))
+        for panel, sides in printed.PANELS.items()
     ]
     return (
-        "Architectures for which DeepSpeed is ahead, after the first epoch and after the last, by "
-        "means over seeds, whatever their spread: "
-        f"{'; '.join(counts)}."
+        "Architectures for which DeepSpeed is ahead after the first epoch and after the last, by "
+        f"means over seeds, whatever their spread: {'; '.join(counts)}."
     )
 
 
 def _count_ahead(epochs: pd.DataFrame, settings: dict[str, str], which: str) -> str:
-    """Count the architectures for which DeepSpeed is ahead, as a mean over seeds."""
     trials = epochs.sort_values("epoch").groupby([*CELL, "seed"])["test_accuracy"].agg(which)
     sides = trials.groupby(CELL).mean().unstack(["engine", "setting"])
     sides = sides.reindex(list(ARCHITECTURES), columns=list(settings.items()))
@@ -47,16 +45,16 @@ def _count_ahead(epochs: pd.DataFrame, settings: dict[str, str], which: str) -> 
 def panels_figure(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTURES) -> Figure:
     """Draw the paper's Figure 1: test accuracy over the epochs, with and without DeepSpeed.
 
-    The paper's four panels are the columns here, and each architecture has its row, so that no
-    axes hold more than the two curves to be compared. Over several seeds, the line is the mean
-    and the band reaches from the lowest to the highest.
+    The paper's four panels are the columns, and each architecture has a row, so that each frame
+    has only the two curves to compare. Over several seeds, the line is the mean and the band
+    reaches from the lowest to the highest.
 
     Parameters
     ----------
     epochs
-        As `dsstudy.load_epochs` returns them.
+        As from `dsstudy.load_epochs`.
     architectures
-        The rows: those of the study, as `dsstudy.analysis.cells.study_architectures` returns them.
+        The rows: those of the study, as from `study_architectures`.
     """
     shape = len(architectures), len(printed.PANELS)
     figure, grid = plt.subplots(
@@ -83,7 +81,7 @@ def panels_figure(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECT
 
 
 def _missing_note(curve: pd.DataFrame) -> str | None:
-    """Say what a curve lacks: all of it, or some seed's last epochs."""
+    """Say whether a curve is missing, or lacks the last epochs of a seed; None if complete."""
     if curve.empty:
         return "No curve"
     whole = curve.index.max() == curve["planned"].iloc[0] and curve["count"].nunique() == 1
@@ -91,7 +89,7 @@ def _missing_note(curve: pd.DataFrame) -> str | None:
 
 
 def _axis_top(epochs: pd.DataFrame) -> float:
-    """Return where the axis of accuracies ends: the next ten above the highest."""
+    """Return the upper limit of the axis: the highest accuracy, rounded up to a multiple of 10."""
     highest = epochs["test_accuracy"].max()
     return 100 if pd.isna(highest) else 10 * np.ceil(highest / 10)
 
@@ -105,7 +103,7 @@ def _label_panels(figure: Figure, grid: np.ndarray, top: float) -> None:
     figure.supxlabel("epoch", fontsize=12)
     figure.supylabel("test accuracy (%)", fontsize=12)
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    add_legend(figure, dict(zip(labels, handles, strict=True)), columns=2)
 
 
 def _panel_name(settings: dict[str, str]) -> str:
@@ -115,19 +113,19 @@ def _panel_name(settings: dict[str, str]) -> str:
 
 
 def accuracy_explorer(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECTURES) -> HTML:
-    """Show Figure 1 one architecture at a time, to choose from and to read values off.
+    """Show Figure 1 interactively, one architecture at a time.
 
     Parameters
     ----------
     epochs
-        As `dsstudy.load_epochs` returns them.
+        As from `dsstudy.load_epochs`.
     architectures
-        Those to choose from.
+        The choices.
 
     Returns
     -------
     IPython.display.HTML
-        With all the JavaScript that it needs, so that it works without a network.
+        It contains all the JavaScript that it needs and works without a network.
     """
     import plotly.graph_objects as go
 
@@ -137,7 +135,7 @@ def accuracy_explorer(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHI
         for architecture in architectures
     }
     figure = go.Figure([_empty_trace(*side) for side in sides])
-    # The two menus set different properties, so that each leaves the other's choice as it is.
+    # The two menus set different properties, so that neither changes what the other has chosen.
     rows = [(printed.NAMES[name], _trace_data(curves[name], sides)) for name in architectures]
     chosen_panels = [
         (f"{panel}) {_panel_name(settings)}".replace("\n", " "), settings.items())
@@ -174,24 +172,21 @@ def accuracy_explorer(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHI
 def _empty_trace(engine: str, setting: str) -> Any:
     import plotly.graph_objects as go
 
-    color = "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * part for part in ENGINE_COLORS[engine]))
     dash = {"SGD": "solid", "SGD+S": "dash", "Adam+S": "dot"}[setting]
-    symbol = _PLOTLY_SYMBOLS[ENGINES[engine].marker]
     return go.Scatter(
         mode="lines+markers",
-        line={"color": color, "dash": dash},
-        marker={"symbol": symbol},
+        line={"color": CSS_COLORS[engine], "dash": dash},
+        marker={"symbol": _PLOTLY_SYMBOLS[ENGINES[engine].marker]},
         hovertemplate="%{y:.2f} %%{customdata}",
     )
 
 
 def _trace_data(curves: list[pd.DataFrame], sides: list[tuple[str, str]]) -> dict[str, list[Any]]:
-    """Return what the traces show for one architecture: names, points, and words on the seeds."""
-    names = [f"{printed.NAMES[engine]} {setting}" for engine, setting in sides]
+    """Return the traces of one architecture: names, points, and the range over the seeds."""
     return {
         "name": [
-            name + (" (no curve)" if curve.empty else "")
-            for name, curve in zip(names, curves, strict=True)
+            f"{ENGINES[engine].title} {setting}" + " (no curve)" * curve.empty
+            for (engine, setting), curve in zip(sides, curves, strict=True)
         ],
         "x": [curve.index.tolist() for curve in curves],
         "y": [curve["mean"].round(2).tolist() for curve in curves],

@@ -1,43 +1,54 @@
-"""LeNet at the paper's scale: the published row beside ours, with its spread."""
+"""LeNet at the paper's scale: the paper's numbers beside ours, with their spread."""
 
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
 
 from dsstudy.analysis.cells import CELL, compare_engines, counted_values, paired_values, paper_cells
 from dsstudy.analysis.intervals import Interval, prediction_interval
-from dsstudy.paper.printed import NAMES, PAPER_ENGINES, SETTINGS, printed_values
+from dsstudy.paper.printed import PAPER_ENGINES, SETTINGS, printed_values
 from dsstudy.report.accuracy_curve import accuracy_curve, draw_accuracy_curve
-from dsstudy.report.figure_style import ENGINE_COLORS
-from dsstudy.report.table_style import difference_cell, style_table, wrapping_cell
-from dsstudy.report.wording import interval_text, signed
+from dsstudy.report.figure_style import (
+    ENGINE_COLORS,
+    PRINTED_STYLE,
+    add_legend,
+    engine_mark,
+    legend_mark,
+)
+from dsstudy.report.table_style import (
+    difference_cell,
+    mean_cell,
+    named_rows,
+    style_table,
+    wrapping_cell,
+)
+from dsstudy.report.wording import bullets_text, count_text, interval_text, signed
 from dsstudy.spec.engines import ENGINES
 
 LENET = "lenet"
 
-
-INSIDE, ABOVE, BELOW, UNKNOWN = "inside", "above", "below", "cannot be told"
+INSIDE, ABOVE, BELOW, UNKNOWN = "inside", "above", "below", "undecided"
+"""Where a number of the paper lies in relation to our prediction interval."""
 
 
 def lenet_cells(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return LeNet's six cells: the paper's accuracy, ours, and where one further run would lie.
+    """Return LeNet's six cells: the paper's accuracy, ours, and the interval for one further run.
 
     Parameters
     ----------
     trials
-        As `dsstudy.analysis.cells.load_trials` returns them.
+        As from `dsstudy.load_trials`.
 
     Returns
     -------
     pandas.DataFrame
         By ``setting`` and ``engine``: ``published``; ``value``, ``deviation``, ``n`` and ``state``
-        as `dsstudy.analysis.cells.paper_cells` has them; ``low`` and ``high``, the 95 % interval for one further
-        run; ``where`` the paper's number lies in relation to it.
+        as from `dsstudy.analysis.cells.paper_cells`; ``low`` and ``high``, the 95 % interval for
+        one further run; ``where`` the paper's number lies in relation to it.
     """
     frame = paper_cells(trials, "best_accuracy")
     frame = frame[frame["architecture"] == LENET].set_index(["setting", "engine"])
@@ -52,13 +63,14 @@ def lenet_cells(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def lenet_gaps(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return DeepSpeed minus normal by setting: the paper's gap, ours, and whether they agree.
+    """Return DeepSpeed minus normal training: the paper's gap, ours, and whether they agree.
 
     Returns
     -------
     pandas.DataFrame
-        By ``setting``: the columns of `dsstudy.analysis.cells.compare_engines`; ``next_low`` and ``next_high``, the
-        95 % interval for the gap of one further pair of runs; ``where`` the paper's gap lies.
+        By ``setting``: the columns of `dsstudy.analysis.cells.compare_engines`; ``next_low`` and
+        ``next_high``, the 95 % interval for one further pair of runs; ``where`` the paper's gap
+        lies in relation to it.
     """
     frame = compare_engines(trials, "best_accuracy").loc[LENET]
     pairs = paired_values(trials, "best_accuracy")
@@ -69,9 +81,12 @@ def lenet_gaps(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lenet_values(trials: pd.DataFrame) -> dict[Any, pd.Series]:
-    counting = counted_values(trials, "best_accuracy")
-    counting = counting[counting.index.get_level_values("architecture") == LENET]
-    return dict(list(counting.groupby(level=["setting", "engine"])))
+    counted = counted_values(trials, "best_accuracy")
+    counted = counted[counted.index.get_level_values("architecture") == LENET]
+    return dict(list(counted.groupby(level=["setting", "engine"])))
+
+
+_POSITION_WORDS = {INSIDE: "within", ABOVE: "above", BELOW: "below", UNKNOWN: ""}
 
 
 def _position(number: float, found: Interval) -> str:
@@ -83,36 +98,27 @@ def _position(number: float, found: Interval) -> str:
 
 
 def accuracies_table(trials: pd.DataFrame) -> Styler:
-    """Show LeNet's six accuracies: the paper's, ours with spread, and how they stand."""
+    """Show LeNet's six accuracies: the paper's, ours with their spread, and whether they agree."""
     frame = lenet_cells(trials)
     texts = pd.DataFrame(
         {
             "paper": frame["published"].map("{:.2f}".format),
-            "ours": [_mean_or_state(one) for one in frame.itertuples()],
+            "ours": [mean_cell(c.value, c.deviation, c.n, c.state) for c in frame.itertuples()],
             "n": frame["n"].astype(str),
             "ours − paper": (frame["value"] - frame["published"]).map(signed),
-            "one more run (95 %)": [
-                interval_text(one, "{:.2f}".format) for one in frame.itertuples()
-            ],
+            "one more run (95 %)": [interval_text(one) for one in frame.itertuples()],
             "the paper's is": frame["where"],
         }
     )
-    texts.index = pd.MultiIndex.from_tuples([(s, NAMES[engine]) for s, engine in frame.index])
     caption = (
         "Best test accuracy of LeNet in 25 epochs, in percent: ours as mean ± standard deviation "
         "over n seeds, and the interval in which one more run of ours would lie (Student's t)."
     )
-    return style_table(texts, caption, "lenet")
-
-
-def _mean_or_state(one: Any) -> str:
-    if not one.n:
-        return f"<em>{one.state}</em>"
-    return f"{one.value:.2f}" + (f" ± {one.deviation:.2f}" if one.n > 1 else "")
+    return style_table(named_rows(texts), caption, "lenet")
 
 
 def gaps_table(trials: pd.DataFrame) -> Styler:
-    """Show by setting the gap between the engines: the paper's, ours with its interval."""
+    """Show the gap between the engines by setting: the paper's, and ours with its interval."""
     frame = lenet_gaps(trials)
     further = frame[["next_low", "next_high"]].set_axis(["low", "high"], axis=1)
     texts = pd.DataFrame(
@@ -133,7 +139,7 @@ def gaps_table(trials: pd.DataFrame) -> Styler:
 
 
 def last_epoch_table(epochs: pd.DataFrame, trials: pd.DataFrame) -> Styler:
-    """Show how far the last epoch lies below the best: what 'best over the epochs' is worth."""
+    """Show how far the accuracy of the last epoch is below that of the best."""
     rows, done = {}, trials.loc[trials["status"] == "completed", "name"]
     chosen = epochs[(epochs["architecture"] == LENET) & epochs["name"].isin(done)]
     for (setting, engine), some in chosen.groupby(["setting", "engine"]):
@@ -149,18 +155,17 @@ def last_epoch_table(epochs: pd.DataFrame, trials: pd.DataFrame) -> Styler:
             "n": str(len(last)),
         }
     order = [(s, e) for s in SETTINGS for e in PAPER_ENGINES if (s, e) in rows]
-    texts = pd.DataFrame([rows[key] for key in order])
-    texts.index = pd.MultiIndex.from_tuples([(s, NAMES[e]) for s, e in order] or [("", "")][:0],
-                                            names=[None, None])  # fmt: skip
+    index = pd.MultiIndex.from_tuples(order, names=["setting", "engine"])
+    texts = pd.DataFrame([rows[key] for key in order], index)
     caption = (
         "Test accuracy at the best epoch and at the last, in percent, means over n seeds; the best "
         "epoch of each seed."
     )
-    return style_table(texts, caption, "last")
+    return style_table(named_rows(texts), caption, "last")
 
 
 def accuracies_figure(trials: pd.DataFrame) -> Figure:
-    """Draw every seed's best accuracy, where one more run would lie, and the paper's number."""
+    """Draw each seed's best accuracy, the interval for one more run, and the paper's number."""
     frame, values = lenet_cells(trials), _lenet_values(trials)
     figure, axes = plt.subplots(figsize=(9, 3.8), layout="constrained")
     for index, (setting, engine) in enumerate(frame.index):
@@ -169,32 +174,22 @@ def accuracies_figure(trials: pd.DataFrame) -> Figure:
         color = ENGINE_COLORS[engine]
         axes.plot([one["low"], one["high"]], [y, y], color=color, linewidth=7, alpha=0.25)
         axes.plot(seeds, [y] * len(seeds), ENGINES[engine].marker, color=color, alpha=0.8)
-        axes.plot(one["published"], y, "D", color="k", markerfacecolor="none", markersize=9)
+        axes.plot(one["published"], y, **PRINTED_STYLE)
         if not len(seeds):
             axes.text(one["published"], y, f"   {one['state']}", va="center", fontsize=10)
     ticks = [index + index // len(PAPER_ENGINES) for index in range(len(frame))]
-    labels = [f"{setting}, {NAMES[engine]}" for setting, engine in frame.index]
+    labels = [f"{setting}, {ENGINES[engine].title}" for setting, engine in frame.index]
     axes.set(yticks=ticks, yticklabels=labels, xlabel="best test accuracy of LeNet (%)")
     axes.invert_yaxis()
-    _add_legend(axes)
+    marks = {f"{ENGINES[engine].title}, each seed": engine_mark(engine) for engine in PAPER_ENGINES}
+    marks["one more run, 95 %"] = legend_mark(color="0.5", linewidth=7, alpha=0.4)
+    marks["the paper"] = legend_mark(**PRINTED_STYLE)
+    add_legend(figure, marks, columns=4)
     return figure
 
 
-def _add_legend(axes: Axes) -> None:
-    """Add a legend of what is drawn, whatever of it there is."""
-    marks = [
-        axes.plot([], [], ENGINES[engine].marker, color=ENGINE_COLORS[engine])[0]
-        for engine in PAPER_ENGINES
-    ]
-    marks += axes.plot([], [], color="0.5", linewidth=7, alpha=0.4)
-    marks += axes.plot([], [], "D", color="k", markerfacecolor="none", markersize=9)
-    names = [f"{NAMES[engine]}, each seed" for engine in PAPER_ENGINES]
-    names += ["one more run, 95 %", "the paper"]
-    axes.figure.legend(marks, names, loc="outside upper center", ncols=4, frameon=False)
-
-
 def learning_curves_figure(epochs: pd.DataFrame) -> Figure:
-    """Draw LeNet's test accuracy over the epochs, a panel a setting, the paper's best beside."""
+    """Draw LeNet's test accuracy over the epochs in a panel per setting, with the paper's best."""
     printed = printed_values("best_accuracy").set_index(CELL)["value"]
     figure, row_of_axes = plt.subplots(
         1, len(SETTINGS), figsize=(10, 3.8), sharex=True, sharey=True, layout="constrained"
@@ -209,32 +204,28 @@ def learning_curves_figure(epochs: pd.DataFrame) -> Figure:
     row_of_axes[0].set_ylabel("test accuracy (%)")
     figure.supxlabel("epoch", fontsize=12)
     handles, labels = row_of_axes[0].get_legend_handles_labels()
-    dotted = plt.Line2D([], [], color="0.4", linestyle=":", linewidth=1.5)
-    figure.legend([*handles, dotted], [*labels, "the paper's best"], ncols=3, frameon=False,
-                  loc="outside upper center")  # fmt: skip
+    dotted = legend_mark(color="0.4", linestyle=":", linewidth=1.5)
+    marks = dict(zip(labels, handles, strict=True)) | {"the paper's best": dotted}
+    add_legend(figure, marks, columns=3)
     return figure
 
 
 def lenet_text(trials: pd.DataFrame) -> str:
-    """Say what agrees with the paper and what does not, in computed sentences."""
-    return "\n".join(
-        f"- {part}" for part in (*_accuracy_sentences(trials), *_gap_sentences(trials))
-    )
+    """List what agrees with the paper and what does not."""
+    return bullets_text([*_accuracy_sentences(trials), *_gap_sentences(trials)])
 
 
 def _accuracy_sentences(trials: pd.DataFrame) -> list[str]:
     frame = lenet_cells(trials)
     sentences = []
-    for where, text in (
-        (INSIDE, "Within the 95 % interval of one more run of ours"),
-        (ABOVE, "Above the 95 % interval of one more run of ours"),
-        (BELOW, "Below the 95 % interval of one more run of ours"),
-        (UNKNOWN, "Not to be told, as fewer than two seeds are complete"),
-    ):
+    for where, word in _POSITION_WORDS.items():
         some = frame[frame["where"] == where]
         if len(some):
+            text = f"{word} the 95 % interval of one more run of ours".capitalize()
+            if where == UNKNOWN:
+                text = "Undecided, as fewer than two seeds are complete"
             named = ", ".join(
-                f"{NAMES[e]} {s} {_distance_text(some.loc[(s, e)])}" for s, e in some.index
+                f"{ENGINES[e].title} {s} {_distance_text(some.loc[(s, e)])}" for s, e in some.index
             )
             count = f"{len(some)} of the paper's {len(frame)} accuracies"
             sentences.append(f"{text}: {count}, {named}.")
@@ -261,10 +252,9 @@ def _gap_sentences(trials: pd.DataFrame) -> list[str]:
             continue
         ours = f"here {_points_text(one['value'])}"
         limits = f" (95 %: {interval_text(one, signed)})" if one["n"] > 1 else ""
-        pair = f"over {one['n']} pair{'s' * (one['n'] > 1)}"
-        seen = {INSIDE: "The paper's gap lies within the 95 % interval of one more pair of ours.",
-                ABOVE: "The paper's gap lies above the 95 % interval of one more pair of ours.",
-                BELOW: "The paper's gap lies below the 95 % interval of one more pair of ours.",
-                UNKNOWN: ""}[one["where"]]  # fmt: skip
-        sentences.append(f"{theirs}; {ours}{limits} {pair}: {one['verdict']}. {seen}".strip())
+        pairs = count_text(one["n"], "pair")
+        sentence = f"{theirs}; {ours}{limits} over {pairs}: {one['verdict']}."
+        if word := _POSITION_WORDS[one["where"]]:
+            sentence += f" The paper's gap is {word} the 95 % interval of one more pair of ours."
+        sentences.append(sentence)
     return sentences

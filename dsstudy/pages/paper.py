@@ -1,12 +1,13 @@
-"""The paper in numbers: its tables and figure redrawn from its own data."""
+"""The paper's tables and figure, redrawn from the numbers that it printed."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from dsstudy.paper.printed import NAMES, PANELS, PAPER_ENGINES, SETTINGS, printed_values
-from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.analysis.cells import CELL
+from dsstudy.paper.printed import NAMES, PANELS, PAPER_ENGINES, printed_values
+from dsstudy.report.figure_style import ENGINE_COLORS, SETTING_MARKERS, name_rows
 from dsstudy.report.table_style import cell_grid, make_bold, style_table
 from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL
 from dsstudy.spec.trial import ARCHITECTURES
@@ -18,7 +19,7 @@ _CAPTIONS = {
 
 
 def paper_table(column: str) -> Styler:
-    """Show one of the paper's tables as printed: best accuracy in bold, or the faster of a pair.
+    """Show a table of the paper as printed, the best accuracy or the faster of a pair in bold.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ def paper_table(column: str) -> Styler:
     if column == "best_accuracy":
         best = wide.eq(wide.max(axis=1), axis=0)
     else:
-        deepspeed, normal = wide.columns.unique(level=0)
+        deepspeed, normal = (ENGINES[engine].column for engine in PAPER_ENGINES)
         faster = wide[deepspeed] < wide[normal]
         best = pd.concat({deepspeed: faster, normal: ~faster}, axis=1)
     shown = style_table(wide.map("{:.2f}".format), _CAPTIONS[column], column, align="right")
@@ -37,7 +38,7 @@ def paper_table(column: str) -> Styler:
 
 
 def endpoints_figure() -> Figure:
-    """Draw where the curves of the paper's Figure 1 end: the accuracies of its Table 1."""
+    """Draw the best accuracies (Table 1) of the curves in the paper's Figure 1."""
     values = _printed_by_cell("best_accuracy")
     figure, grid = plt.subplots(2, 2, figsize=(11, 7), sharex=True, sharey=True)
     for axes, (letter, settings) in zip(grid.flat, PANELS.items(), strict=True):
@@ -48,19 +49,14 @@ def endpoints_figure() -> Figure:
         }
         axes.hlines(rows, ends[DEEPSPEED], ends[NORMAL], color="0.75", zorder=1)
         for engine in PAPER_ENGINES:
-            label = f"{NAMES[engine]}, {settings[engine]}"
-            style = {
-                "color": ENGINE_COLORS[engine],
-                "marker": ENGINES[engine].marker,
-                "label": label,
-            }
-            axes.scatter(ends[engine], rows, zorder=2, **style)
+            label = f"{ENGINES[engine].title}, {settings[engine]}"
+            look = {"color": ENGINE_COLORS[engine], "marker": ENGINES[engine].marker}
+            axes.scatter(ends[engine], rows, zorder=2, label=label, **look)
         axes.axvline(10, color="0.5", linestyle=":")
         axes.set_title(f"({letter})", loc="left")
-        axes.set(yticks=list(rows), yticklabels=[NAMES[name] for name in ARCHITECTURES])
+        name_rows(axes, [NAMES[name] for name in ARCHITECTURES])
         axes.legend(loc="center left", bbox_to_anchor=(0.15, 0.33), fontsize=8)
         axes.set_xlim(0, 90)
-    grid[0, 0].invert_yaxis()
     for axes in grid[1]:
         axes.set_xlabel("best test accuracy (%); dotted: chance")
     figure.tight_layout()
@@ -68,10 +64,10 @@ def endpoints_figure() -> Figure:
 
 
 def time_ratios_figure() -> Figure:
-    """Draw how many times as long an epoch took with DeepSpeed's two GPUs as with one."""
+    """Draw the time per epoch with DeepSpeed's two GPUs over that with one, as printed."""
     values = _printed_by_cell("seconds_per_epoch")
     figure, axes = plt.subplots(figsize=(9, 3.8), layout="constrained")
-    for shift, (setting, marker) in enumerate(zip(SETTINGS, "osD", strict=True)):
+    for shift, (setting, marker) in enumerate(SETTING_MARKERS.items()):
         ratios = [
             values[name, DEEPSPEED, setting] / values[name, NORMAL, setting]
             for name in ARCHITECTURES
@@ -81,15 +77,13 @@ def time_ratios_figure() -> Figure:
     axes.axvline(1, color="0.3", linewidth=1)
     axes.axvline(0.5, color="0.3", linewidth=1, linestyle=":")
     axes.set(
-        yticks=range(len(ARCHITECTURES)),
-        yticklabels=[NAMES[name] for name in ARCHITECTURES],
         xlabel="seconds per epoch, DeepSpeed on two GPUs / normal on one (dotted: twice as fast)",
         xlim=(0, 3),
     )
-    axes.invert_yaxis()
+    name_rows(axes, [NAMES[name] for name in ARCHITECTURES])
     axes.legend(loc="lower right")
     return figure
 
 
 def _printed_by_cell(column: str) -> "pd.Series[float]":
-    return printed_values(column).set_index(["architecture", "engine", "setting"])["value"]
+    return printed_values(column).set_index(CELL)["value"]

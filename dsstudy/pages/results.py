@@ -1,4 +1,4 @@
-"""Every trial of several studies in one table; a click on a row shows that trial's curves."""
+"""All trials of several studies in a table; a click on a row shows that trial's curves."""
 
 import json
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ import pandas as pd
 from IPython.display import HTML
 from itables import JavascriptFunction, options, to_html_datatable
 from itables.javascript import generate_init_offline_itables_html
-from matplotlib.colors import to_hex
 from plotly.offline import get_plotlyjs
 
 from dsstudy.analysis.load import load_epochs, load_results
 from dsstudy.errors import last_line
 from dsstudy.records.study_folder import find_study, study_name
-from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.report.figure_style import CSS_COLORS
 from dsstudy.report.origin import SYNTHETIC, hardware_text, warning_box
+from dsstudy.report.wording import versions_text
 from dsstudy.spec.trial import PLACES, Trial
 
 SHOWN_COLUMNS = {
@@ -38,7 +38,7 @@ SHOWN_COLUMNS = {
     "status": "status",
     "commit": "commit",
 }
-"""The columns that the table shows at first, and their titles."""
+"""The columns shown at first, and their titles."""
 
 HIDDEN_COLUMNS = (
     "name",
@@ -49,20 +49,20 @@ HIDDEN_COLUMNS = (
     "finished_at",
     "error",
 )
-"""Columns that a menu adds, beside all other trial parameters; searched all the same."""
+"""Columns that are searched but shown only if chosen in a menu, as are all other parameters."""
 
 DECIMALS = {"best_accuracy": 2, "final_accuracy": 2, "seconds_per_epoch": 2, "wall_seconds": 0}
-"""Of what was measured; parameters are shown as they are."""
+"""Decimals of measured values; parameters are not rounded."""
 
 CURVES = {"train_loss": 4, "test_loss": 4, "test_accuracy": 2, "learning_rate": 8}
-"""What is drawn over the epochs, and how many decimals the page keeps of it."""
+"""The curves over the epochs, and how many decimals the page keeps."""
 
 FEW = 30
-"""A column with at most so many different texts is filtered by ticking them in a list."""
+"""A column with at most this many different texts is filtered by ticking them in a list."""
 
 
 def load_table_rows(studies: Iterable[str | Path]) -> pd.DataFrame:
-    """Load the trials of several studies for the table, one row each.
+    """Load the trials of several studies, a row per trial.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ def load_table_rows(studies: Iterable[str | Path]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The columns of `SHOWN_COLUMNS` and `HIDDEN_COLUMNS`, and every trial parameter that is part of its
-        identity; the numbers of images are those that were used. A number that is missing is
-        NaN, a text that is missing is empty.
+        The columns of `SHOWN_COLUMNS` and `HIDDEN_COLUMNS`, and every parameter that is part of a
+        trial's identity. Image counts are those that were used. A missing number is NaN, a
+        missing text is empty.
 
     Raises
     ------
     InputError
-        One of them holds no records.
+        A folder holds no records.
     """
     frame = pd.concat([_study_rows(find_study(study)) for study in studies], ignore_index=True)
     parameters = [name for name in Trial.model_fields if name not in PLACES]
@@ -93,11 +93,9 @@ def _study_rows(folder: Path) -> pd.DataFrame:
     frame = results.assign(
         study=study_name(folder),
         error=[last_line(error) if isinstance(error, str) else "" for error in rows["error"]],
-        **pd.DataFrame(
-            [_environment_columns(place) for place in rows["environment"]], index=results.index
-        ),
+        **pd.DataFrame(list(map(_environment_columns, rows["environment"])), results.index),
     )
-    if "timed_seconds_per_epoch" in results:  # by dsstudy time: it wins over the trial's own
+    if "timed_seconds_per_epoch" in results:  # by dsstudy time, which takes precedence
         timed = results["timed_seconds_per_epoch"]
         frame["seconds_per_epoch"] = timed.fillna(rows["seconds_per_epoch"])
         frame["timing"] = rows["timing"].mask(timed.notna(), "alone, repeated")
@@ -106,7 +104,7 @@ def _study_rows(folder: Path) -> pd.DataFrame:
 
 
 def _environment_columns(environment: Any) -> dict[str, Any]:
-    """Return what a record's environment adds to its row; a trial that failed may have none."""
+    """Return the columns from a record's environment, which a failed trial may lack."""
     known = environment if isinstance(environment, dict) else {}
     data, hardware = known.get("dataset") or {}, known.get("hardware")
     return {
@@ -115,13 +113,13 @@ def _environment_columns(environment: Any) -> dict[str, Any]:
         "test_images": data.get("test_images"),
         "hardware": hardware_text(hardware) if hardware else "",
         "device": known.get("device", ""),
-        "versions": ", ".join(f"{k} {v}" for k, v in known.get("software", {}).items()),
+        "versions": versions_text(known.get("software", {})),
         "commit": known.get("commit", "")[:10],
     }
 
 
 def _plain_column(column: pd.Series) -> pd.Series:
-    """Return a column of numbers alone, or of texts alone."""
+    """Convert a column to numbers if all its values are, and otherwise to texts."""
     if column.dtype != bool:
         numbers = pd.to_numeric(column, errors="coerce")
         if numbers.notna().any() and numbers.notna().equals(column.notna()):
@@ -130,21 +128,21 @@ def _plain_column(column: pd.Series) -> pd.Series:
 
 
 def load_curves(studies: Iterable[str | Path], trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """Load the curves of trials, in few bytes.
+    """Load the curves of trials in a compact form.
 
     Parameters
     ----------
     studies
         As for `load_table_rows`.
     trials
-        What `load_table_rows` returned for them.
+        As from `load_table_rows` for these studies.
 
     Returns
     -------
     list of dict
-        For every row: ``epochs``, how many, and by name (`CURVES`) the value after each of them,
-        rounded, None where there is none; a value alone stands for a curve that never changes. Of
-        a trial without an epoch: nothing.
+        For each row: ``epochs``, their number, and by name (`CURVES`) the rounded value after each
+        epoch, None if missing, or a single value if the curve is constant. A trial without an
+        epoch has an empty dict.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for study in studies:
@@ -167,15 +165,13 @@ def _rounded_curves(epochs: pd.DataFrame) -> dict[str, Any]:
 
 
 def synthetic_studies_warning(trials: pd.DataFrame) -> HTML | None:
-    """Warn in plain words which of the studies were trained on synthetic images; if any was."""
-    drawn = trials.loc[trials["dataset"] == "synthetic", "study"].unique()
-    if not len(drawn):
-        return None
-    return warning_box(f"{', '.join(drawn)}: {SYNTHETIC}")
+    """Warn which of the studies were trained on synthetic images, if any."""
+    names = trials.loc[trials["dataset"] == "synthetic", "study"].unique()
+    return warning_box(f"{', '.join(names)}: {SYNTHETIC}") if len(names) else None
 
 
 def trials_explorer(studies: Iterable[str | Path], trials: pd.DataFrame) -> HTML:
-    """Show trials in a table to sort and to filter, and below it the curves of those chosen.
+    """Show trials in a table to sort and filter, with the curves of the selected ones below.
 
     Parameters
     ----------
@@ -185,16 +181,15 @@ def trials_explorer(studies: Iterable[str | Path], trials: pd.DataFrame) -> HTML
     Returns
     -------
     IPython.display.HTML
-        With all the JavaScript that it needs, so that it works without a network.
+        It contains all the JavaScript that it needs and works without a network.
     """
     curves = json.dumps(load_curves(studies, trials), separators=(",", ":"), allow_nan=False)
-    colors = json.dumps({engine: to_hex(color) for engine, color in ENGINE_COLORS.items()})
     parts = [
         f"<script>{get_plotlyjs()}</script>",
         Path(__file__).with_name("results.html").read_text(),
         generate_init_offline_itables_html(options.dt_bundle),
         f'<script id="trial-data" type="application/json">'
-        f'{{"curves":{curves},"colors":{colors}}}</script>',
+        f'{{"curves":{curves},"colors":{json.dumps(CSS_COLORS)}}}</script>',
         _trials_table(trials),
     ]
     return HTML("\n".join(parts))
@@ -214,10 +209,10 @@ TABLE_OPTIONS: dict[str, Any] = {
     "select": {"style": "os", "keys": True, "info": False, "toggleable": False},
     "buttons": ["pageLength", {"extend": "colvis", "text": "columns"}, "csvHtml5"],
     "layout": {"topStart": "buttons", "topEnd": "search"},
-    # Called at every draw, the first included: itables 2.9 drops initComplete.
+    # This runs at every draw, including the first, because itables 2.9 drops initComplete.
     "drawCallback": JavascriptFunction("function () { showTrialCurves(this.api()); }"),
 }
-"""What itables and DataTables are told of the table as a whole."""
+"""Options for itables and DataTables that apply to the whole table."""
 
 
 def _trials_table(trials: pd.DataFrame) -> str:
@@ -227,7 +222,7 @@ def _trials_table(trials: pd.DataFrame) -> str:
 
 
 def _column_options(trials: pd.DataFrame) -> Iterable[dict[str, Any]]:
-    """Yield what DataTables is to know of each column: whether it is shown, how it is filtered."""
+    """Yield DataTables' options for each column: whether it is shown, how it is filtered."""
     for index, (name, column) in enumerate(trials.items()):
         is_text = not pd.api.types.is_numeric_dtype(column)
         ticked = is_text and column.nunique() <= FEW
@@ -241,7 +236,7 @@ def _column_options(trials: pd.DataFrame) -> Iterable[dict[str, Any]]:
 
 
 def _number_renderer(decimals: int | None) -> JavascriptFunction:
-    """Return how DataTables is to show a number; sorting and filtering go by the number itself."""
+    """Return a renderer that rounds a number for display only, not for sorting or filtering."""
     shown = "value" if decimals is None else f"value.toFixed({decimals})"
     return JavascriptFunction(
         "function (value, type) { if (value === null || Number.isNaN(value)) "

@@ -1,4 +1,4 @@
-"""The page on Table 1: the best test accuracies."""
+"""Tables and sentences on Table 1: the best test accuracies."""
 
 from typing import Any
 
@@ -27,18 +27,18 @@ from dsstudy.spec.engines import NORMAL
 
 
 def accuracy_table(trials: pd.DataFrame) -> Styler:
-    """Show the best test accuracies as the paper's Table 1, its numbers beside ours.
+    """Show the best test accuracies as in the paper's Table 1, with the paper's below ours.
 
     Parameters
     ----------
     trials
-        As `dsstudy.analysis.cells.load_trials` returns them.
+        As from `dsstudy.load_trials`.
 
     Returns
     -------
     pandas.io.formats.style.Styler
-        A row of six cells for each architecture of the study; the best of ours is bold, where it
-        can be told from the others.
+        A row of six cells per architecture. Our best is bold if it is distinguishable from the
+        others.
     """
     frame = paper_cells(trials, "best_accuracy")
     best = best_cells(trials)
@@ -46,9 +46,9 @@ def accuracy_table(trials: pd.DataFrame) -> Styler:
     frame["bold"] = [cell in best for cell in frame[CELL].itertuples(index=False, name=None)]
     caption = (
         "Best test accuracy over the epochs, in percent: mean ± standard deviation over n seeds; a "
-        "number without ± is one seed's. The best of each architecture is bold: the highest "
-        "number where cells have one seed, as in the paper; where they have several, only if the "
-        "seeds tell it from each other cell of the row. Below each number: the paper's, and ours "
+        "number without ± is from one seed. The best of each architecture is bold. With one seed "
+        "per cell, as in the paper, it is the highest number; with several, it must be "
+        "distinguishable from each other cell of the row. Below each number: the paper's, and ours "
         "minus the paper's."
     )
     return make_bold(
@@ -57,13 +57,7 @@ def accuracy_table(trials: pd.DataFrame) -> Styler:
 
 
 def differences_table(trials: pd.DataFrame) -> Styler:
-    """Show DeepSpeed's accuracy minus normal training's, paired over seeds, and what it tells.
-
-    Parameters
-    ----------
-    trials
-        As `dsstudy.analysis.cells.load_trials` returns them.
-    """
+    """Show DeepSpeed's accuracy minus normal training's, paired by seed, with a verdict."""
     frame = compare_engines(trials, "best_accuracy")
     texts = pd.DataFrame(
         {
@@ -75,7 +69,7 @@ def differences_table(trials: pd.DataFrame) -> Styler:
     )
     caption = (
         "Points of best test accuracy, DeepSpeed minus normal training in the same setting: the "
-        "mean over n pairs of equal seed, and below it its 95 % interval (Student's t)."
+        "mean over n pairs with equal seeds, and below it its 95 % interval (Student's t)."
     )
     return style_table(named_rows(texts), caption, "differences")
 
@@ -86,25 +80,25 @@ def _accuracy_cell(row: Any) -> str:
 
 
 def accuracies_text(trials: pd.DataFrame) -> str:
-    """Say in a sentence what Table 1 shows, of ours and of the paper's."""
+    """Summarise Table 1, ours and the paper's."""
     frame = paper_cells(trials, "best_accuracy")
-    held = f"{frame['value'].notna().sum()} of {len(frame)} cells hold a value."
+    filled = f"{frame['value'].notna().sum()} of {len(frame)} cells have a value."
     pairs = compare_engines(trials, "best_accuracy")
     both = pairs.dropna(subset="value")
     if both.empty:
-        return f"{held} No setting has one with and one without DeepSpeed: nothing to compare yet."
+        return f"{filled} No setting has one with and one without DeepSpeed to compare yet."
     rows = frame[frame["architecture"].isin(both.index.get_level_values("architecture"))]
     return (
-        f"{held} Normal training has the highest mean for {_best_by_normal(rows, 'value')} "
-        f"architectures (in the paper for {_best_by_normal(rows, 'published')}); with the same "
-        f"setting on both sides, DeepSpeed's accuracy minus normal training's is "
+        f"{filled} Normal training has the highest mean for {_best_by_normal(rows, 'value')} "
+        f"architectures (in the paper for {_best_by_normal(rows, 'published')}). In the same "
+        f"setting, DeepSpeed's accuracy minus normal training's is "
         f"{signed(both['value'].mean())} points on average over {len(both)} pairs (in the paper "
-        f"{signed(both['published'].mean())} over the same). "
+        f"{signed(both['published'].mean())} over the same pairs). "
         f"Pair by pair: {verdict_counts_text(pairs['verdict'])}."
     )
 
 
 def _best_by_normal(frame: pd.DataFrame, column: str) -> str:
-    held = frame.dropna(subset=column)
-    best = held.loc[held.groupby("architecture")[column].idxmax(), "engine"]
+    known = frame.dropna(subset=column)
+    best = known.loc[known.groupby("architecture")[column].idxmax(), "engine"]
     return f"{(best == NORMAL).sum()} of {len(best)}"

@@ -1,4 +1,4 @@
-"""The page on one trial: its figures and tables."""
+"""Figures and tables of one trial."""
 
 from typing import TYPE_CHECKING
 
@@ -10,19 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dsstudy.records.record import Record
-from dsstudy.report.figure_style import _PALETTE, ENGINE_COLORS
+from dsstudy.report.figure_style import ENGINE_COLORS
 from dsstudy.report.image_row import image_row_figure
 from dsstudy.report.origin import values_table
+from dsstudy.spec.engines import ENGINES
 
 if TYPE_CHECKING:
     from dsstudy.images.data import ImageData
 
 
-sns.set_theme(context="notebook", style="whitegrid", palette=_PALETTE)
-
-
 def curves_figure(record: Record) -> Figure:
-    """Draw a trial's loss, training and test, and its test accuracy over the epochs."""
+    """Draw a trial's training loss, test loss and test accuracy over the epochs."""
     trial, epochs = record.trial(), pd.DataFrame(record.epochs())
     assert trial is not None
     color = ENGINE_COLORS[trial.engine]
@@ -34,7 +32,13 @@ def curves_figure(record: Record) -> Figure:
     left.plot(epochs["epoch"], epochs["test_loss"], "s--", color="0.25", label="test")
     left.set(xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
     left.legend()
-    right.plot(epochs["epoch"], epochs["test_accuracy"], "o-", color=color, label=trial.engine)
+    right.plot(
+        epochs["epoch"],
+        epochs["test_accuracy"],
+        "o-",
+        color=color,
+        label=ENGINES[trial.engine].title,
+    )
     chance = 100 / record.result()["environment"]["dataset"]["classes"]  # type: ignore[index]
     right.axhline(chance, color="0.5", linestyle=":", label="chance")
     right.set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 100))
@@ -45,7 +49,7 @@ def curves_figure(record: Record) -> Figure:
 
 
 def confusion_figure(record: Record, data: "ImageData") -> Figure:
-    """Draw, for each true class, the share of its test images that went to each class."""
+    """Draw, for each true class, the share of its test images predicted as each class."""
     labels, predicted = data.test.labels.cpu().numpy(), record.predictions()
     count = len(data.classes)
     table = np.zeros((count, count))
@@ -74,10 +78,10 @@ def confusion_figure(record: Record, data: "ImageData") -> Figure:
 
 
 def mistakes_figure(record: Record, data: "ImageData", columns: int = 10) -> Figure:
-    """Show test images that the trained model takes for another class, spread over the classes."""
+    """Show wrongly classified test images, from as many true classes as possible."""
     labels, predicted = data.test.labels.cpu().numpy(), record.predictions()
     wrong = np.flatnonzero(labels != predicted)
-    # The first mistake of every class, then the second of every class, and so on.
+    # Take the first mistake of every class, then the second of every class, and so on.
     turn = pd.Series(labels[wrong]).groupby(labels[wrong]).cumcount().to_numpy()
     chosen = list(wrong[np.lexsort((labels[wrong], turn))][:columns])
     titles = [f"{data.classes[labels[i]]}\nas {data.classes[predicted[i]]}" for i in chosen]
@@ -85,7 +89,7 @@ def mistakes_figure(record: Record, data: "ImageData", columns: int = 10) -> Fig
 
 
 def epochs_table(record: Record) -> pd.DataFrame:
-    """Return a trial's epochs, rounded for reading, with units in the column names."""
+    """Return a trial's epochs with rounded numbers and units in the column names."""
     units = {
         "train_loss": ("training loss", 4),
         "test_loss": ("test loss", 4),
@@ -99,13 +103,10 @@ def epochs_table(record: Record) -> pd.DataFrame:
     }
     epochs = pd.DataFrame(record.epochs()).set_index("epoch")
     rounded = epochs.round({name: digits for name, (_, digits) in units.items()})
-    return rounded.rename(columns={name: title for name, (title, _) in units.items()})[
-        [title for title, _ in units.values()]
-    ]
+    return rounded[list(units)].set_axis([title for title, _ in units.values()], axis=1)
 
 
 def result_table(record: Record) -> pd.DataFrame:
     """Return a trial's result as a table of names and values."""
     result = record.result() or {}
-    shown = {name: value for name, value in result.items() if name != "environment"}
-    return values_table(shown)
+    return values_table({name: value for name, value in result.items() if name != "environment"})

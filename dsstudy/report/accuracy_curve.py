@@ -1,9 +1,9 @@
-"""Test accuracy over the epochs: the curve of a cell, and how it is drawn."""
+"""The curve of test accuracy over the epochs, and how it is drawn."""
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from dsstudy.paper import printed
+from dsstudy.analysis.cells import CELL
 from dsstudy.report.figure_style import ENGINE_COLORS
 from dsstudy.spec.engines import ENGINES
 
@@ -11,25 +11,24 @@ from dsstudy.spec.engines import ENGINES
 def accuracy_curve(
     epochs: pd.DataFrame, architecture: str, engine: str, setting: str
 ) -> pd.DataFrame:
-    """Return test accuracy by epoch: mean, min and max over the seeds, and how many are left."""
-    cell = {"architecture": architecture, "engine": engine, "setting": setting}
-    chosen = epochs[(epochs[list(cell)] == list(cell.values())).all(axis=1)]
+    """Return a cell's test accuracy by epoch: mean, min, max and count over the seeds."""
+    chosen = epochs[(epochs[CELL] == [architecture, engine, setting]).all(axis=1)]
     curve = chosen.groupby("epoch")["test_accuracy"].agg(["mean", "min", "max", "count"])
     return curve.assign(planned=chosen["epochs"].max())
 
 
 def draw_accuracy_curve(axes: Axes, curve: pd.DataFrame, engine: str) -> None:
-    """Draw an engine's curve: a line for the mean, a band from the lowest to the highest seed."""
-    color = ENGINE_COLORS[engine]
+    """Draw a curve: its mean as a line, and a band from the lowest to the highest seed."""
+    color, look = ENGINE_COLORS[engine], ENGINES[engine]
     axes.plot(
         curve.index,
         curve["mean"],
         color=color,
-        label=printed.NAMES[engine],
+        label=look.title,
         markevery=max(1, len(curve) // 6),
         markersize=4,
         linewidth=1.5,
-        linestyle=ENGINES[engine].line,
-        marker=ENGINES[engine].marker,
+        linestyle=look.line,
+        marker=look.marker,
     )
     axes.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=0.2, linewidth=0)

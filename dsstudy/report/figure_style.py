@@ -1,14 +1,58 @@
-"""The colours and axes of all figures."""
+"""The theme, colours, marks, legends and logarithmic axes of all figures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from dsstudy.paper import printed
 from dsstudy.spec.engines import ENGINES
+
+PALETTE = sns.color_palette("colorblind")
+sns.set_theme(context="notebook", style="whitegrid", palette=PALETTE)
+
+ENGINE_COLORS = {name: PALETTE[engine.color] for name, engine in ENGINES.items()}
+"""Each engine's colour, the same in every figure."""
+
+CSS_COLORS = {name: to_hex(color) for name, color in ENGINE_COLORS.items()}
+"""The same colours as CSS and plotly write them."""
+
+SETTING_MARKERS = dict(zip(printed.SETTINGS, "osD", strict=True))
+
+PRINTED_STYLE: dict[str, Any] = {"color": "k", "markerfacecolor": "none", "markersize": 9}
+PRINTED_STYLE |= {"marker": "D", "linestyle": ""}
+"""How figures mark a number that the paper printed."""
+
+
+def legend_mark(**style: Any) -> Line2D:
+    """Return a line or a point for a legend."""
+    return Line2D([], [], **style)
+
+
+def engine_mark(engine: str) -> Line2D:
+    """Return an engine's point for a legend."""
+    return legend_mark(color=ENGINE_COLORS[engine], marker=ENGINES[engine].marker, linestyle="")
+
+
+def add_legend(figure: Figure, marks: Mapping[str, Any], columns: int) -> None:
+    """Add a legend above a figure, from marks by label."""
+    look: dict[str, Any] = {"loc": "outside upper center", "frameon": False}
+    figure.legend(list(marks.values()), list(marks), ncols=columns, **look)
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows at y = 0, 1, 2, ... and put the first at the top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def set_log_ticks(axes: Axes, values: np.ndarray) -> None:
-    """Put round numbers on a logarithmic axis, as many as its range bears."""
+    """Put round numbers on a logarithmic axis: more of them if its range is short."""
     known = values[np.isfinite(values)]
     if not len(known):
         return
@@ -19,9 +63,3 @@ def set_log_ticks(axes: Axes, values: np.ndarray) -> None:
     axes.set_yticks(near)
     axes.set_yticks([], minor=True)
     axes.yaxis.set_major_formatter("{x:,g}")
-
-
-_PALETTE = sns.color_palette("colorblind")
-
-ENGINE_COLORS = {name: _PALETTE[engine.color] for name, engine in ENGINES.items()}
-"""One colour-blind-safe colour an engine, the same in every figure."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def sample_images_figure(data: "ImageData", columns: int = 10) -> Figure:
-    """Show one training image of each class, as far as the columns go."""
+    """Show one training image of each class, at most `columns` of them."""
     labels = data.train.labels.cpu().numpy()
     first = [np.flatnonzero(labels == label)[0] for label in np.unique(labels)[:columns]]
     titles = [data.classes[labels[index]] for index in first]
@@ -20,7 +20,7 @@ def sample_images_figure(data: "ImageData", columns: int = 10) -> Figure:
 
 
 def image_row_figure(split: "Split", indices: list[int], titles: list[str]) -> Figure:
-    """Draw some images of a split side by side, each under its title."""
+    """Draw images of a split side by side, each below its title."""
     count = max(1, len(indices))
     figure, row = plt.subplots(
         1, count, figsize=(1.3 * count, 1.9), squeeze=False, layout="constrained"

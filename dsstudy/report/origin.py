@@ -1,4 +1,4 @@
-"""Where a study's numbers come from: machine, data, versions, and what was set otherwise."""
+"""Where a study's numbers come from: machines, images, versions, settings and overrides."""
 
 import html
 from collections import Counter
@@ -18,41 +18,37 @@ from dsstudy.records.reading import read_lines
 from dsstudy.records.record import Record
 from dsstudy.records.study_folder import read_study_json, records_outside_study, study_name
 from dsstudy.report.table_style import style_table
-from dsstudy.report.wording import join_distinct, span
+from dsstudy.report.wording import count_text, join_distinct, span, versions_text
 
 SYNTHETIC = (
-    "These numbers come from synthetic images, drawn by the program to show that everything works. "
-    "They say nothing about CIFAR-10, about the paper, or about DeepSpeed."
+    "These numbers come from synthetic images, generated to show that everything works. They say "
+    "nothing about CIFAR-10, about the paper, or about DeepSpeed."
 )
-"""What stands above every table and figure of a study on drawn images."""
+"""The warning above a study on synthetic images."""
 
 MOST_NAMED = 6
-"""So many trials in no cell of the paper's are named; more are counted."""
+"""Up to this many trials outside the paper's cells are named; more are only counted."""
 
 
 def study_title(folder: Path) -> str:
-    """Return a study's name, and beside it whether its images were drawn."""
+    """Return a study's name, marked if its images are synthetic."""
     return study_name(folder) + " (synthetic images)" * any_synthetic([folder])
 
 
 def origin_facts(path: str | Path) -> dict[str, str]:
-    """Say where a study's numbers come from.
+    """Return where a study's numbers come from, as texts by title.
 
     Parameters
     ----------
     path
-        As for `load_results`. A ``study.json`` there adds the study's name, file and overrides.
-
-    Returns
-    -------
-    dict
-        Texts by title: trials, hardware, data set, epochs, seeds, versions, dates, commit ...
+        As for `dsstudy.load_results`. A ``study.json`` there adds the study's name, file and
+        overrides.
     """
     path, results = Path(path), load_results(path)
     known, found = read_study_json(path), environments(results)
     by_engine = results.sort_values("engine").to_dict("records")
     return {
-        "study": f"{known.get('study', path.name)} ({known.get('file', 'no study file noted')})",
+        "study": f"{known.get('study', path.name)} ({known.get('file', 'no study file recorded')})",
         "records": records_path(path),
         "trials": _trials_text(load_trials(path)),
         "hardware": join_distinct(hardware_text(place["hardware"]) for place in found),
@@ -71,9 +67,7 @@ def origin_facts(path: str | Path) -> dict[str, str]:
         ),
         "times": _times_fact(results),
         "profiles": _profiles_fact(path),
-        "versions": join_distinct(
-            ", ".join(f"{k} {v}" for k, v in p["software"].items()) for p in found
-        ),
+        "versions": join_distinct(versions_text(place["software"]) for place in found),
         "allocator": join_distinct(
             f"{k}={v}" for place in found for k, v in place.get("allocator", {}).items()
         ),
@@ -89,7 +83,7 @@ def origin_facts(path: str | Path) -> dict[str, str]:
 
 
 def records_path(path: str | Path) -> str:
-    """Name a study's records as the repository does: a file, or the folder that holds a run."""
+    """Return the path of a study's records in the project: a published file or a run's folder."""
     path = Path(path).absolute()
     file = path / "trials.jsonl" if (path / "trials.jsonl").exists() else path
     root = project_root() if path.is_relative_to(project_root()) else path.parents[1]
@@ -109,7 +103,7 @@ def _times_fact(results: pd.DataFrame) -> str:
 
 
 def _profiles_fact(path: Path) -> str:
-    """Say how a study's steps were profiled, and where: not always where its trials trained."""
+    """Say how and where a study's steps were profiled: perhaps not where its trials trained."""
     rows = list(read_lines(path / "profiles.jsonl"))
     kinds = Counter(
         f"{row['timing']}, on {hardware_text(row['environment']['hardware'])}" for row in rows
@@ -126,11 +120,11 @@ def _trials_text(results: pd.DataFrame) -> str:
     outside = list(results.loc[~inside, "name"])
     if len(outside) > MOST_NAMED:
         outside = [f"{len(outside)} trials"]
-    return text + (f"; in none of them: {', '.join(outside)}" if outside else "")
+    return text + (f"; outside these cells: {', '.join(outside)}" if outside else "")
 
 
 def hardware_text(hardware: dict[str, Any]) -> str:
-    """Say what a machine has, as a record states it."""
+    """Describe a machine by the hardware in its record."""
     gpus = join_distinct(f"{gpu['name']} ({gpu['memory_gib']:.0f} GiB)" for gpu in hardware["gpus"])
     count = f"{len(hardware['gpus'])} x {gpus}" if hardware["gpus"] else "no GPU"
     return (
@@ -147,8 +141,8 @@ def _images_fact(dataset: dict[str, Any]) -> str:
 
 
 def _engine_fact(trial: dict[str, Any]) -> str:
-    count = trial["processes"]
-    return f"{trial['engine']}: {count} process{'es' * (count > 1)}, {trial['precision']}"
+    processes = count_text(trial["processes"], "process", "es")
+    return f"{trial['engine']}: {processes}, {trial['precision']}"
 
 
 def _settings_fact(trial: dict[str, Any]) -> str:
@@ -159,36 +153,31 @@ def _settings_fact(trial: dict[str, Any]) -> str:
 
 
 def _dates_fact(stamps: pd.Series) -> str:
-    days = sorted(stamp[:10] for stamp in stamps)
-    return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "none"
+    return span((stamp[:10] for stamp in stamps), "") if len(stamps) else "none"
 
 
 def synthetic_warning(results: pd.DataFrame) -> HTML | None:
-    """Warn in plain words where a study was trained on synthetic images; else show nothing."""
+    """Warn if a study was trained on synthetic images; otherwise show nothing."""
     return warning_box(SYNTHETIC) if is_synthetic(results) else None
 
 
 def warning_box(text: str) -> HTML:
-    """Show a text that nobody should overlook."""
+    """Show a warning in bold with a coloured border."""
     style = "border-left: 0.4em solid #d55e00; padding: 0.5em 1em; margin: 1em 0; font-weight: bold"
     return HTML(f'<div role="note" style="{style}">{text}</div>')
 
 
 def origin_box(path: str | Path) -> Styler:
-    """Show where a study's numbers come from, as `provenance.facts` says it.
-
-    The records' file is a link to the copy that the book holds beside its page.
-    """
+    """Show a study's `origin_facts`; in the book, with a link to its published records."""
     facts = pd.DataFrame({"": origin_facts(path)}).map(html.escape)
     if (Path(path) / "trials.jsonl").exists():
         facts.loc["records"] = f'<a href="trials.jsonl">{facts.loc["records", ""]}</a>'
-    return style_table(facts, "Where these numbers come from.", "provenance", wrap="5em").hide(
-        axis=1
-    )
+    table = style_table(facts, "Where these numbers come from.", "provenance", wrap="5em")
+    return table.hide(axis=1)
 
 
 def study_progress_text(path: str | Path) -> str:
-    """Say how much of a study is there: n of its N trials, what came of the rest, profiles."""
+    """Say how many of a study's trials are complete and profiled, and the state of the rest."""
     trials = load_trials(path)
     planned = read_study_json(Path(path)).get("trials", trials["name"])
     names, lines = set(planned), read_lines(Path(path) / "profiles.jsonl")
@@ -201,12 +190,12 @@ def study_progress_text(path: str | Path) -> str:
 
 
 def environment_table(record: Record) -> pd.DataFrame:
-    """Return where a trial ran: hardware, versions, data set, commit."""
+    """Return where a trial ran as a table: hardware, versions, data set, commit."""
     environment = (record.result() or {})["environment"]
     return values_table(pd.json_normalize(environment).iloc[0].to_dict())
 
 
 def values_table(values: dict[str, object]) -> pd.DataFrame:
-    """Return named values as a table of texts, numbers rounded to four figures."""
+    """Return named values as a table of texts, with numbers rounded to four significant digits."""
     texts = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values.values()]
     return pd.DataFrame({"value": texts}, index=list(values))

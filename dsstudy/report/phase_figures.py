@@ -1,37 +1,34 @@
-"""The figures of the page on where a step's time goes."""
+"""Figures of the phases of a training step."""
 
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from dsstudy.paper import printed
 from dsstudy.records.schema import PHASES
-from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.report.figure_style import ENGINE_COLORS, PALETTE, add_legend, legend_mark, name_rows
 from dsstudy.spec.engines import ENGINES
 
-_COLORBLIND = sns.color_palette("colorblind")
-
 PHASE_COLORS = dict(
-    zip(PHASES, [_COLORBLIND[i] for i in (8, 9, 4, 3, 5)] + [(0.85, 0.85, 0.85)], strict=True)
+    zip(PHASES, [PALETTE[i] for i in (8, 9, 4, 3, 5)] + [(0.85, 0.85, 0.85)], strict=True)
 )
+"""Colours that no engine has."""
 
 PHASE_HATCHES = dict(zip(PHASES, ("..", "", "//", "xx", "\\\\", ""), strict=True))
-"""Colours that no engine has; the hatches tell the phases apart without colour."""
+"""They distinguish the phases without colour."""
 
 
 def phases_figure(profiles: pd.DataFrame) -> Figure:
-    """Draw every profiled step as a stacked bar of its phases, engines below one another.
+    """Draw each profiled step as a stacked bar of its phases.
 
     Parameters
     ----------
     profiles
-        As `dsstudy.analysis.step_phases.load_profiles` returns them. A panel a network and batch size.
+        As from `dsstudy.analysis.step_phases.load_profiles`: a row of panels per network, a
+        column per batch size, and in each panel a bar per engine.
     """
     labels = list(profiles.index.get_level_values("label").unique())
     sizes = sorted(profiles.index.get_level_values("batch_size").unique())
@@ -48,11 +45,9 @@ def phases_figure(profiles: pd.DataFrame) -> Figure:
                 axes.text(0, 0.8, "not profiled", va="top", fontsize=10, style="italic")
             else:
                 _draw_bars(axes, some.droplevel(["label", "batch_size"]))
-    figure.supxlabel("milliseconds of a step", fontsize=12)
-    marks = [*_patches(), plt.Line2D([], [], color="k", marker="D", linestyle="")]
-    figure.legend(
-        marks, [*PHASES, "unprofiled"], loc="outside upper center", ncols=4, frameon=False
-    )
+    figure.supxlabel("milliseconds per step", fontsize=12)
+    unprofiled = legend_mark(color="k", marker="D", linestyle="")
+    add_legend(figure, {**_phase_patches(), "unprofiled": unprofiled}, columns=4)
     return figure
 
 
@@ -68,21 +63,21 @@ def _draw_bars(axes: Axes, some: pd.DataFrame) -> None:
         low, high = 1e3 * step["low"], 1e3 * step["high"]
         axes.plot([low, high], [y, y], color="k", linewidth=1.5)
         axes.plot(1e3 * step["plain"], y, "D", color="k", markeredgecolor="w", markersize=7)
-    _name_engines(axes, [(engine, printed.NAMES[engine]) for engine in ENGINES])
+    _name_engines(axes, [(name, engine.title) for name, engine in ENGINES.items()])
     axes.set_xlim(0, None)
 
 
 def step_figure(profiles: pd.DataFrame, label: str, batch_size: int) -> Figure | None:
-    """Draw one step from begin to end, a line for each rank of each engine.
+    """Draw one step from beginning to end, with a row for each rank of each engine.
 
     Returns
     -------
     Figure or None
-        Nothing where this network and batch size were not profiled.
+        None if this network and batch size were not profiled.
     """
     some = profiles[profiles.index.droplevel("engine") == (label, batch_size)]
     lanes = [
-        (engine, f"{printed.NAMES[engine]}, rank {rank}", ranks[rank]["step"])
+        (engine, f"{ENGINES[engine].title}, rank {rank}", ranks[rank]["step"])
         for (_, _, engine), ranks in some["ranks"].items()
         for rank in range(len(ranks))
     ]
@@ -91,12 +86,12 @@ def step_figure(profiles: pd.DataFrame, label: str, batch_size: int) -> Figure |
     figure, axes = plt.subplots(figsize=(10, 0.55 * len(lanes) + 1.6), layout="constrained")
     for y, (_, _, pieces) in enumerate(lanes):
         for phase in PHASES:
-            spans = [((a / 1e3), (b - a) / 1e3) for name, a, b in pieces if name == phase]
+            spans = [(a / 1e3, (b - a) / 1e3) for name, a, b in pieces if name == phase]
             axes.broken_barh(spans, (y - 0.35, 0.7), **_phase_look(phase))
     _name_engines(axes, [(engine, name) for engine, name, _ in lanes])
     axes.set_xlabel("milliseconds since the step began on rank 0")
     axes.set_title(f"{label}, {batch_size} images: one step", fontsize=11, loc="left")
-    figure.legend(_patches(), PHASES, loc="outside upper center", ncols=6, frameon=False)
+    add_legend(figure, _phase_patches(), columns=6)
     return figure
 
 
@@ -109,14 +104,13 @@ def _phase_look(phase: str) -> dict[str, Any]:
     }
 
 
-def _patches() -> list[Patch]:
-    return [Patch(**_phase_look(phase)) for phase in PHASES]
+def _phase_patches() -> dict[str, Any]:
+    return {phase: Patch(**_phase_look(phase)) for phase in PHASES}
 
 
 def _name_engines(axes: Axes, lanes: list[tuple[str, str]]) -> None:
-    """Name lines from the top down, in their engines' colours."""
-    axes.set_yticks(np.arange(len(lanes)), [name for _, name in lanes])
+    """Name the rows in their engines' colours."""
+    name_rows(axes, [name for _, name in lanes])
     for tick, (engine, _) in zip(axes.get_yticklabels(), lanes, strict=True):
         tick.set(color=ENGINE_COLORS[engine], fontweight="bold")
-    axes.set_ylim(len(lanes) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)

@@ -1,4 +1,4 @@
-"""What the notebooks show: tables with the paper's numbers beside ours."""
+"""How tables and their cells look."""
 
 from typing import Any
 
@@ -10,21 +10,25 @@ from dsstudy.report.wording import interval_text, signed
 from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import ARCHITECTURES
 
-COLUMN_TITLES = {name: engine.column for name, engine in ENGINES.items()}
-"""An engine at the head of its columns, as the paper's tables have it."""
+_ROW_TITLES = printed.NAMES | {name: engine.title for name, engine in ENGINES.items()}
 
 
 def ratio_cell(row: Any) -> str:
-    """Write a ratio, and below it its interval where it has one; a dash where there is none."""
+    """Write a ratio with its interval, if it has one, below it; a dash if there is no ratio."""
     if not row.n:
         return "–"
-    return f"{row.value:.2f}" + (
-        note_below(interval_text(row, "{:.2f}".format)) if row.n > 1 else ""
-    )
+    return f"{row.value:.2f}" + (note_below(interval_text(row)) if row.n > 1 else "")
+
+
+def mean_cell(mean: float, deviation: float, n: int, state: str = "missing") -> str:
+    """Write the mean of n values, ± deviation if n > 1; without values, the reason: `state`."""
+    if not n:
+        return f"<em>{state}</em>"
+    return f"{mean:.2f}" + (f" ± {deviation:.2f}" if n > 1 else "")
 
 
 def value_cell(row: Any, digits: str) -> str:
-    """Write a cell's value, mean ± deviation over several, or the word for its want."""
+    """Write a cell of the paper: its value, with deviation and notes below, or why it has none."""
     if not row.n:
         return f"<em>{row.state}</em>"
     spread = _pieces(f"± {row.deviation:{digits}},", f"n = {row.n}") if row.n > 1 else ""
@@ -34,18 +38,18 @@ def value_cell(row: Any, digits: str) -> str:
 
 
 def difference_cell(row: Any) -> str:
-    """Write a difference, and below it its interval where it has one."""
+    """Write a difference with its interval, if it has one, below it."""
     return signed(row.value) + (note_below(interval_text(row, signed)) if row.n > 1 else "")
 
 
 def wrapping_cell(text: str) -> str:
-    """Let a cell's words break into lines where the table would be too wide."""
+    """Let a cell's text break into lines if the table would be too wide."""
     space = "display: inline-block; min-width: 6em; white-space: normal"
     return f'<span style="{space}">{text}</span>'
 
 
 def _pieces(*texts: str) -> str:
-    """Let a line break between texts, and only there."""
+    """Allow line breaks between texts, and only there."""
     kept = " ".join(f'<span style="white-space: nowrap">{text}</span>' for text in texts)
     return f'<span style="white-space: normal">{kept}</span>'
 
@@ -56,53 +60,45 @@ def note_below(text: str) -> str:
 
 
 def cell_grid(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Lay cells out as the paper does: architectures down, engines and settings across."""
+    """Arrange cells as the paper does: architectures down, engines and settings across."""
     wide = frame.pivot(index="architecture", columns=["engine", "setting"], values=column)
     rows = [name for name in ARCHITECTURES if name in wide.index]
     wide = wide.loc[rows, [(e, s) for e in printed.PAPER_ENGINES for s in printed.SETTINGS]]
-    wide = wide.rename_axis(index=None, columns=[None, None])
-    return wide.rename(index=printed.NAMES, columns=COLUMN_TITLES)
+    titles = {name: engine.column for name, engine in ENGINES.items()}
+    return named_rows(wide).rename_axis(columns=[None, None]).rename(columns=titles)
 
 
 def named_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame by architecture and setting with the paper's names."""
-    names = [(printed.NAMES[architecture], setting) for architecture, setting in frame.index]
-    return frame.set_axis(pd.MultiIndex.from_tuples(names))
+    """Name a frame's rows by the titles of their architectures and engines."""
+    return frame.rename(index=_ROW_TITLES).rename_axis(index=[None] * frame.index.nlevels)
 
 
 def make_bold(styler: Styler, where: pd.DataFrame) -> Styler:
-    """Make some of a table's cells bold."""
+    """Make the cells of a table bold where `where` is true."""
     return styler.apply(lambda _: where.map(lambda yes: "font-weight: bold" * yes), axis=None)
 
 
 def style_table(
     texts: pd.DataFrame, caption: str, name: str, wrap: str = "", align: str = "left"
 ) -> Styler:
-    """Style a table of texts; `wrap` is the least width of cells that may break lines."""
-    # A table that is too wide for the screen scrolls by itself, and leaves the page alone; its
-    # caption, a block, keeps to the screen's width.
+    """Style a table of texts; `wrap`, a minimum width, allows line breaks in its cells."""
+    # Where a table is wider than the screen, it scrolls and the page does not; its caption, a
+    # block, keeps to the screen's width.
     scroll = "display: block; overflow-x: auto; max-width: 100%; font-size: 0.875em"
     top = "display: block; text-align: left; font-size: 1em; padding-bottom: 0.5em"
-    space = "white-space: nowrap"
-    if wrap:
-        space = f"white-space: normal; overflow-wrap: anywhere; min-width: {wrap}"
-    cell = f"text-align: {align}; vertical-align: top; padding: 0.2em 0.4em; {space}"
+    wrapping = f"white-space: normal; overflow-wrap: anywhere; min-width: {wrap}"
+    space = wrapping if wrap else "white-space: nowrap"
+    row = "text-align: left; vertical-align: top; padding: 0.2em 0.4em 0.2em 0"
+    column = f"text-align: {align}; padding: 0.2em 0.4em"
+    props = {
+        "caption": top,
+        "th.row_heading": row,
+        "th.col_heading": column,
+        "td": f"{column}; vertical-align: top; {space}",
+    }
     return (
         texts.style.set_caption(caption)
         .set_uuid(name)
         .set_table_attributes(f'style="{scroll}"')
-        .set_table_styles(
-            [
-                {"selector": "caption", "props": top},
-                {
-                    "selector": "th.row_heading",
-                    "props": "text-align: left; vertical-align: top; padding: 0.2em 0.4em 0.2em 0",
-                },
-                {
-                    "selector": "th.col_heading",
-                    "props": f"text-align: {align}; padding: 0.2em 0.4em",
-                },
-                {"selector": "td", "props": cell},
-            ]
-        )
+        .set_table_styles([{"selector": at, "props": look} for at, look in props.items()])
     )

@@ -146,7 +146,7 @@ def test_provenance_says_where_the_numbers_come_from(tmp_path):
     facts = origin_facts(tmp_path)
     assert facts["hardware"] == "EPYC, 2 cores, 24 GiB, no GPU"
     assert facts["images"] == "cifar10: 50,000 for training, 10,000 for testing, 10 classes"
-    assert "in 41 of the paper's 42 cells; in none of them: vit-normal-adam" in facts["trials"]
+    assert "in 41 of the paper's 42 cells; outside these cells: vit-normal-adam" in facts["trials"]
     assert facts["dates"] == "2026-11-22"
     assert "abc1234" in origin_box(tmp_path).to_html()
 
