@@ -1,1 +1,1 @@
-"""Records to frames to statistics; no torch, no drawing."""
+"""From records to frames to statistics; no torch, no drawing."""

@@ -1,4 +1,4 @@
-"""What to train with, by a comparison of the engines: the advice, its reasons, its doubts."""
+"""The recommendation of a comparison of the engines: its reasons and its doubts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,28 +9,28 @@ from dsstudy.analysis.step_phases import compare_phases
 from dsstudy.paper import printed
 
 WIDE = 4
-"""Where the limits of a ratio are further apart than this factor, its interval tells nothing."""
+"""An interval of a ratio is useless if its limits differ by more than this factor."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to train with, why, and how sure that is.
+    """The recommended engine, why, and how sure that is.
 
     Attributes
     ----------
     choice : Timed
-        The engine that is recommended.
+        The recommended engine.
     sentence : str
         The recommendation.
-    told : bool
-        Whether the times tell the choice from every other engine.
+    certain : bool
+        Whether the times distinguish the choice from every other engine.
     reasons, doubts : list of str
         Sentences.
     """
 
     choice: Timed
     sentence: str
-    told: bool
+    certain: bool
     reasons: list[str]
     doubts: list[str]
 
@@ -38,46 +38,46 @@ class Advice:
 def advise(found: Comparison) -> Advice:
     """Recommend the simplest engine that is not measurably slower than the fastest.
 
-    Normal training is simpler than DDP, which is simpler than DeepSpeed. Two engines differ where
-    the interval of the ratio of their steps, paired by round, excludes 1.
+    The engines' table goes from simple to complex. Two engines differ if the interval of the ratio
+    of their steps, paired by round, excludes 1.
     """
     candidates = found.candidates
     fastest = min(candidates, key=lambda one: step_ratio(one, found.normal).value)
     choice = next(c for c in candidates if c is fastest or not step_ratio(c, fastest).excludes(1))
     others = [one for one in candidates if one is not choice]
-    told = bool(others) and all(step_ratio(one, choice).excludes(1) for one in others)
+    certain = bool(others) and all(step_ratio(one, choice).excludes(1) for one in others)
     return Advice(
         choice,
-        _advice_sentence(choice, fastest, others, told),
-        told,
+        _advice_sentence(choice, fastest, others, certain),
+        certain,
         [
             *(_against_text(found, one, choice) for one in others),
             *_scaling_reasons(choice, found),
             *_memory_reasons(found),
         ],
-        [*_risk_doubts(choice, fastest), *_advice_doubts(found, others, told)],
+        [*_risk_doubts(choice, fastest), *_advice_doubts(found, others, certain)],
     )
 
 
-def _advice_sentence(choice: Timed, fastest: Timed, others: Sequence[Timed], told: bool) -> str:
+def _advice_sentence(choice: Timed, fastest: Timed, others: Sequence[Timed], certain: bool) -> str:
     if not others:
         return f"Train with {choice.title}: no other engine runs here."
-    if told:
+    if certain:
         return f"Train with {choice.title}: it is the fastest here, measurably."
     if len(choice.steps) < 2:
         return (
-            f"It cannot be told which engine is the fastest, as one round has no spread; "
-            f"{choice.title} is the simplest: measure two rounds or more."
+            "Undecided, as one round has no spread: "
+            f"{choice.title} is the simplest engine; measure two rounds or more."
         )
     if any(_scatters(one, choice) for one in others):
         return (
-            f"Not decided, as the times scatter too much; {choice.title} is the simplest that may "
-            "be the fastest: measure again, on an idle machine or with more rounds."
+            f"Undecided, as the times scatter too much; {choice.title} is the simplest engine that "
+            "may be the fastest: measure again, on an idle machine or with more rounds."
         )
     if choice is fastest:
         return (
-            f"Train with {choice.title}: no other engine is measurably faster, and what may be as "
-            "fast is less simple."
+            f"Train with {choice.title}: no other engine is measurably faster, and those that may "
+            "be as fast are more complex."
         )
     return (
         f"Train with {choice.title}: {fastest.title} was the fastest here, but not measurably so, "
@@ -91,7 +91,7 @@ def _scatters(one: Timed, choice: Timed) -> bool:
 
 
 def _against_text(found: Comparison, one: Timed, choice: Timed) -> str:
-    """Say how another engine's steps compare with the choice's, and in which phase they differ."""
+    """Compare another engine's steps with the choice's, and name the phase that differs most."""
     times = step_ratio(one, choice)
     text = f"A step with {one.title} takes {times.value:.2f} times as long as with {choice.title}"
     if times.n < 2:
@@ -108,7 +108,7 @@ def _against_text(found: Comparison, one: Timed, choice: Timed) -> str:
 
 
 def _is_profiled(found: Comparison, one: Timed) -> bool:
-    """Whether it is on these ranks that the engine was profiled."""
+    """Whether the engine was profiled with as many ranks as here."""
     rows = found.profiles[found.profiles.index.get_level_values("engine") == one.engine]
     return one.processes in set(rows["processes"])
 
@@ -118,8 +118,8 @@ def _scaling_reasons(choice: Timed, found: Comparison) -> list[str]:
         return []
     share = 100 * efficiency(choice, found.normal)
     return [
-        f"Its {choice.devices} devices do {share:.0f} % of what as many times normal training's "
-        "one would."
+        f"Its {choice.devices} devices reach {share:.0f} % of {choice.devices} times the speed of "
+        "normal training on one."
     ]
 
 
@@ -128,9 +128,9 @@ def _memory_reasons(found: Comparison) -> list[str]:
         return []
     least = min(found.timed, key=lambda one: one.memory / one.devices)
     return [
-        f"{least.title[0].upper()}{least.title[1:]} takes the least memory a device, "
-        f"{least.memory / least.devices:,.0f} MiB at its peak: where memory is short, that may "
-        "count for more than time."
+        f"{least.title[0].upper()}{least.title[1:]} needs the least memory per device, "
+        f"{least.memory / least.devices:,.0f} MiB at its peak: if memory is short, this may "
+        "matter more than time."
     ]
 
 
@@ -144,24 +144,24 @@ def _risk_doubts(choice: Timed, fastest: Timed) -> list[str]:
     ]
 
 
-def _advice_doubts(found: Comparison, others: Sequence[Timed], told: bool) -> list[str]:
+def _advice_doubts(found: Comparison, others: Sequence[Timed], certain: bool) -> list[str]:
     doubts = [
         f"{printed.NAMES[one['engine']]} was left out: {one['reason']}."
         for one in found.about["left_out"]
     ]
-    if others and not told and len(found.normal.steps) > 1:
-        doubts.append("Not all engines can be told apart: more rounds would tell more.")
+    if others and not certain and len(found.normal.steps) > 1:
+        doubts.append("Not all engines are measurably different: more rounds may distinguish them.")
     if not all(one.exclusive for one in (*found.timed, *found.small.values())):
         doubts.append("Other programs used the machine meanwhile: measure again when it is idle.")
     if found.on_cpu:
         doubts.append(
-            "This was measured on a CPU, whose cores all ranks share; the memory is what their "
-            "processes had resident, libraries included. What GPUs would do it does not tell."
+            "This was measured on a CPU, whose cores all ranks share; memory is the resident "
+            "memory of their processes, libraries included. It does not show what GPUs would do."
         )
         doubts += _thread_doubts(found)
     if found.about["settings"]["precision"] != "fp32":
         doubts.append(
-            "In this precision DeepSpeed keeps the whole model, the others compute in it only: "
+            "DeepSpeed keeps the whole model in this precision, the others only compute in it: "
             "watch the accuracy too."
         )
     doubts.append("Speed and memory were compared, not what the model learns.")
@@ -169,7 +169,7 @@ def _advice_doubts(found: Comparison, others: Sequence[Timed], told: bool) -> li
 
 
 def _thread_doubts(found: Comparison) -> list[str]:
-    """Say so where the engines did not have the same share of the CPU."""
+    """Warn if the engines did not have equal shares of the CPU."""
     rows = [(key[-1], row["processes"], row["threads"]) for key, row in found.profiles.iterrows()]
     if len({ranks * threads for _, ranks, threads in rows}) == 1:
         return []

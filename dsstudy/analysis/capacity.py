@@ -1,8 +1,8 @@
-"""Capacity: one family of models over growing size, engine by engine and ZeRO stage by stage.
+"""Capacity: one family of models of growing size, trained in several ways.
 
-A line is one way of training: a label of the axis ``line`` in the study's matrix. It has a trial of
-each size. Memory comes from the trials themselves, times from ``dsstudy time`` alone: a trial of
-few steps spends most of its own time on its first.
+A way of training is a label of the axis ``line`` in the study's matrix: an engine, perhaps with a
+ZeRO stage and a size of buckets. It has one trial per size. Memory comes from the trials, times
+only from ``dsstudy time``: a trial of few steps spends most of its time on the first.
 """
 
 from pathlib import Path
@@ -19,16 +19,16 @@ from dsstudy.spec.model_counts import model_counts
 from dsstudy.spec.trial import DEFAULT_BUCKET
 
 WAY_AXIS = "line"
-"""The axis of the study's matrix that names the lines."""
+"""The axis of the study's matrix that names the ways."""
 
 BASE_WAY = NORMAL
-"""The line whose times the others' are compared with."""
+"""The way whose times are the base of all ratios."""
 
 MIB = 2**20
 
 
 def load_capacity(path: str | Path) -> pd.DataFrame:
-    """Load a study of lines over sizes.
+    """Load a study of several ways and sizes.
 
     Parameters
     ----------
@@ -38,10 +38,10 @@ def load_capacity(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        What `dsstudy.analysis.cells.load_trials` gives, in the study's order, with ``line``; ``parameters``
-        of the model; and in bytes a rank, of the first epoch, ``peak``, the highest memory of the
-        process (resident on a CPU, allocated on a GPU), and ``held``, what tensors took at the end
-        of a backward pass. NaN where a trial has none.
+        The columns of `load_trials`, in the study's order; ``line``, the way; ``parameters`` of the
+        model; and from the first epoch, in bytes per rank, ``peak``, the highest memory of the
+        process (resident on a CPU, allocated on a GPU), and ``held``, the memory of tensors at the
+        end of a backward pass. NaN if a trial has none.
     """
     trials = load_labelled(path)
     trials = (
@@ -59,18 +59,18 @@ def load_capacity(path: str | Path) -> pd.DataFrame:
 
 
 def ways(trials: pd.DataFrame) -> list[str]:
-    """Return the lines in the study's order."""
+    """Return the ways in the study's order."""
     return list(trials["line"].unique())
 
 
 def model_sizes(trials: pd.DataFrame) -> pd.Series:
-    """Return the parameters of every model that a trial was begun for, by model, growing."""
+    """Return the parameters of every model with a trial, by model, ascending."""
     known = trials.dropna(subset="parameters").drop_duplicates("model")
     return known.set_index("model")["parameters"].sort_values()
 
 
 def memory_by_size(trials: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return ``peak`` or ``held``, in bytes a rank: a row a line, a column a model."""
+    """Return ``peak`` or ``held`` in bytes per rank: a row per way, a column per model."""
     frame = trials[trials["status"] == "completed"].pivot(
         index="line", columns="model", values=column
     )
@@ -78,19 +78,18 @@ def memory_by_size(trials: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def held_per_parameter(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return what a rank holds, in bytes a parameter: a row a line, a column a model."""
+    """Return the held memory in bytes per parameter: a row per way, a column per model."""
     return memory_by_size(trials, "held") / model_sizes(trials)
 
 
 def memory_growth(trials: pd.DataFrame) -> pd.DataFrame:
-    """Fit how a rank's peak grows with the model.
+    """Fit how a rank's peak grows with the model, by least squares.
 
     Returns
     -------
     pandas.DataFrame
-        By line: ``bytes`` a further parameter and ``rest`` (bytes; libraries, shared buffers),
-        the slope and the intercept of a line by least squares; ``n``, how many sizes it rests on.
-        NaN with fewer than two.
+        By way: ``bytes`` per further parameter, the slope; ``rest`` in bytes (libraries, shared
+        buffers), the intercept; ``n``, the number of sizes. NaN with fewer than two sizes.
     """
     rows = {}
     for line, peaks in memory_by_size(trials, "peak").iterrows():
@@ -105,17 +104,17 @@ def memory_growth(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def less_from(found: pd.DataFrame, line: str, other: str) -> float:
-    """Return the parameters from which on a line's fitted peak is below another's.
+    """Return the number of parameters from which one way's fitted peak is below another's.
 
     Parameters
     ----------
     found
-        As `memory_growth` returns it.
+        From `memory_growth`.
 
     Returns
     -------
     float
-        0 where it is for every size; infinity where it grows as fast or faster.
+        0 if it is below for every size, infinity if it grows at least as fast.
     """
     slower = found.loc[other, "bytes"] - found.loc[line, "bytes"]
     more = found.loc[line, "rest"] - found.loc[other, "rest"]
@@ -123,11 +122,11 @@ def less_from(found: pd.DataFrame, line: str, other: str) -> float:
 
 
 def zero_theory(stage: int, ranks: int) -> float:
-    """Return the bytes that a rank holds for each parameter, in fp32 with Adam.
+    """Return the bytes per parameter that a rank holds, in fp32 with Adam.
 
-    Weights and gradients take 4 bytes each, the two states 8; stage 1 shares out the states, stage
-    2 the gradients too, stage 3 the weights too. In the paper weights and gradients are in half
-    precision, with a copy of the weights in fp32 among the states.
+    Weights and gradients take 4 bytes each, the two states 8. Stage 1 shares out the states, stage
+    2 also the gradients, stage 3 also the weights. (In the paper, weights and gradients are in half
+    precision, with an fp32 copy of the weights among the states.)
 
     Source: Rajbhandari et al. (2020), section 3 and figure 1.
     """
@@ -139,7 +138,7 @@ def zero_theory(stage: int, ranks: int) -> float:
 
 
 def theory_by_way(trials: pd.DataFrame) -> pd.Series:
-    """Return `zero_theory` by line, as far as a trial of the line was begun."""
+    """Return `zero_theory` of every way that has a trial."""
     known = trials.dropna(subset="parameters").drop_duplicates("line").set_index("line")
     found = {
         line: zero_theory(int(one["zero_stage"]), int(one["processes"]))
@@ -149,14 +148,14 @@ def theory_by_way(trials: pd.DataFrame) -> pd.Series:
 
 
 def time_ratios(trials: pd.DataFrame) -> pd.DataFrame:
-    """Compare each line's times with normal training's, round by round.
+    """Compare each way's times with the base's, round by round.
 
     Returns
     -------
     pandas.DataFrame
-        By ``line`` and ``model``: ``value``, the mean ratio of times measured alone; ``low`` and
-        ``high``, its 95 % interval; ``n``; ``state``: ``completed`` where there is a ratio, or
-        why there is none; and ``rough``, the ratio of the trials' own times, which does not count.
+        By ``line`` and ``model``: ``value``, the mean ratio of times measured alone, ``low`` and
+        ``high``, its 95 % interval, and ``n``; ``state``: ``completed``, or why there is no ratio;
+        and ``rough``, the ratio of the trials' own times, which does not count.
     """
     rows = {}
     for model in model_sizes(trials).index:
@@ -189,13 +188,13 @@ def _alone_rounds(side: pd.DataFrame) -> pd.Series:
 
 
 def way_kind(trials: pd.DataFrame, line: str) -> str:
-    """Say in short how a line trains: by its engine, or DeepSpeed's ZeRO stage, ``0`` to ``3``."""
+    """Return an engine's name, or the ZeRO stage, ``0`` to ``3``, of an engine that has ZeRO."""
     one = trials[(trials["line"] == line) & trials["parameters"].notna()].iloc[0]
     return str(int(one["zero_stage"])) if ENGINES[one["engine"]].has_zero else str(one["engine"])
 
 
 def zero_ways(trials: pd.DataFrame, small_buckets: bool) -> list[str]:
-    """Return DeepSpeed's lines that have begun, by stage: those of one kind of buckets."""
+    """Return DeepSpeed's ways with trials, by stage: those with small buckets, or those without."""
     begun = trials[trials["engine"].eq(DEEPSPEED) & trials["parameters"].notna()]
     chosen = [
         line for line in begun["line"].unique() if has_small_buckets(trials, line) == small_buckets
@@ -204,6 +203,6 @@ def zero_ways(trials: pd.DataFrame, small_buckets: bool) -> list[str]:
 
 
 def has_small_buckets(trials: pd.DataFrame, line: str) -> bool:
-    """Say whether a line's buckets are smaller than DeepSpeed's own."""
+    """Say whether a way's buckets are smaller than DeepSpeed's default."""
     buckets = trials.loc[trials["line"] == line, "bucket_size"]
     return bool((buckets < DEFAULT_BUCKET).any())

@@ -1,4 +1,4 @@
-"""The paper's 42 cells: a study's trials in them, over seeds, and DeepSpeed against normal."""
+"""The paper's 42 cells: a study's values in them, and DeepSpeed against normal training."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,17 +14,17 @@ from dsstudy.records.study_folder import read_study_json
 from dsstudy.spec.trial import ARCHITECTURES, PLACES, Trial
 
 CELL = ["architecture", "engine", "setting"]
-"""What our trials and the paper's numbers are joined on."""
+"""The columns on which our trials are joined with the paper's numbers."""
 
 VERDICT_WORDS = {
     "best_accuracy": ("DeepSpeed higher", "normal higher", "zero", "one seed"),
     "seconds_per_epoch": ("normal faster", "DeepSpeed faster", "one", "one measurement"),
 }
-"""By column: what a comparison above and below its middle means, the middle, what n = 1 is."""
+"""By column: the verdicts above and below the middle, the middle, and the words for n = 1."""
 
 
 def load_trials(path: str | Path) -> pd.DataFrame:
-    """Load a study's trials, those included that it plans and has no record of.
+    """Load a study's trials, including planned ones without a record.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def load_trials(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        What `dsstudy.load_results` gives, and rows of ``name``, ``architecture``, ``engine``,
-        ``setting``, ``seed`` and the status ``missing``, as far as ``study.json`` names them.
+        The rows of `dsstudy.load_results`, and for each further trial in ``study.json`` a row with
+        ``name``, ``architecture``, ``engine``, ``setting``, ``seed`` and the status ``missing``.
     """
     results = load_results(path)
     planned = pd.DataFrame(
@@ -46,7 +46,7 @@ def load_trials(path: str | Path) -> pd.DataFrame:
 
 
 def study_architectures(trials: pd.DataFrame) -> list[str]:
-    """Return the paper's architectures that a study has trials for, in the paper's order."""
+    """Return the paper's architectures in a study, in the paper's order."""
     return [name for name in ARCHITECTURES if name in set(trials["architecture"])]
 
 
@@ -56,13 +56,13 @@ def load_labelled(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        What `load_trials` gives of the trials that have a label, in the study's order, with
-        ``axis`` and ``label``: a row for each of a trial's labels.
+        The rows of `load_trials` that have labels, in the study's order, with ``axis`` and
+        ``label``: one row per label of a trial.
 
     Raises
     ------
     InputError
-        There are none.
+        The study has no labels.
     """
     labels = read_study_json(Path(path)).get("labels")
     if not labels:
@@ -76,28 +76,28 @@ def load_labelled(path: str | Path) -> pd.DataFrame:
 
 
 def values_with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return what was measured in the paper's cells, and which of it counts.
+    """Return the measured values in the paper's cells, and which of them count.
 
     Parameters
     ----------
     trials
-        As `load_trials` or `dsstudy.load_results` returns them.
+        From `load_trials` or `dsstudy.load_results`.
     column
         ``best_accuracy`` or ``seconds_per_epoch``.
 
     Returns
     -------
     pandas.DataFrame
-        A row a trial; of seconds a row a round of a trial timed alone, whose cell's other
-        completed trials are then left out: ``architecture``, ``engine``, ``setting``, ``seed``,
-        ``round`` (0: the training itself; from 1: rounds), ``value`` and ``state``:
-        ``completed`` where the value counts, ``shared`` for a time that something else on the
-        machine may have stretched, or the word for why there is none.
+        One row per trial, or for seconds per round of a trial timed alone; then other completed
+        trials of its cell are left out. Columns: ``architecture``, ``engine``, ``setting``,
+        ``seed``, ``round`` (0: the training itself), ``value`` and ``state``: ``completed`` if the
+        value counts, ``shared`` for a time that other programs may have stretched, or why there is
+        no value.
 
     Raises
     ------
     InputError
-        Two trials of one cell differ in more than their seed, so that no mean makes sense.
+        Two trials of one cell differ in more than their seed, so that their mean makes no sense.
     """
     inside = trials[pd.MultiIndex.from_frame(trials[CELL]).isin(printed.CELLS)]
     for cell, some in inside[inside["status"] != "missing"].groupby(CELL):
@@ -106,7 +106,7 @@ def values_with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def measured_values(trials: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return what some trials measured, and which of it counts: as `values_with_states`, of any trials."""
+    """Return the measured values of any trials, as `values_with_states` does."""
     frame = trials.reindex(columns=[*CELL, "seed", column, "status", "timing", "timed_rounds"])
     frame = frame.rename(columns={column: "value", "status": "state"}).assign(round=0)
     if column == "seconds_per_epoch":
@@ -115,7 +115,7 @@ def measured_values(trials: pd.DataFrame, column: str) -> pd.DataFrame:
         shared = (frame["state"] == "completed") & ~is_timed_alone(frame)
         frame["state"] = frame["state"].mask(shared, "shared")
         frame["value"] = frame["timed_rounds"].where(alone, frame["value"])
-        frame["round"] = alone.astype(int)  # no pair for a training's own time
+        frame["round"] = alone.astype(int)  # a training's own time is in no pair
         frame = frame.explode("value")
     frame["round"] += frame.groupby(level=0).cumcount()
     return frame[[*CELL, "seed", "round", "value", "state"]].astype({"value": float})
@@ -128,9 +128,9 @@ def is_timed_alone(trials: pd.DataFrame) -> pd.Series:
 
 
 def drop_untimed(trials: pd.DataFrame) -> pd.DataFrame:
-    """Leave out completed trials that were not timed in rounds, where others of their cell were.
+    """Drop completed trials that were not timed in rounds if others of their cell were.
 
-    Rounds alternate the engines on one machine; a training by itself may have had another.
+    Rounds alternate between the engines on one machine; a training may have had another machine.
     """
     if "timed_rounds" not in trials:
         return trials
@@ -152,22 +152,22 @@ def _check_alike(cell: Any, trials: pd.DataFrame) -> None:
 
 
 def paper_cells(trials: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the paper's cells with our value and the published one.
+    """Return the paper's cells with our value and the printed one.
 
     Parameters
     ----------
     trials
-        As `load_trials` or `dsstudy.load_results` returns them.
+        From `load_trials` or `dsstudy.load_results`.
     column
         ``best_accuracy`` or ``seconds_per_epoch``.
 
     Returns
     -------
     pandas.DataFrame
-        Six rows for each architecture of the study: ``architecture``, ``engine``, ``setting``,
+        Six rows per architecture of the study: ``architecture``, ``engine``, ``setting``,
         ``published``; ``value`` and ``deviation``, mean and standard deviation over the ``n``
         values that count; ``state`` (``completed``, ``shared``, or why there is no value:
-        ``missing``, ``failed``, ``unfinished``, ``diverged``) and ``note`` on trials that do not
+        ``missing``, ``failed``, ``unfinished``, ``diverged``); ``note`` on trials that do not
         count.
     """
     published = printed.printed_values(column).rename(columns={"value": "published"})
@@ -183,7 +183,7 @@ def paper_cells(trials: pd.DataFrame, column: str) -> pd.DataFrame:
 def _cell_summary(measured: pd.DataFrame | None) -> dict[str, Any]:
     if measured is None:
         return _cell_summary(pd.DataFrame(columns=["round", "value", "state"]))
-    states = measured.loc[measured["round"] < 2, "state"].value_counts()  # once a trial
+    states = measured.loc[measured["round"] < 2, "state"].value_counts()  # one row per trial
     counting = next((state for state in ("completed", "shared") if state in states), None)
     values = measured.loc[measured["state"] == counting, "value"].astype(float)
     rest = [f"{n} of {states.sum()} {state}" for state, n in states.items() if state != counting]
@@ -197,10 +197,10 @@ def _cell_summary(measured: pd.DataFrame | None) -> dict[str, Any]:
 
 
 def best_cells(trials: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Return each architecture's most accurate cell, where that can be told from the others.
+    """Return the most accurate cell of each architecture, if it is distinguishable from the others.
 
-    Where cells have one seed each, the higher number is the best, as in the paper's table. Where
-    one has several, the 95 % interval of the paired difference must exclude zero.
+    If cells have one seed each, the highest number is the best, as in the paper's table. If a cell
+    has several, the 95 % interval of the paired difference must exclude zero.
     """
     found = []
     for _, some in counted_values(trials, "best_accuracy").groupby(level="architecture"):
@@ -220,23 +220,23 @@ def _is_higher(first: pd.Series, second: pd.Series) -> bool:
 def compare_engines(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Compare DeepSpeed with normal training in the same setting, seed by seed.
 
-    The same seed gives both engines the same initial weights and the same order of images, so
-    differences are paired; times are paired by the round in which they were measured.
+    The same seed gives both engines the same initial weights and order of images, so differences
+    are paired. Times are paired by round.
 
     Parameters
     ----------
     trials
-        As `load_trials` or `dsstudy.load_results` returns them.
+        From `load_trials` or `dsstudy.load_results`.
     column
-        ``best_accuracy``: DeepSpeed minus normal, in points. ``seconds_per_epoch``: DeepSpeed
-        over normal.
+        ``best_accuracy``: DeepSpeed minus normal, in points. ``seconds_per_epoch``: DeepSpeed over
+        normal.
 
     Returns
     -------
     pandas.DataFrame
-        By ``architecture`` and ``setting``: ``value``, the mean over the pairs; ``low`` and
-        ``high``, its 95 % interval; ``n``, the pairs that count; ``verdict`` in words; and
-        ``published``, the same of the paper's numbers.
+        By ``architecture`` and ``setting``: ``value``, the mean over ``n`` pairs; ``low`` and
+        ``high``, its 95 % interval; ``verdict`` in words; ``published``, the same from the paper's
+        numbers.
     """
     published = _between_engines(printed.printed_values(column).set_index(CELL)["value"], column)
     keys = pd.MultiIndex.from_product(
@@ -249,14 +249,14 @@ def compare_engines(trials: pd.DataFrame, column: str) -> pd.DataFrame:
 def _interval_frame(
     keys: pd.MultiIndex, ours: dict[Any, pd.Series], published: dict[Any, pd.Series]
 ) -> tuple[pd.DataFrame, list[Interval]]:
-    """Return the mean of our pairs by key, beside the published one, and as intervals."""
+    """Return the mean of our pairs by key, beside the printed one, and as intervals."""
     found = [mean_interval(ours.get(key, pd.Series(dtype=float))) for key in keys]
     theirs = [published[key].iloc[0] for key in keys]
     return pd.DataFrame(map(vars, found), keys).assign(published=theirs), found
 
 
 def paired_values(trials: pd.DataFrame, column: str) -> dict[Any, pd.Series]:
-    """Return by (architecture, setting) what `compare_engines` takes the mean of: a value a pair."""
+    """Return the values that `compare_engines` averages, by (architecture, setting)."""
     return _between_engines(counted_values(trials, column), column)
 
 
@@ -268,19 +268,19 @@ def _between_engines(values: pd.Series, column: str) -> dict[Any, pd.Series]:
 
 
 def adam_over_sgd(trials: pd.DataFrame) -> pd.DataFrame:
-    """Compare an epoch's seconds with Adam and with SGD, both with a scheduler, in each engine.
+    """Compare an epoch's seconds with Adam and with SGD, both with a scheduler, per engine.
 
     Parameters
     ----------
     trials
-        As `load_trials` or `dsstudy.load_results` returns them.
+        From `load_trials` or `dsstudy.load_results`.
 
     Returns
     -------
     pandas.DataFrame
-        By ``architecture`` and ``engine``: ``value``, the mean over pairs of equal seed and round
-        of Adam's seconds over SGD's; ``low`` and ``high``, its 95 % interval; ``n``, the pairs
-        that count; and ``published``, the same of the paper's Table 2.
+        By ``architecture`` and ``engine``: ``value``, the mean ratio of Adam's seconds to SGD's
+        over ``n`` pairs of equal seed and round; ``low`` and ``high``, its 95 % interval;
+        ``published``, the same from the paper's Table 2.
     """
     ours = _adam_over_sgd(counted_values(trials, "seconds_per_epoch"))
     published = _adam_over_sgd(printed.printed_values("seconds_per_epoch").set_index(CELL)["value"])
@@ -309,7 +309,7 @@ def _verdict_text(found: Interval, column: str) -> str:
     if found.n == 1:
         return f"{single}: no interval"
     if not found.excludes(0 if column == "best_accuracy" else 1):
-        return f"cannot be told: the interval includes {middle}"
+        return f"undecided: the interval includes {middle}"
     return above if found.value > (0 if column == "best_accuracy" else 1) else below
 
 

@@ -1,7 +1,7 @@
-"""Chains of trials that lead from one training to another, one factor a step.
+"""Chains of trials that lead from one training to another, one factor at a time.
 
-A chain is an axis of the study's matrix whose labels are its steps, in their order. An axis called
-``<chain> candidates`` holds further trials, each compared with the chain's first step.
+A chain is an axis of the study's matrix; its labels are its steps, in order. The axis ``<chain>
+candidates`` holds further trials, each compared with the chain's first step.
 """
 
 from pathlib import Path
@@ -21,28 +21,29 @@ def load_chains(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        What `dsstudy.analysis.cells.load_labelled` gives, its axes as ``chain``, its labels as ``step``.
+        The rows of `dsstudy.analysis.cells.load_labelled`, with axes as ``chain`` and labels as
+        ``step``.
     """
     return load_labelled(path).rename(columns={"axis": "chain", "label": "step"})
 
 
 def chain_names(trials: pd.DataFrame) -> list[str]:
-    """Return the names of the chains, without those of their candidates."""
+    """Return the names of the chains, without candidates."""
     return [name for name in trials["chain"].unique() if not name.endswith(CANDIDATES)]
 
 
 def chain_steps(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
-    """Follow a chain: what each step measures, and what it adds to the one before.
+    """Return what each step of a chain measures, and how it changes the step before.
 
-    The same seed gives every step the same initial weights and, where the step does not change it,
-    the same order of images: so a step's change is taken seed by seed (times: round by round).
+    The same seed gives every step the same initial weights and, unless the step changes it, the
+    same order of images. So changes are paired by seed (times: by round).
 
     Parameters
     ----------
     trials
-        As `load_chains` returns them.
+        From `load_chains`.
     chain
-        One of `chain_names`, or its candidates, each of which is compared with the chain's first step.
+        One of `chain_names`, or its candidates, which are compared with the chain's first step.
     column
         ``best_accuracy`` or ``final_accuracy`` (percent), or ``seconds_per_epoch``.
 
@@ -50,7 +51,8 @@ def chain_steps(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         By ``step``: ``engine``; ``mean`` and ``deviation`` over the ``n`` values that count;
-        ``value``, the mean change, with ``low`` and ``high``, its 95 % interval, and ``pairs``.
+        ``value``, the mean change over ``pairs`` pairs, with ``low`` and ``high``, its 95 %
+        interval.
     """
     first = _step_values(trials, chain.removesuffix(CANDIDATES), column)
     if not first:
@@ -86,12 +88,12 @@ def _step_values(trials: pd.DataFrame, chain: str, column: str) -> dict[str, tup
 
 
 def chain_gap(frame: pd.DataFrame) -> float:
-    """Return how far a chain's last step is from its first."""
+    """Return the difference between a chain's last step and its first."""
     return frame["mean"].iloc[-1] - frame["mean"].iloc[0]
 
 
 def is_complete_chain(frame: pd.DataFrame) -> bool:
-    """Say whether both ends of a chain and each of its changes were measured."""
+    """Say whether both ends of a chain and all its changes were measured."""
     return bool(frame["n"].iloc[[0, -1]].min() > 0 and frame["pairs"].min() > 0)
 
 

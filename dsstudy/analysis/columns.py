@@ -1,4 +1,4 @@
-"""Frames of many rows, gathered so that no more is in memory than the frame will hold."""
+"""Frames built row by row in little more memory than the frame itself."""
 
 from array import array
 from collections.abc import Mapping
@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 
 ARRAY_TYPES = {float: "d", int: "q"}
-"""Of numbers, those that an `array` holds as they are, in a quarter of a list's memory."""
+"""Types of numbers that an `array` can hold, in a quarter of a list's memory."""
 
 
 class Columns:
-    """Rows gathered by column: a mapping for each row would take several times the memory."""
+    """Rows stored by column: a mapping per row would take several times the memory."""
 
     def __init__(self) -> None:
         self._columns: dict[str, list[Any] | array] = {}
         self._length = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row; what it lacks of the columns, or they of it, is missing there (NaN)."""
+        """Add a row; values that are missing in it, or in earlier rows, are NaN."""
         for name, value in row.items():
             try:
                 self._columns[name].append(value)
@@ -31,7 +31,7 @@ class Columns:
                 self._put(name, np.nan)
 
     def _put(self, name: str, value: Any) -> None:
-        """Put a value into a column that is not there yet, or holds numbers of another kind."""
+        """Add a value to a new column, or to one with another type of number."""
         if name not in self._columns:
             first = self._length == 0 and type(value) in ARRAY_TYPES
             column = array(ARRAY_TYPES[type(value)]) if first else [np.nan] * self._length
@@ -42,7 +42,7 @@ class Columns:
             self._columns[name] = [*self._columns[name], value]
 
     def frame(self) -> pd.DataFrame:
-        """Return the rows as a frame; they are held no longer."""
+        """Return the rows as a frame, and forget them."""
         return pd.DataFrame({name: self._take(name) for name in list(self._columns)})
 
     def _take(self, name: str) -> pd.Series:
@@ -51,9 +51,9 @@ class Columns:
 
 
 def columns_beside(left: pd.DataFrame, counts: list[int], right: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame's rows, each as often as it counts, with another's columns beside them.
+    """Repeat each of a frame's rows by its count, and put another frame's columns beside them.
 
-    Where both have a column, the right one's values win.
+    If both have a column, the right one's values take precedence.
     """
     frame = left.take(np.repeat(np.arange(len(left)), counts)).reset_index(drop=True)
     for name, column in right.items():

@@ -1,8 +1,8 @@
-"""What a comparison measured: times with their spread, and a prediction for more devices.
+"""The results of ``dsstudy compare``: times with their spread, and a prediction for more devices.
 
-The prediction is the cost model's (`dsstudy.analysis.cost_model.model`), with each engine's own rest and arithmetic:
-two batch sizes, timed on one device, are a line whose slope is the arithmetic's time an image and
-whose intercept is the rest. On n devices a step of B images takes ::
+The prediction is that of `dsstudy.analysis.cost_model.model` with each engine's own terms. Two
+batch sizes timed on one device give a line: its slope is the time of the arithmetic per image, its
+intercept is the rest of the step. On n devices a step of B images takes ::
 
     seconds = rest + slope * B / n + 2 (n - 1) / n * gradient bytes / bandwidth
 """
@@ -24,30 +24,30 @@ from dsstudy.records.reading import read_lines, read_object
 from dsstudy.spec.engines import ENGINES, NORMAL
 
 DEVICES = (1, 2, 4, 8)
-"""How many devices are predicted for."""
+"""The numbers of devices to predict for."""
 
 DEFAULT_BANDWIDTH = LINKS["PCIe 4.0 x16"]
-"""Bytes a second between two devices, in one direction, where nothing else is said."""
+"""Bytes per second between two devices, in one direction, unless the user gives another."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """The steps of one engine on some devices, with one batch size.
+    """The timed steps of one engine on some devices, with one batch size.
 
     Attributes
     ----------
     engine : str
-        Its name.
+        The engine's name.
     processes, devices : int
-        Ranks, and what they compute on: a GPU each, or one CPU together.
+        The number of ranks, and of devices: one GPU per rank, or one CPU for all.
     batch_size : int
-        Images a step, over all ranks.
+        Images per step, over all ranks.
     steps : numpy.ndarray
-        Seconds a step, shape (rounds,).
+        Seconds per step, shape (rounds,).
     steps_per_epoch : int
         With this batch size.
     memory : float
-        Peak, in MiB, over all ranks.
+        The peak, in MiB, over all ranks.
     exclusive : bool
         Whether nothing else kept the machine busy.
     """
@@ -63,12 +63,12 @@ class Timed:
 
     @property
     def title(self) -> str:
-        """The engine's name, and how many ranks it has if there are several."""
+        """The engine's name in a sentence, with its number of ranks if there are several."""
         ranks = f" on {self.processes} ranks" if self.processes > 1 else ""
         return printed.in_prose(self.engine) + ranks
 
     def epoch(self) -> Interval:
-        """Return the seconds of an epoch: the mean over the rounds, and its interval."""
+        """Return the seconds per epoch: the mean over the rounds, and its interval."""
         return mean_interval(self.steps * self.steps_per_epoch)
 
 
@@ -79,13 +79,13 @@ class Comparison:
     Attributes
     ----------
     about : dict
-        ``comparison.json``.
+        The content of ``comparison.json``.
     timed : tuple of Timed
-        With the whole batch: normal training first, then by engine and ranks.
+        With the whole batch: normal training first, then by engine and number of ranks.
     small : dict of str to Timed
-        By engine, on one device with the small batch.
+        With the small batch on one device, by engine.
     profiles : pandas.DataFrame
-        As `dsstudy.analysis.step_phases.load_profiles` returns them.
+        From `dsstudy.analysis.step_phases.load_profiles`.
     environment : dict
         Where it was measured.
     """
@@ -103,7 +103,7 @@ class Comparison:
 
     @property
     def candidates(self) -> list[Timed]:
-        """Each engine on those ranks on which it was fastest, the simplest engine first."""
+        """Each engine with its fastest number of ranks, the simplest engine first."""
         ranks = [[one for one in self.timed if one.engine == e] for e in ENGINES]
         return [
             min(some, key=lambda one: step_ratio(one, self.normal).value) for some in ranks if some
@@ -111,12 +111,12 @@ class Comparison:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether a CPU was the device."""
+        """Whether the device is a CPU."""
         return self.about["device"] == "cpu"
 
 
 def load_comparison(folder: str | Path) -> Comparison:
-    """Load what ``dsstudy compare`` left in a folder.
+    """Load the results of ``dsstudy compare`` from a folder.
 
     Raises
     ------
@@ -153,69 +153,69 @@ def _read_timed(one: dict[str, Any], row: dict[str, Any], device: str) -> Timed:
 
 
 def step_ratio(one: Timed, other: Timed) -> Interval:
-    """Return how many times as long one's step takes as another's, paired by round.
+    """Return the ratio of one engine's step to another's, paired by round.
 
-    The geometric mean and the interval of its logarithm: what is twice as long one way is half as
-    long the other way, and no limit lies below zero.
+    This is the geometric mean, with the interval of its logarithm: so a ratio of 2 is the opposite
+    of a ratio of 1/2, and no limit is below zero.
     """
     log = mean_interval(np.log(one.steps / other.steps))
     return Interval(math.exp(log.value), _exp(log.low), _exp(log.high), log.n)
 
 
 def _exp(number: float) -> float:
-    """Return the exponential, infinite where it is too large; a few wild rounds may be so."""
+    """Return the exponential, infinite if it overflows, as it may for a few wild rounds."""
     with np.errstate(over="ignore"):
         return float(np.exp(number))
 
 
 def efficiency(one: Timed, normal: Timed) -> float:
-    """Return the speed over normal training's on one device, shared out over the devices."""
+    """Return the speed over normal training's on one device, divided by the number of devices."""
     return step_ratio(normal, one).value / one.devices
 
 
-# Prediction
+# The prediction
 
 
 def rest_and_arithmetic(found: Comparison, engine: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return an engine's rest, and its arithmetic an image, on one device.
+    """Return the rest of an engine's step, and its arithmetic per image, on one device.
 
     Returns
     -------
     tuple of numpy.ndarray
-        Both in seconds, none negative, shape (rounds,).
+        Both in seconds, not negative, shape (rounds,).
     """
     small = found.small[engine]
     whole = next(one for one in found.timed if (one.engine, one.processes) == (engine, 1))
     slope = (whole.steps - small.steps) / (whole.batch_size - small.batch_size)
-    slope = np.clip(slope, 0, whole.steps / whole.batch_size)  # neither part below zero
+    slope = np.clip(slope, 0, whole.steps / whole.batch_size)  # so that neither part is negative
     return whole.steps - slope * whole.batch_size, slope
 
 
 def transfer_seconds(found: Comparison, engine: str, devices: int, bandwidth: float) -> float:
-    """Return the seconds in which each of the devices sends its gradients."""
-    # DDP's gradients are those of weights in full precision; DeepSpeed keeps the model in less.
+    """Return the seconds that each device takes to send its gradients."""
+    # An engine that casts the model also sends its gradients in the lower precision.
     precision = found.about["settings"]["precision"] if ENGINES[engine].casts_model else "fp32"
     size = GRADIENT_BYTES[precision] * found.about["parameters"]
     return ENGINES[engine].exchanges * 2 * (devices - 1) / devices * size / bandwidth
 
 
 def predict_epochs(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> pd.DataFrame:
-    """Predict each engine's epoch on 1, 2, 4 and 8 devices like the one at hand.
+    """Predict each engine's epoch on 1, 2, 4 and 8 devices like this one.
 
     Parameters
     ----------
     found
         The comparison.
     bandwidth
-        Bytes a second between two devices, in one direction.
+        Bytes per second between two devices, in one direction.
 
     Returns
     -------
     pandas.DataFrame
-        A row an engine and number of devices that share the batch evenly: ``engine``, ``devices``;
-        of an epoch ``seconds``, ``low``, ``high`` (the spread of the timing alone); ``speedup``
-        over normal training on one device; ``measured``, the seconds where several devices were
-        at hand, else NaN.
+        One row per engine and number of devices that divides the batch: ``engine``, ``devices``;
+        ``seconds`` per epoch with ``low`` and ``high`` (the spread of the timing only); ``speedup``
+        over normal training on one device; ``measured``, the seconds measured on several devices,
+        or NaN.
     """
     rows = []
     for engine in found.small:
@@ -254,10 +254,10 @@ def _measured_epoch(found: Comparison, engine: str, devices: int) -> float:
 def measured_break_even(
     found: Comparison, engine: str, bandwidth: float = DEFAULT_BANDWIDTH, devices: int = 2
 ) -> float:
-    """Return from how many images a step an engine's devices outrun normal training on one.
+    """Return the images per step from which an engine's devices outrun normal training on one.
 
-    Infinite where they never do. Source: `dsstudy.analysis.cost_model.model.break_even_batch`, of which this is the form for
-    a rest and an arithmetic that were measured.
+    Infinite if they never do. It is `dsstudy.analysis.cost_model.model.break_even_batch` with
+    measured terms.
     """
     (rest, slope), (own, of_normal) = (
         rest_and_arithmetic(found, engine),

@@ -1,6 +1,6 @@
-"""Spread over repetitions: means with intervals by Student's t, and what they can tell.
+"""Means over repetitions, with intervals from Student's t.
 
-Repetitions are the seeds of a cell, or the rounds of a timing. One repetition has no interval.
+Repetitions are the seeds of a cell, or the rounds of a timing. A single one has no interval.
 
 References
 ----------
@@ -17,15 +17,15 @@ import numpy as np
 from scipy.special import stdtrit
 
 LEVEL = 0.95
-"""The confidence of every interval in the book."""
+"""The confidence level of every interval in the book."""
 
 NORMAL_QUANTILE = NormalDist().inv_cdf((1 + LEVEL) / 2)
-"""Half the width of that interval in standard deviations, where these are known: 1.96."""
+"""Half the width of an interval in standard deviations, if these are known: 1.96."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, the limits around it, and how many values it rests on.
+    """A mean, the limits around it, and the number of values.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Interval:
     low, high : float
         The limits; NaN with fewer than two values.
     n : int
-        How many values.
+        The number of values.
     """
 
     value: float
@@ -43,25 +43,25 @@ class Interval:
     n: int
 
     def excludes(self, number: float) -> bool:
-        """Say whether a number lies outside; False where there is no interval."""
+        """Say whether a number is outside; False if there is no interval."""
         return self.low > number or self.high < number
 
     @property
     def half(self) -> float:
-        """Half the width; NaN where there is no interval."""
+        """Half the width; NaN if there is no interval."""
         return (self.high - self.low) / 2
 
 
 def mean_interval(values: Iterable[float]) -> Interval:
-    """Return the mean of some values and where the mean of many more would lie.
+    """Return the mean of some values, with its confidence interval.
 
-    Of paired values, give the differences (or the ratios).
+    For paired values, give their differences or ratios.
     """
     return _around_mean(values, lambda n: math.sqrt(1 / n))
 
 
 def prediction_interval(values: Iterable[float]) -> Interval:
-    """Return the mean of some values and where one further value of their kind would lie."""
+    """Return the mean of some values, with the interval for one further value."""
     return _around_mean(values, lambda n: math.sqrt(1 + 1 / n))
 
 
@@ -76,13 +76,13 @@ def _around_mean(values: Iterable[float], factor: Callable[[int], float]) -> Int
 
 
 def student_t(freedom: int, level: float = LEVEL) -> float:
-    """Return the number t for which Student's variable lies between -t and t at a level.
+    """Return the number t with a given probability that Student's variable is between -t and t.
 
     Parameters
     ----------
     freedom
         Degrees of freedom, 1 or more.
     level
-        The probability between the limits, above 0 and below 1.
+        The probability, above 0 and below 1.
     """
     return float(stdtrit(freedom, (1 + level) / 2))

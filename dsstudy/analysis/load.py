@@ -1,4 +1,4 @@
-"""Records as tidy frames: trials and epochs."""
+"""Records as tidy frames of trials and epochs."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -28,11 +28,11 @@ def load_results(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A column for ``name``, ``setting``, every trial parameter and every field of the result; a
-        trial without a result has the status ``unfinished``. Where ``dsstudy time`` measured the
-        study, ``timed_seconds_per_epoch`` is its estimate, ``timed_rounds`` lists what it was in
-        each round of ``timed_steps`` steps, ``timed_on`` is the hardware, and they win over the
-        trial's own time.
+        Columns: ``name``, ``setting``, every trial parameter, every field of the result. A trial
+        without a result has the status ``unfinished``. If ``dsstudy time`` measured the study:
+        ``timed_seconds_per_epoch``, its estimate, which takes precedence over the trial's own time;
+        ``timed_rounds``, the estimates of its rounds of ``timed_steps`` steps; ``timed_on``, the
+        hardware.
 
     Raises
     ------
@@ -41,8 +41,8 @@ def load_results(path: str | Path) -> pd.DataFrame:
 
     Notes
     -----
-    Where a ``study.json`` lists the study's trials, only these are loaded;
-    `records_outside_study` names the others.
+    If a ``study.json`` lists the study's trials, only these are loaded; `records_outside_study`
+    names the others.
     """
     rows = Columns()
     for row in _result_rows(Path(path)):
@@ -61,8 +61,7 @@ def load_epochs(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The fields of ``epochs.jsonl``, and before them ``name``, ``setting`` and every trial
-        parameter.
+        Columns: ``name``, ``setting``, every trial parameter, the fields of ``epochs.jsonl``.
 
     Raises
     ------
@@ -77,23 +76,23 @@ def load_epochs(path: str | Path) -> pd.DataFrame:
             epochs.add(line)
             counts[-1] += 1
     if not any(counts):
-        # A study that has just begun has no epochs, but the frame has its columns all the same.
+        # A study that has just started has no epochs, but its frame has the same columns.
         columns = ["name", "setting", *Trial.model_fields, "epoch", "test_accuracy"]
         return pd.DataFrame(columns=columns, dtype=float)
     return _by_name(columns_beside(trials.frame(), counts, epochs.frame()))
 
 
 def _by_name(frame: pd.DataFrame) -> pd.DataFrame:
-    if frame.empty or frame["name"].is_monotonic_increasing:  # nearly always: no copy
+    if frame.empty or frame["name"].is_monotonic_increasing:  # nearly always, so no copy
         return frame
     return frame.sort_values("name", kind="stable", ignore_index=True)
 
 
 def _sources(path: Path) -> list[Path]:
-    """Return where a study's records lie, the ones that win first.
+    """Return the folders of a study's records, in order of precedence.
 
-    Trials that were published, perhaps from another machine, count as done for ``dsstudy run``:
-    so they belong to a study's folder in ``runs/`` too.
+    Published trials, perhaps from another machine, count as done for ``dsstudy run``, so they
+    belong to a study's folder in ``runs/`` too.
     """
     committed = published_folder(read_study_json(path).get("study", "none"))
     if not (committed / "trials.jsonl").exists() or committed.samefile(path):
@@ -102,7 +101,7 @@ def _sources(path: Path) -> list[Path]:
 
 
 def _result_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield every trial of a study once: its parameters, its result, its time measured alone."""
+    """Yield every trial of a study once: parameters, result, and times measured alone."""
     seen: set[str] = set()
     times: dict[str, dict[str, Any]] = {}
     environments: dict[str, Any] = {}
@@ -110,7 +109,7 @@ def _result_rows(path: Path) -> Iterator[dict[str, Any]]:
         times = _exclusive_times(source) | times
         for row in _trial_rows(source, seen):
             seen.add(row["name"])
-            if environment := row.get("environment"):  # most are the same: kept once
+            if environment := row.get("environment"):  # most environments are equal and kept once
                 row["environment"] = environments.setdefault(repr(environment), environment)
             yield row | times.get(row["name"], {})
 
@@ -134,7 +133,7 @@ def _timed_columns(time: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trial_rows(path: Path, seen: set[str]) -> Iterator[dict[str, Any]]:
-    """Yield the trials of one source that were not seen before."""
+    """Yield the trials of one source that are not in `seen`."""
     unfinished = {"status": "unfinished"}
     if (path / "trials.jsonl").exists():
         for row in _published_rows(path):
@@ -146,14 +145,14 @@ def _trial_rows(path: Path, seen: set[str]) -> Iterator[dict[str, Any]]:
 
 
 def _trials_and_epochs(path: Path) -> Iterator[tuple[dict[str, Any], Iterable[dict[str, Any]]]]:
-    """Yield the parameters of the trials of a study, and their epochs."""
+    """Yield the parameters and the epochs of each trial of a study."""
     seen: set[str] = set()
     for source in _sources(path):
         if (source / "trials.jsonl").exists():
             rows = (row for row in _published_rows(source) if row["name"] not in seen)
             trials = {row["name"]: _identity(_row_trial(source, row), row["name"]) for row in rows}
             seen |= trials.keys()
-            if not trials:  # the study's folder has them all
+            if not trials:  # the study's folder has all of them
                 continue
             lines = read_lines(source / "epochs.jsonl", "name")
             for name, some in itertools.groupby(lines, key=itemgetter("name")):
@@ -173,7 +172,7 @@ def _published_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _row_trial(path: Path, row: dict[str, Any]) -> Trial:
-    """Return the trial of a published row; what an older one lacks is as it is by default."""
+    """Return the trial of a published row; parameters that an older row lacks are defaults."""
     with naming_file(path / "trials.jsonl"):
         return Trial(**{name: row[name] for name in Trial.model_fields if name in row})
 
@@ -197,7 +196,7 @@ def _records(path: Path) -> Iterator[tuple[Record, Trial, str]]:
 
 
 def _planned_names(path: Path) -> set[str] | None:
-    """Return the names of the trials that a study has, where that is noted."""
+    """Return the names of a study's trials, or None if they are not known."""
     names = read_study_json(path).get("trials")
     return None if names is None else set(names)
 

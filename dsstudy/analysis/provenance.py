@@ -1,4 +1,4 @@
-"""What records say of where they were made: machines, data, models."""
+"""Where records were made: machines, data, models."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,36 +11,36 @@ from dsstudy.analysis.load import load_results
 
 
 def any_synthetic(folders: Iterable[Path]) -> bool:
-    """Say whether any of some studies was trained on drawn images."""
+    """Say whether any of some studies used synthetic images."""
     return any(is_synthetic(load_results(folder)) for folder in folders)
 
 
 def is_synthetic(results: pd.DataFrame) -> bool:
-    """Say whether any of the study's trials was trained on drawn images."""
+    """Say whether any of the study's trials used synthetic images."""
     return bool((results["dataset"] == "synthetic").any())
 
 
 def environments(results: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the environments that the records state, one a trial that has come so far."""
+    """Return the environments of all records that have one."""
     if "environment" not in results:
         return []
     return list(results["environment"].dropna())
 
 
 def timing_machines(results: pd.DataFrame) -> set[str]:
-    """Return the machines, as their hardware in text, that measured the times that count."""
+    """Return the machines that measured the times that count, each as text."""
     if "timing" in results:
         results = drop_untimed(
             results[is_timed_alone(results) & (results["status"] == "completed")]
         )
     environments = results.get("environment", pd.Series(None, results.index, dtype=object))
     machines = environments.map(lambda place: place["hardware"], na_action="ignore")
-    if "timed_on" in results:  # alone, and perhaps not where it was trained
+    if "timed_on" in results:  # the times may come from another machine than the training
         machines = results["timed_on"].where(results["timed_on"].notna(), machines)
     return set(machines.dropna().map(str))
 
 
 def stand_ins(results: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the rows that another model than the paper's stands in for: (architecture, model)."""
+    """Return pairs (architecture, model) in which the model is not the paper's."""
     rows = results.loc[results["model"] != results["architecture"], ["architecture", "model"]]
     return list(rows.drop_duplicates().itertuples(index=False, name=None))

@@ -1,4 +1,4 @@
-"""Profiles of training steps, compared phase by phase, engine by engine."""
+"""Profiles of training steps, and engines compared phase by phase."""
 
 import statistics
 from pathlib import Path
@@ -15,32 +15,32 @@ from dsstudy.spec.model_counts import short_model
 from dsstudy.spec.trial import ARCHITECTURES
 
 ENGINE_PAIRS = ((DDP, NORMAL), (DEEPSPEED, NORMAL), (DEEPSPEED, DDP))
-"""Engines compared, each with the one that it is measured against."""
+"""Pairs of engines: the second is the base."""
 
 PROFILE_KEY = ["label", "batch_size", "engine"]
 
 
 def load_profiles(path: str | Path) -> pd.DataFrame:
-    """Load what ``dsstudy profile`` measured of a study, one row a trial.
+    """Load a study's profiles, one row per trial.
 
     Parameters
     ----------
     path
-        A folder that holds ``profiles.jsonl``.
+        A folder with ``profiles.jsonl``.
 
     Returns
     -------
     pandas.DataFrame
         By ``label`` (the network), ``batch_size`` and ``engine``: the columns of the file;
-        ``plain``, the median over the rounds of a step's seconds without the profiler, ``low`` and
-        ``high``, their extremes, and ``overhead``, the median of profiled / plain − 1; of the
-        middle profiled round, the mean seconds of a step by phase, over its steps and ranks, and
+        ``plain``, the median over rounds of the seconds per step without the profiler, with ``low``
+        and ``high``, their extremes; ``overhead``, the median of profiled / plain − 1; and of the
+        middle profiled round, the mean seconds per step of each phase, over steps and ranks, and
         ``profiled``, their sum.
 
     Raises
     ------
     InputError
-        Nothing has been profiled there, or the file is damaged.
+        There are no profiles, or the file is damaged.
     """
     file = Path(path) / "profiles.jsonl"
     rows = list(read_lines(file))
@@ -49,7 +49,7 @@ def load_profiles(path: str | Path) -> pd.DataFrame:
             f"study={path} holds no profiles: measure some first, 'dsstudy profile "
             f"parameters/{Path(path).name}.yaml'"
         )
-    with naming_file(file):  # whose rounds may not go together
+    with naming_file(file):  # its rounds may not match
         rows = [row | _profile_columns(row) for row in sorted(rows, key=_profile_order)]
     frame = pd.DataFrame(rows).set_index(PROFILE_KEY)
     for label, size, engine in frame.index[frame.index.duplicated()]:
@@ -92,19 +92,19 @@ def _profile_order(row: dict[str, Any]) -> tuple[int, str, int, int]:
 
 
 def is_shared(profiles: pd.DataFrame) -> bool:
-    """Say whether any profile was measured while the machine did something else too."""
+    """Say whether other programs used the machine during any profile."""
     return bool((profiles["timing"] != "exclusive").any())
 
 
 def compare_phases(profiles: pd.DataFrame, engine: str, base: str) -> pd.DataFrame:
-    """Compare two engines, phase by phase, wherever both were profiled.
+    """Compare two engines phase by phase, wherever both were profiled.
 
     Returns
     -------
     pandas.DataFrame
-        By ``label`` and ``batch_size``: ``ratio`` of the plain steps; in seconds, ``difference``
-        of the profiled steps, and of each of their phases; ``most``, the phase that carries most
-        of that difference, in its own direction.
+        By ``label`` and ``batch_size``: ``ratio`` of the plain steps; ``difference`` of the
+        profiled steps and of each phase, in seconds; ``most``, the phase that contributes most to
+        the difference.
     """
     known = profiles.index.get_level_values("engine")
     columns = [*PHASES, "profiled", "plain"]

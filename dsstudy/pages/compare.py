@@ -160,7 +160,7 @@ def comparison_json(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> 
             "recommendation": {
                 "engine": advice.choice.engine,
                 "processes": advice.choice.processes,
-                "told_apart": advice.told,
+                "told_apart": advice.certain,
                 "sentence": advice.sentence,
                 "reasons": advice.reasons,
                 "doubts": advice.doubts,

@@ -49,7 +49,7 @@ def seeds(root, normal, deepspeed, setting="SGD", **result):
     [
         ((60.0, 62.1, 63.9), "normal higher"),  # -4, -3.9, -4.1
         ((68.0, 70.1, 71.9), "DeepSpeed higher"),
-        ((60.0, 66.1, 70.0), "cannot be told: the interval includes zero"),  # -4, 0.1, 2
+        ((60.0, 66.1, 70.0), "undecided: the interval includes zero"),  # -4, 0.1, 2
     ],
 )
 def test_differences_are_paired_by_seed(tmp_path, deepspeed, verdict):
@@ -127,7 +127,7 @@ def test_times_in_rounds_give_ratios_with_intervals(tmp_path):
     assert timing_machines(more) == timing_machines(trials)
     unsure = timed(tmp_path / "b", (10.0, 20.0, 30.0), (5.0, 40.0, 36.0))
     assert bold_cells(seconds_table(unsure).to_html()) == set()
-    assert "cannot be told" in seconds_table(unsure).to_html()
+    assert "undecided" in seconds_table(unsure).to_html()
 
 
 def test_a_round_and_a_trainings_own_time_are_no_pair(tmp_path):
@@ -191,7 +191,7 @@ def test_lenets_page_says_whether_the_papers_number_is_one_of_ours(tmp_path):
     assert row["where"].to_dict()["SGD", "normal"] == INSIDE
     assert row["where"].to_dict()["SGD", "deepspeed"] == BELOW
     assert row["where"].to_dict()["Adam+S", "normal"] == UNKNOWN
-    assert gaps.loc["SGD", "verdict"] == "cannot be told: the interval includes zero"
+    assert gaps.loc["SGD", "verdict"] == "undecided: the interval includes zero"
     assert gaps.loc["SGD", "where"] == BELOW
     told = lenet_text(trials)
     assert "Within the 95 % interval of one more run of ours: 1 of the paper's 6" in told

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from studies import profile_row, trial_of, write_record, write_study
 
-from dsstudy.analysis.claims.evidence import CannotTellError
+from dsstudy.analysis.claims.evidence import UndecidedError
 from dsstudy.analysis.cost_model.model import (
     FORMS,
     FULL,
@@ -149,7 +149,7 @@ def test_the_times_of_rounds_alone_count_by_their_median(tmp_path):
     another = {"processor": "another", "cores": 2, "memory_gib": 24.0, "gpus": []}
     row["environment"] = {"hardware": another}
     (tmp_path / "times.jsonl").write_text(json.dumps(row))
-    with pytest.raises(CannotTellError, match="different machines"):
+    with pytest.raises(UndecidedError, match="different machines"):
         study_pairs(tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_of_a_profiled_study_the_plain_steps_count_of_every_engine_and_batch_siz
     assert (one["seconds"], one["normal_seconds"]) == pytest.approx((0.256, 0.128))
 
     (tmp_path / "profiles.jsonl").write_text("".join(lines).replace("exclusive", "shared"))
-    with pytest.raises(CannotTellError, match="No profile was measured alone"):
+    with pytest.raises(UndecidedError, match="No profile was measured alone"):
         study_pairs(tmp_path)
 
 
@@ -214,7 +214,7 @@ def test_a_study_that_does_not_reach_says_why(tmp_path, written, reason):
             record.finish(record.result() | {"environment": environment})
         if momentum:
             write_record(tmp_path, trial_of(cell, **momentum))
-    with pytest.raises(CannotTellError, match=reason):
+    with pytest.raises(UndecidedError, match=reason):
         study_pairs(tmp_path)
     found = load_studies([tmp_path])
     assert reason in studies_text(found)

@@ -195,7 +195,7 @@ def advice_of(folder: Path, seconds: dict, **about):
 
 def test_the_fastest_is_recommended_where_it_can_be_told(tmp_path):
     advice = advice_of(tmp_path, ALONE | TWO)
-    assert (advice.choice.engine, advice.choice.processes, advice.told) == ("ddp", 2, True)
+    assert (advice.choice.engine, advice.choice.processes, advice.certain) == ("ddp", 2, True)
     assert advice.sentence == "Train with DDP on 2 ranks: it is the fastest here, measurably."
     normal, deepspeed, scaling, memory = advice.reasons
     assert "normal training takes 1.40 times as long as with DDP on 2 ranks" in normal
@@ -206,14 +206,14 @@ def test_the_fastest_is_recommended_where_it_can_be_told(tmp_path):
 
 def test_normal_training_is_recommended_where_it_is_the_fastest(tmp_path):
     advice = advice_of(tmp_path, ALONE)
-    assert (advice.choice.engine, advice.told) == ("normal", True)
+    assert (advice.choice.engine, advice.certain) == ("normal", True)
     assert "most of the difference is communication" in advice.reasons[0]
 
 
 def test_of_what_cannot_be_told_apart_the_simplest_is_recommended(tmp_path):
     noisy = (7e-3, 9e-3, 8e-3)
     advice = advice_of(tmp_path, ALONE | {("deepspeed", 1, 64): noisy, ("ddp", 1, 64): noisy})
-    assert (advice.choice.engine, advice.told) == ("normal", False)
+    assert (advice.choice.engine, advice.certain) == ("normal", False)
     assert "DDP was the fastest here, but not measurably so" in advice.sentence
     assert "no measurable difference" in advice.reasons[0]
     assert any(doubt.startswith("Not all engines can be told apart") for doubt in advice.doubts)
@@ -235,14 +235,14 @@ def test_an_engine_is_judged_on_the_ranks_on_which_it_is_fastest(tmp_path):
 
 def test_the_fastest_stays_where_only_a_less_simple_one_comes_near(tmp_path):
     advice = advice_of(tmp_path, ALONE | TWO | {("deepspeed", 2, 64): (5e-3, 8e-3, 6e-3)})
-    assert (advice.choice.engine, advice.told) == ("ddp", False)
+    assert (advice.choice.engine, advice.certain) == ("ddp", False)
     assert "no other engine is measurably faster, and what may be as fast" in advice.sentence
 
 
 def test_one_round_tells_nothing(tmp_path):
     one = {key: (step,) for key, step in (ALONE | TWO).items()}
     advice = advice_of(tmp_path, one)
-    assert (advice.choice.engine, advice.told) == ("normal", False)
+    assert (advice.choice.engine, advice.certain) == ("normal", False)
     assert "one round has no spread" in advice.sentence
     # A page and JSON can be had of it, too.
     found = load_comparison(tmp_path)
@@ -256,7 +256,7 @@ def test_what_was_left_out_is_said_and_alone_normal_training_wins_nothing(tmp_pa
     missing = [{"engine": "ddp", "reason": "it is broken"}]
     advice = advice_of(tmp_path, alone, left_out=missing, device="cpu")
     assert advice.sentence == "Train with normal training: no other engine runs here."
-    assert not advice.told
+    assert not advice.certain
     assert advice.doubts[0] == "DDP was left out: it is broken."
     assert any("on a CPU" in doubt for doubt in advice.doubts)
 

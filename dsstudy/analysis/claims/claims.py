@@ -1,12 +1,12 @@
-"""Every claim that the paper makes in sections 3.2, 3.3 and 4, judged by computation.
+"""Every claim of the paper's sections 3.2, 3.3 and 4, judged by computation.
 
-The paper's words are read by one rule. Plain plurals ("models improve") are meant of all; "almost
-all" allows one exception; "normally", "usually", "in general", "most" and "often" mean more than
-half; "almost" or "up to" a number means within a tenth of it. Of accuracies, "significantly" means
-by 5 points or more and "dramatically" by 10; of times, "significantly" means by a fifth. Models of
-small or large capacity are those that the paper calls so. A difference counts only if its
-95 % interval excludes the claimed limit: over the seeds, paired; with one seed, of an accuracy's
-sampling of test images.
+One rule interprets the paper's words. Plain plurals ("models improve") mean all; "almost all"
+allows one exception; "normally", "usually", "in general", "most" and "often" mean more than half;
+"almost" or "up to" a number means within a tenth of it. For accuracies, "significantly" means by 5
+points or more and "dramatically" by 10; for times, "significantly" means by a fifth. Models of
+small or large capacity are those that the paper calls so. A difference counts only if its 95 %
+interval excludes the claimed limit: over paired seeds, or with one seed, from the sampling of test
+images (accuracies only).
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from pathlib import Path
 import pandas as pd
 
 from dsstudy.analysis.claims.evidence import (
-    CannotTellError,
     Evidence,
+    UndecidedError,
     paper_evidence,
     study_evidence,
 )
@@ -58,7 +58,7 @@ from dsstudy.spec.trial import ARCHITECTURES
 
 @dataclass(frozen=True)
 class Claim:
-    """One of the paper's claims: where it stands, its words, and how it is tested."""
+    """One of the paper's claims: its section, its words, and how it is tested."""
 
     section: str
     quote: str
@@ -72,13 +72,13 @@ def judge(evidence: Evidence) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a claim: ``section``, ``quote``, ``test``, ``verdict``, ``reason``.
+        One row per claim: ``section``, ``quote``, ``test``, ``verdict``, ``reason``.
     """
     rows = []
     for claim in CLAIMS:
         try:
             verdict = claim.judge(evidence)
-        except CannotTellError as cause:
+        except UndecidedError as cause:
             verdict = Verdict(OPEN, str(cause))
         rows.append((claim.section, claim.quote, claim.test, verdict.verdict, verdict.reason))
     return pd.DataFrame(rows, columns=["section", "quote", "test", "verdict", "reason"])
@@ -95,7 +95,7 @@ def judge_study(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a claim: ``section``, ``quote``, ``test``, ``paper``, ``paper_reason``, ``study``,
+        One row per claim: ``section``, ``quote``, ``test``, ``paper``, ``paper_reason``, ``study``,
         ``study_reason``.
     """
     judged = judge(paper_evidence())
@@ -377,4 +377,4 @@ CLAIMS = [
         ),
     ),
 ]
-"""In the paper's order."""
+"""The claims in the paper's order."""

@@ -1,4 +1,4 @@
-"""What claims are judged on: the paper's tables, or a study's records and its limits."""
+"""The evidence for claims: the paper's tables, or a study's records and their limits."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,18 +16,18 @@ from dsstudy.paper import printed
 from dsstudy.spec.trial import ARCHITECTURES
 
 NEAR_CHANCE = 1.5
-"""An accuracy of up to so many times chance is near chance."""
+"""Accuracies up to this multiple of chance are near chance."""
 
 FEWEST_EPOCHS = 5
-"""With fewer, the best accuracy says how a training begins, not how it ends."""
+"""With fewer, the best accuracy shows only how a training begins."""
 
 Cell = tuple[str, str, str]
 
 Pair = tuple[str, Cell, Cell]  # label, first, second
 
 
-class CannotTellError(Exception):
-    """The evidence does not reach as far as the claim; the message says why."""
+class UndecidedError(Exception):
+    """The evidence cannot decide the claim; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,17 @@ class Evidence:
     Attributes
     ----------
     values : mapping
-        By kind, ``accuracy`` (percent) and ``seconds`` (per epoch): a frame of ``architecture``,
-        ``engine``, ``setting``, ``seed``, ``round``, ``value`` and ``state``, as
-        `cells.with_states` returns it.
+        For ``accuracy`` (percent) and ``seconds`` (per epoch): a frame from
+        `dsstudy.analysis.cells.values_with_states`.
     curves : pandas.DataFrame
-        The same columns and ``epoch``: test accuracy after each epoch.
+        Test accuracy after each epoch: the same columns and ``epoch``.
     doubts : mapping
-        By kind, and for ``curves`` and ``capacity of <architecture>``: why nothing can be told
-        from it, if so.
+        For ``accuracy``, ``seconds``, ``curves`` and ``capacity of <architecture>``: why it decides
+        nothing, if so.
     test_images : int or None
-        How many images an accuracy was measured on; None takes accuracies at face value.
+        The number of test images; None takes accuracies at face value.
     chance : float or None
-        The accuracy of guessing: of two that are near it, the difference tells nothing.
+        The accuracy of guessing: a difference between two accuracies near it decides nothing.
     """
 
     values: Mapping[str, pd.DataFrame]
@@ -63,18 +62,18 @@ class Evidence:
         Parameters
         ----------
         pairs
-            Of each a label, and the two cells (architecture, engine, setting).
+            Each a label and two cells (architecture, engine, setting).
 
         Returns
         -------
         pandas.DataFrame
-            By label: ``value``, the mean over the seeds that both cells have; its ``spread``, half
-            the width of its 95 % interval over these, or with one seed of the test images'
-            sampling, infinite where both are near chance; and both as ``text``.
+            By label: ``value``, the mean over common seeds; ``spread``, half the width of its 95 %
+            interval (with one seed: from the sampling of test images; infinite if both are near
+            chance); ``text``, both.
 
         Raises
         ------
-        CannotTellError
+        UndecidedError
             The accuracies are in doubt, or a cell has none.
         """
         return self._compare_all("accuracy", pairs)
@@ -85,29 +84,29 @@ class Evidence:
 
     def _compare_all(self, kind: str, pairs: Sequence[Pair]) -> pd.DataFrame:
         if kind in self.doubts:
-            raise CannotTellError(self.doubts[kind])
+            raise UndecidedError(self.doubts[kind])
         seeds = {cell: self._seeds(kind, cell) for _, *both in pairs for cell in both}
         gaps = [f"{printed.cell_label(*cell)} ({found})" for cell, found in seeds.items()
                 if isinstance(found, str)]  # fmt: skip
         if gaps:
             more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
-            raise CannotTellError(f"No value for {'; '.join(gaps[:3])}{more}.")
+            raise UndecidedError(f"No value for {'; '.join(gaps[:3])}{more}.")
         rows = {name: self._compare(kind, seeds[a], seeds[b]) for name, a, b in pairs}
         frame = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "spread"])
         frame["text"] = [_value_text(kind, *row) for row in frame.itertuples(index=False)]
         return frame
 
     def accuracy(self, cell: Cell) -> float:
-        """Return a cell's mean accuracy over its seeds; NaN where it has none."""
+        """Return a cell's mean accuracy over its seeds; NaN if it has none."""
         seeds = self._seeds("accuracy", cell)
         return float("nan") if isinstance(seeds, str) else seeds.mean()
 
     def _seeds(self, kind: str, cell: Cell) -> pd.Series | str:
-        """Return a cell's values by seed, or the word for why there are none."""
+        """Return a cell's values by seed, or the reason why it has none."""
         trials = self._trials[kind].get(cell)
         if trials is None:
             return "missing"
-        # A training that diverged has an accuracy all the same: its best before, or chance.
+        # A diverged training has an accuracy too: its best before, or chance.
         counts = ["completed", "diverged"] if kind == "accuracy" else ["completed"]
         counting = (
             trials[trials["state"].isin(counts)].set_index(["seed", "round"])["value"].dropna()
@@ -121,7 +120,7 @@ class Evidence:
     def _compare(self, kind: str, first: pd.Series, second: pd.Series) -> tuple[float, float]:
         both = (first - second if kind == "accuracy" else first / second).dropna()
         if both.empty:
-            raise CannotTellError("Two trials to be compared have no seed in common.")
+            raise UndecidedError("Two trials to be compared have no seed in common.")
         found = mean_interval(both)
         if kind == "accuracy" and self._near_chance(first) and self._near_chance(second):
             return found.value, float("inf")
@@ -137,9 +136,9 @@ class Evidence:
         return self.chance is not None and accuracies.mean() <= NEAR_CHANCE * self.chance
 
     def during(self, *epochs: int) -> "Evidence":
-        """Return the evidence with the mean accuracy over some epochs; -1 is a trial's last."""
+        """Return the evidence with mean accuracies over some epochs; -1 is the last epoch."""
         if "curves" in self.doubts:
-            raise CannotTellError(self.doubts["curves"])
+            raise UndecidedError(self.doubts["curves"])
         trial, curves = [*CELL, "seed", "round"], self.curves
         from_end = curves["epoch"] - curves.groupby(trial)["epoch"].transform("max") - 1
         chosen = curves[curves["epoch"].isin(epochs) | from_end.isin(epochs)]
@@ -151,7 +150,7 @@ class Evidence:
         asked = list(architectures)
         for name in asked:
             if f"capacity of {name}" in self.doubts:
-                raise CannotTellError(self.doubts[f"capacity of {name}"])
+                raise UndecidedError(self.doubts[f"capacity of {name}"])
         return pd.Series(printed.CAPACITY)[asked]
 
 
@@ -163,7 +162,7 @@ def _value_text(kind: str, value: float, spread: float) -> str:
 
 
 def paper_evidence() -> Evidence:
-    """Return what the paper printed: its two tables, at face value, and no curves as numbers."""
+    """Return the paper's two tables, at face value; it has no curves as numbers."""
     values = {
         "accuracy": printed.printed_values("best_accuracy"),
         "seconds": printed.printed_values("seconds_per_epoch"),
@@ -177,7 +176,7 @@ def paper_evidence() -> Evidence:
 
 
 def study_evidence(path: str | Path) -> Evidence:
-    """Return what a study measured, with every reason to doubt that it reaches far enough."""
+    """Return what a study measured, and the reasons to doubt it."""
     results, epochs = load_results(path), load_epochs(path)
     accuracy = values_with_states(results, "best_accuracy")
     curves = epochs[[*CELL, "seed", "epoch"]].assign(value=epochs["test_accuracy"].astype(float))
@@ -209,7 +208,7 @@ def _study_doubts(results: pd.DataFrame, accuracy: pd.DataFrame) -> dict[str, st
 
 
 def _learning_doubt(results: pd.DataFrame, accuracy: pd.DataFrame) -> str | None:
-    """Say why accuracies are too close to a training's beginning to be told, if they are."""
+    """Return why the trainings are too short to decide anything about accuracies, if so."""
     shortest = results["epochs"].min()
     if shortest < FEWEST_EPOCHS:
         return f"Some trials have only {shortest} epochs, fewer than {FEWEST_EPOCHS}."

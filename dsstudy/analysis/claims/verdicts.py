@@ -1,16 +1,16 @@
-"""How claims are tested: which cells are compared, and how the comparisons come to a verdict."""
+"""How claims are tested: the cells to compare, and the verdicts of comparisons."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from dsstudy.analysis.claims.evidence import CannotTellError, Evidence, Pair
+from dsstudy.analysis.claims.evidence import Evidence, Pair, UndecidedError
 from dsstudy.paper.printed import NAMES, PANELS, PAPER_ENGINES, SETTINGS
 from dsstudy.spec.engines import DEEPSPEED, NORMAL
 from dsstudy.spec.trial import ARCHITECTURES
 
-HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
+HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 
 SIGNIFICANT, DRAMATIC = 5, 10  # points of accuracy
 
@@ -25,13 +25,13 @@ NOT_SMALL = tuple(name for name in ARCHITECTURES if name not in SMALL)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a claim came to: `HOLDS`, `FAILS` or `OPEN`, and a sentence with the numbers."""
+    """The verdict on a claim, `HOLDS`, `FAILS` or `OPEN`, and a sentence with the numbers."""
 
     verdict: str
     reason: str
 
 
-# What is compared: DeepSpeed with normal training, or two settings of one engine
+# Which cells to compare
 
 
 def between_engines(
@@ -39,7 +39,7 @@ def between_engines(
     settings: Iterable[str] = SETTINGS,
     normal: str | None = None,
 ) -> list[Pair]:
-    """Pair the engines in the same setting, or DeepSpeed's with another one for `normal`."""
+    """Pair the engines in the same setting, or with another one for normal training."""
     settings = tuple(settings)
     pairs = [(name, setting) for name in architectures for setting in settings]
     return [
@@ -64,7 +64,7 @@ def between_settings(
     return [(NAMES[a], (a, engine, first), (a, engine, second)) for a in architectures]
 
 
-# How it is judged
+# How to judge
 
 
 def vote(
@@ -87,7 +87,7 @@ def vote(
 
 
 def _listed_values(compared: pd.DataFrame, yes: pd.Series) -> str:
-    """List a few values each, and of many the range and the exceptions."""
+    """List a few values; of many, their range and the exceptions."""
     few = len(compared) <= len(ARCHITECTURES)
     named = compared if few else compared[~yes]
     text = ", ".join(f"{name} {value}" for name, value in named["text"].items())
@@ -116,7 +116,7 @@ def at_least_one(
 def none_beyond(
     compared: pd.DataFrame, above: float | None = None, below: float | None = None
 ) -> Verdict:
-    """Hold unless a value lies beyond the limit by more than its spread."""
+    """Hold unless a value is beyond the limit by more than its spread."""
     found = at_least_one(compared, above, below)
     return Verdict(FAILS if found.verdict == HOLDS else HOLDS, found.reason)
 
@@ -138,11 +138,11 @@ def trend(capacity: pd.Series, benefit: pd.Series, what: str) -> Verdict:
     )
 
 
-# What single claims need beside
+# Single claims
 
 
 def both_better(study: Evidence) -> Verdict:
-    """Find a model, not a small one, that DeepSpeed trains both more accurately and faster."""
+    """Hold if DeepSpeed trains a model, not a small one, more accurately and faster."""
     pairs = between_engines(NOT_SMALL)
     gain, ratio = study.gain(pairs), study.ratio(pairs)
     better, faster = gain["value"] > gain["spread"], ratio["value"] < 1 - ratio["spread"]
@@ -157,7 +157,7 @@ def both_better(study: Evidence) -> Verdict:
 
 def best_against_best(study: Evidence) -> pd.DataFrame:
     """Compare each architecture's best normal cell with its best DeepSpeed cell."""
-    study.gain(between_engines())  # says what is missing
+    study.gain(between_engines())  # raises if a value is missing
     pairs = []
     for name in ARCHITECTURES:
         deepspeed, normal = (
@@ -169,7 +169,7 @@ def best_against_best(study: Evidence) -> pd.DataFrame:
 
 
 def _vit_ranks(study: Evidence, engine: str, settings: Iterable[str]) -> list[tuple[int, int]]:
-    """Return the ViT's rank among the seven in each setting: at best and at worst, by spread."""
+    """Return the ViT's best and worst rank among the seven in each setting, given the spread."""
     ranks = []
     for setting in settings:
         vit = ("vit", engine, setting)
@@ -221,9 +221,9 @@ def small_are_small(study: Evidence) -> Verdict:
 
 
 def beyond_scale(study: Evidence) -> Verdict:
-    """Say why the hypothesis cannot be told from any of the seven."""
+    """Explain why none of the seven can decide the hypothesis."""
     capacity = study.capacity()
-    raise CannotTellError(
+    raise UndecidedError(
         f"The largest of the seven, {NAMES[capacity.idxmax()]}, has "
         f"{capacity.max() / 1e6:.0f} million parameters and was trained on one GPU without "
         "DeepSpeed: none lies beyond the normal scale."
@@ -244,7 +244,7 @@ def lead_shrinks(study: Evidence) -> Verdict:
 
 
 def small_average(changes: pd.DataFrame) -> Verdict:
-    """Hold if the changes average to less than a point."""
+    """Hold if the changes average less than a point."""
     mean, spread = changes["value"].mean(), (changes["spread"] ** 2).sum() ** 0.5 / len(changes)
     verdict = HOLDS if abs(mean) + spread < 1 else FAILS if abs(mean) - spread >= 1 else OPEN
     return Verdict(verdict, f"{mean:+.2f} points on average.".replace("-", "−"))
@@ -264,7 +264,7 @@ def unchanged(study: Evidence) -> Verdict:
 
 
 def speedups(study: Evidence) -> pd.Series:
-    """Return normal training's time over DeepSpeed's, the mean of an architecture's settings."""
+    """Return normal training's time over DeepSpeed's by architecture, averaged over settings."""
     return pd.Series(
         {name: (1 / study.ratio(between_engines([name]))["value"]).mean() for name in ARCHITECTURES}
     )

@@ -1,1 +1,1 @@
-"""The cost model, and what it is fitted to."""
+"""The cost model of a training step, and the steps that it is fitted to."""

@@ -1,4 +1,4 @@
-"""What the cost model is fitted to: steps on several ranks, each beside the same step on one."""
+"""Pairs for the cost model: a step on several ranks, and the same step on one."""
 
 import statistics
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dsstudy.analysis.cells import CELL, counted_values, drop_untimed, load_trials
-from dsstudy.analysis.claims.evidence import CannotTellError
+from dsstudy.analysis.claims.evidence import UndecidedError
 from dsstudy.analysis.cost_model.model import FEWEST, GRADIENT_BYTES, TERMS, fewest_left
 from dsstudy.analysis.provenance import environments, timing_machines
 from dsstudy.errors import InputError
@@ -19,7 +19,7 @@ from dsstudy.spec.trial import ARCHITECTURES, Trial
 
 
 def paper_pairs() -> pd.DataFrame:
-    """Return the steps of the paper's Table 2, as `study_pairs` does a study's."""
+    """Return the pairs of the paper's Table 2, in the form of `study_pairs`."""
     table = printed.printed_values("seconds_per_epoch")
     steps = table["value"] / (printed.TRAIN_IMAGES // printed.BATCH_SIZE)
     return _beside_normal(
@@ -35,42 +35,40 @@ def paper_pairs() -> pd.DataFrame:
 
 
 def study_pairs(path: str | Path) -> pd.DataFrame:
-    """Return the steps of a study that were measured alone, each engine's beside normal training's.
+    """Return the pairs of a study's steps that were measured alone.
 
     Parameters
     ----------
     path
-        As for `dsstudy.load_results`. Of a study that was profiled, the plain steps are taken, of
-        every engine and batch size; of any other, the times of the trials in the paper's cells.
+        As for `dsstudy.load_results`. A profiled study gives its plain steps, at every batch size;
+        any other gives the times of its trials in the paper's cells.
 
     Returns
     -------
     pandas.DataFrame
-        A row an engine other than ``normal``, setting, architecture and batch size: ``engine``,
-        ``setting``, ``architecture``; ``seconds`` and ``normal_seconds``, of a step; of its whole batch
-        ``flops`` and ``images``; ``parameters``; ``sent``, the bytes that each rank sends a
-        parameter.
+        One row per launched engine, setting, architecture and batch size: ``engine``, ``setting``,
+        ``architecture``; ``seconds`` and ``normal_seconds`` of a step; ``flops`` and ``images`` of
+        its global batch; ``parameters``; ``sent``, the bytes that each rank sends per parameter.
 
     Raises
     ------
-    CannotTellError
-        No engine and setting has enough of them for a fit (`cost.FEWEST`), or they were not
-        measured alike.
+    UndecidedError
+        There are too few pairs for a fit (`FEWEST`), or they were not measured in the same way.
     """
     steps, source = _profiled_steps(Path(path)), "profile"
     if steps is None:
         steps, source = _timed_steps(Path(path)), "trial in a cell of the paper's tables"
     if steps.empty:
-        raise CannotTellError(f"No {source} was measured alone.")
+        raise UndecidedError(f"No {source} was measured alone.")
     if len(timing_machines(steps)) > 1:
-        raise CannotTellError("The times come from different machines.")
+        raise UndecidedError("The times come from different machines.")
     classes = [place["dataset"]["classes"] for place in environments(steps)]
     steps = steps[[count == COUNTED_CLASSES for count in classes]]
     pairs = _beside_normal(steps.rename(columns={"batch_size": "images"}))
     fits = [some for _, some in pairs.groupby(["engine", "setting"])]
     most = max(fits, key=fewest_left, default=pairs)
     if fewest_left(most) < FEWEST:
-        raise CannotTellError(
+        raise UndecidedError(
             "Both engines' times, measured alone, and the network's counts are known for "
             f"{most['architecture'].nunique()} of the architectures in a setting; when one is left "
             f"out, {fewest_left(most)} steps remain, and to fit {len(TERMS)} terms takes "
@@ -80,7 +78,7 @@ def study_pairs(path: str | Path) -> pd.DataFrame:
 
 
 def _profiled_steps(path: Path) -> pd.DataFrame | None:
-    """Return the plain steps of a study's profiles, or None where it was not profiled."""
+    """Return the plain steps of a study's profiles, or None if it has no profiles."""
     rows = list(read_lines(path / "profiles.jsonl"))
     if not rows:
         return None
@@ -91,12 +89,12 @@ def _profiled_steps(path: Path) -> pd.DataFrame | None:
 
 
 def _timed_steps(path: Path) -> pd.DataFrame:
-    """Return the steps of a study's trials in the paper's cells, by their epochs' times."""
+    """Return the steps of a study's trials in the paper's cells, from the times of epochs."""
     trials = load_trials(path)
     try:
         seconds = counted_values(trials, "seconds_per_epoch").groupby(CELL).median()
     except InputError:
-        raise CannotTellError(
+        raise UndecidedError(
             "It has several trials in a cell of the paper's tables, which differ in more than "
             "their seed, so there is no single time for that cell."
         ) from None
@@ -108,7 +106,7 @@ def _timed_steps(path: Path) -> pd.DataFrame:
 
 
 def _beside_normal(steps: pd.DataFrame) -> pd.DataFrame:
-    """Lay each engine's steps beside normal training's, and the models' counts beside both."""
+    """Join each engine's steps with normal training's and with the models' counts."""
     key = ["architecture", "setting", "images"]
     normal = steps[steps["engine"] == NORMAL].set_index(key)["seconds"].rename("normal_seconds")
     frame = steps[steps["engine"] != NORMAL].join(normal, key, how="inner")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dsstudy.analysis.claims.evidence import CannotTellError
+from dsstudy.analysis.claims.evidence import UndecidedError
 from dsstudy.analysis.cost_model.model import LINKS, fit_groups, fitted_bandwidth
 from dsstudy.analysis.cost_model.pairs import paper_pairs as paper_pairs  # for the notebook
 from dsstudy.analysis.cost_model.pairs import study_pairs
@@ -27,7 +27,7 @@ def load_studies(folders: Sequence[Path]) -> Studies:
 def _pairs_or_reason(folder: Path) -> pd.DataFrame | str:
     try:
         return study_pairs(folder)
-    except CannotTellError as reason:
+    except UndecidedError as reason:
         return str(reason)
 
 
