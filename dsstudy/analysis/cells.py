@@ -238,7 +238,7 @@ def compare_engines(trials: pd.DataFrame, column: str) -> pd.DataFrame:
         ``high``, its 95 % interval; ``verdict`` in words; ``published``, the same from the paper's
         numbers.
     """
-    published = _between_engines(printed.printed_values(column).set_index(CELL)["value"], column)
+    published = _between_engines(printed.printed_by_cell(column), column)
     keys = pd.MultiIndex.from_product(
         [study_architectures(trials), printed.SETTINGS], names=["architecture", "setting"]
     )
@@ -283,7 +283,7 @@ def adam_over_sgd(trials: pd.DataFrame) -> pd.DataFrame:
         ``published``, the same from the paper's Table 2.
     """
     ours = _adam_over_sgd(counted_values(trials, "seconds_per_epoch"))
-    published = _adam_over_sgd(printed.printed_values("seconds_per_epoch").set_index(CELL)["value"])
+    published = _adam_over_sgd(printed.printed_by_cell("seconds_per_epoch"))
     keys = pd.MultiIndex.from_product(
         [study_architectures(trials), printed.PAPER_ENGINES], names=["architecture", "engine"]
     )

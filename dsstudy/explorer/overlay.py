@@ -75,8 +75,8 @@ def printed_accuracy(trial: Trial) -> float | None:
     """
     if trial.scheduler not in ("none", printed.SCHEDULERS.get(trial.engine)):
         return None
-    table = printed.printed_values("best_accuracy").set_index(["architecture", "engine", "setting"])
-    return table["value"].to_dict().get((trial.architecture, trial.engine, trial.setting))
+    cell = trial.architecture, trial.engine, trial.setting
+    return printed.printed_by_cell("best_accuracy").to_dict().get(cell)
 
 
 def run_title(trial: Trial) -> str:

@@ -1,4 +1,4 @@
-"""The page on clusters: commands as they were really run, and what they cost, from the records."""
+"""The page on clusters: commands that were really run, and what they cost, from the records."""
 
 import functools
 import json
@@ -20,7 +20,7 @@ ROUTES = ("slurm", "ray", "hosts")
 
 @functools.cache
 def benchmark_result(route: str) -> dict[str, Any]:
-    """Return what was measured of a route, one of `ROUTES`: a file of ``benchmarks/results``."""
+    """Return the measurements of a route, one of `ROUTES`: a file of ``benchmarks/results``."""
     file = project_root() / "benchmarks" / "results" / f"{route}.json"
     content = json.loads(file.read_text())
     assert isinstance(content, dict)
@@ -28,7 +28,7 @@ def benchmark_result(route: str) -> dict[str, Any]:
 
 
 def commands_text(route: str) -> Markdown:
-    """Show the commands that ran a study over a route, as they were given."""
+    """Show the commands that ran a study over a route."""
     known = benchmark_result(route)
     given = known.get("commands") or [known["array"]["command"]]
     return Markdown("```\n" + "\n".join(given) + "\n```")
@@ -47,7 +47,7 @@ def measured_text(route: str) -> Markdown:
 
 
 def costs_table() -> Styler:
-    """Show what either route for many trials adds to them, and what a lost node costs."""
+    """Show the overhead of both routes for many trials, and the cost of a lost node."""
     slurm, ray = benchmark_result("slurm"), benchmark_result("ray")
     array, over_ray = slurm["array"]["seconds"], ray["seconds"]
     lost, ray_lost = slurm["array"]["lost"]["seconds"], ray["lost"]["seconds"]
@@ -79,7 +79,7 @@ def _whole_seconds(value: float) -> str:
 
 
 def lost_nodes_text() -> Markdown:
-    """Say what became of the trials whose nodes were lost."""
+    """Say what happened to the trials on lost nodes."""
     slurm, ray = benchmark_result("slurm"), benchmark_result("ray")
     total, set_to = slurm["trials"], slurm["settings"]
     return Markdown(
@@ -95,14 +95,14 @@ def lost_nodes_text() -> Markdown:
 
 
 def host_costs() -> pd.DataFrame:
-    """Return what it costs that a trial's two ranks are on two machines.
+    """Return the cost of having a trial's two ranks on two machines.
 
     Returns
     -------
     pandas.DataFrame
-        By engine and place: ``start``, seconds from the trial's start to its first step, and
-        ``step``, milliseconds of a step: of each the median over the rounds, with ``low`` and
-        ``high``, the smallest and the largest.
+        By engine and place, the median over the rounds of ``start``, seconds from the trial's start
+        to its first step, and of ``step``, milliseconds per step; with ``_low`` and ``_high``, the
+        extremes.
     """
     rows = {}
     for name, rounds in benchmark_result("hosts")["seconds"].items():
@@ -143,10 +143,13 @@ def hosts_table() -> Styler:
 
 
 def answer_text() -> Markdown:
-    """Answer the page's question, in computed words."""
+    """Answer the page's question."""
     frame = host_costs()["step"]
-    first = [f"{benchmark_result('slurm')['array']['seconds']['until the first step']:.0f} s over Slurm",
-             f"{benchmark_result('ray')['seconds']['until the first step']:.0f} s over Ray"]  # fmt: skip
+    slurm, ray = benchmark_result("slurm")["array"]["seconds"], benchmark_result("ray")["seconds"]
+    first = [
+        f"{seconds['until the first step']:.0f} s over {name}"
+        for name, seconds in {"Slurm": slurm, "Ray": ray}.items()
+    ]
     ratios = [
         f"{frame[engine, 'two machines'] / frame[engine, 'one machine']:.2f} with "
         f"{printed.NAMES[engine]}"

@@ -1,4 +1,4 @@
-"""The page that ``dsstudy compare`` ends in: its tables, its figure, its words; and as JSON."""
+"""The report of ``dsstudy compare``: its tables, figure and sentences, and as JSON."""
 
 import math
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ STEP_CAPTION = (
 
 
 def subject_text(found: Comparison) -> str:
-    """Say what was compared, with what, and where."""
+    """Say what was compared, with which settings, and where."""
     settings, hardware = found.about["settings"], found.environment["hardware"]
     gpus = [gpu["name"] for gpu in hardware["gpus"]]
     count = len(found.normal.steps)
@@ -57,7 +57,7 @@ def subject_text(found: Comparison) -> str:
 
 
 def engine_times_table(found: Comparison) -> pd.DataFrame:
-    """Return the texts of the table of times, a row an engine and number of ranks."""
+    """Return the texts of the table of times, a row per engine and number of ranks."""
     return pd.DataFrame(
         {
             _row_name(one): {
@@ -72,7 +72,7 @@ def engine_times_table(found: Comparison) -> pd.DataFrame:
 
 
 def engine_phases_table(found: Comparison) -> pd.DataFrame:
-    """Return the texts of the table of a step's phases, a row an engine."""
+    """Return the texts of the table of a step's phases, a row per engine."""
     rows = {printed.NAMES[key[-1]]: row for key, row in found.profiles.iterrows()}
     return pd.DataFrame(
         {name: {p: f"{1e3 * row[p]:.2f}" for p in PHASES} for name, row in rows.items()}
@@ -80,7 +80,7 @@ def engine_phases_table(found: Comparison) -> pd.DataFrame:
 
 
 def predictions_table(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> pd.DataFrame:
-    """Return the texts of the table of predictions, a row an engine, and where two devices pay."""
+    """Return the texts of the table of predictions, a row per engine."""
     rows: dict[str, dict[str, str]] = {}
     for engine, some in predict_epochs(found, bandwidth).groupby("engine", sort=False):
         texts = {
@@ -97,7 +97,7 @@ def predictions_table(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -
 
 
 def assumptions_text(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> str:
-    """Say what the predictions rest on."""
+    """State the assumptions of the predictions."""
     device = "GPUs like this one"
     if found.on_cpu:
         device = "machines like this one, each with a CPU of its own"
@@ -118,7 +118,7 @@ def assumptions_text(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) ->
 
 
 def report_text(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> str:
-    """Return the whole page as plain text."""
+    """Return the whole report as plain text."""
     advice = advise(found)
     parts = [
         subject_text(found),
@@ -147,7 +147,7 @@ def comparison_table(texts: pd.DataFrame, caption: str) -> Styler:
 
 
 def comparison_json(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> dict[str, Any]:
-    """Return all that the page says, for machines; null where there is no number."""
+    """Return the content of the report for machines; null stands for a missing number."""
     advice = advise(found)
     phases = {
         key[-1]: {phase: float(row[phase]) for phase in PHASES}
@@ -189,7 +189,7 @@ def comparison_json(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> 
 
 
 def comparison_figure(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> Figure:
-    """Draw the seconds of an epoch with their intervals, and the predicted speed-up."""
+    """Draw the seconds per epoch with their intervals, and the predicted speed-up."""
     drawn, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
     for y, one in enumerate(found.timed):
         epoch, color = one.epoch(), ENGINE_COLORS[one.engine]
@@ -253,7 +253,7 @@ def _bullets(sentences: list[str]) -> str:
 
 
 def _null_if_not_finite(value: Any) -> Any:
-    """Return a value as JSON has it: null for what is no number."""
+    """Replace numbers that are not finite by None, which JSON writes as null."""
     if isinstance(value, Mapping):
         return {name: _null_if_not_finite(one) for name, one in value.items()}
     if isinstance(value, list):

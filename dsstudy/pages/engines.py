@@ -1,4 +1,4 @@
-"""Engines beside one another: their code, and what the same trial came to under each."""
+"""The page on the engines: their code side by side, and the same trial under each."""
 
 import ast
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from dsstudy.spec.trial import Trial
 
 
 def loop_source(module: str, name: str) -> Code:
-    """Show a function as it stands in the library, without importing what it needs."""
+    """Show a function of the library without importing its module."""
     spec = find_spec(module)
     assert spec is not None
     assert spec.origin is not None
@@ -30,12 +30,12 @@ def loop_source(module: str, name: str) -> Code:
 
 
 def losses_figure(records: Sequence[Record]) -> Figure:
-    """Draw the loss of every step of one trial under several engines, and how far they part.
+    """Draw the loss of every step of one trial under several engines, and their differences.
 
     Parameters
     ----------
     records
-        Of trials with the same number of steps, the first the one to compare with.
+        Records of trials with the same number of steps; the first is the base.
     """
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(9, 5.4), height_ratios=[3, 2], sharex=True, layout="constrained"
@@ -55,12 +55,12 @@ def losses_figure(records: Sequence[Record]) -> Figure:
 
 
 def agreement_text(records: Sequence[Record]) -> Markdown:
-    """Say what one trial came to under each of several engines, the first the one to compare with.
+    """Say what one trial reached under each of several engines.
 
     Parameters
     ----------
     records
-        As `losses_figure` takes them.
+        As for `losses_figure`.
     """
     first, *others = records
     return Markdown(

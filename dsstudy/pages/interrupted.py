@@ -1,4 +1,4 @@
-"""A trial killed before the reader's eyes, and the record of the kills that tests have tried."""
+"""The page on interruptions: a trial that is killed live, and the record of tested kills."""
 
 import json
 import signal
@@ -17,17 +17,17 @@ _TRAIN = "import sys, dsstudy; dsstudy.run_trial(dsstudy.Trial.model_validate_js
 
 
 def train_and_kill(trial: Trial, epoch: int, step: int) -> Record:
-    """Train a trial in a process of its own, and end that by ``kill -9`` at a step of an epoch.
+    """Train a trial in another process, and kill it with ``kill -9`` at a given step.
 
     Parameters
     ----------
     trial
-        Trained from its beginning; long enough for the step to be noticed.
+        It starts from the beginning, and must be long enough for the step to be noticed.
     epoch, step
-        From 1: the kill comes at the first sign that the training has come so far.
+        From 1: the process is killed once its progress has reached this step.
     """
     record = Record(trial.folder)
-    (record.folder / "progress.json").unlink(missing_ok=True)  # of a kill before
+    (record.folder / "progress.json").unlink(missing_ok=True)  # left by an earlier kill
     anew = trial.model_copy(update={"overwrite": True})
     process = subprocess.Popen(
         [sys.executable, "-c", _TRAIN, anew.model_dump_json()],
@@ -52,7 +52,7 @@ def files_table(record: Record) -> pd.DataFrame:
 
 
 def compare_bitwise(one: Record, other: Record) -> Markdown:
-    """Say how many of two trainings' numbers differ, bit for bit."""
+    """Count the numbers that differ between two trainings, bit for bit."""
     (loss, predicted), (other_loss, other_predicted) = (
         (record.steps()["loss"], record.predictions()) for record in (one, other)
     )
@@ -66,7 +66,7 @@ def compare_bitwise(one: Record, other: Record) -> Markdown:
 
 
 def kills_text() -> Markdown:
-    """Say what the last recorded run of the random kills was, from its record."""
+    """Describe the last recorded run of random kills."""
     record = json.loads((project_root() / "benchmarks" / "results" / "kills.json").read_text())
     table = pd.DataFrame(record["killed"]).fillna(0).astype(int).sort_index()
     hardware = record["environment"]["hardware"]

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
 
-from dsstudy.analysis.cells import CELL, compare_engines, counted_values, paired_values, paper_cells
+from dsstudy.analysis.cells import compare_engines, counted_values, paired_values, paper_cells
 from dsstudy.analysis.intervals import Interval, prediction_interval
-from dsstudy.paper.printed import PAPER_ENGINES, SETTINGS, printed_values
+from dsstudy.paper.printed import PAPER_ENGINES, SETTINGS, printed_by_cell
 from dsstudy.report.accuracy_curve import accuracy_curve, draw_accuracy_curve
 from dsstudy.report.figure_style import (
     ENGINE_COLORS,
@@ -56,9 +56,7 @@ def lenet_cells(trials: pd.DataFrame) -> pd.DataFrame:
     values = _lenet_values(trials)
     found = [prediction_interval(values.get(key, [])) for key in frame.index]
     frame["low"], frame["high"] = [f.low for f in found], [f.high for f in found]
-    frame["where"] = [
-        _position(number, f) for number, f in zip(frame["published"], found, strict=True)
-    ]
+    frame["where"] = list(map(_position, frame["published"], found))
     return frame.drop(columns=["architecture", "note"])
 
 
@@ -75,7 +73,7 @@ def lenet_gaps(trials: pd.DataFrame) -> pd.DataFrame:
     frame = compare_engines(trials, "best_accuracy").loc[LENET]
     pairs = paired_values(trials, "best_accuracy")
     found = [prediction_interval(pairs.get((LENET, setting), [])) for setting in frame.index]
-    where = [_position(gap, one) for gap, one in zip(frame["published"], found, strict=True)]
+    where = list(map(_position, frame["published"], found))
     limits = {"next_low": [f.low for f in found], "next_high": [f.high for f in found]}
     return frame.assign(**limits, where=where)
 
@@ -190,7 +188,7 @@ def accuracies_figure(trials: pd.DataFrame) -> Figure:
 
 def learning_curves_figure(epochs: pd.DataFrame) -> Figure:
     """Draw LeNet's test accuracy over the epochs in a panel per setting, with the paper's best."""
-    printed = printed_values("best_accuracy").set_index(CELL)["value"]
+    printed = printed_by_cell("best_accuracy")
     figure, row_of_axes = plt.subplots(
         1, len(SETTINGS), figsize=(10, 3.8), sharex=True, sharey=True, layout="constrained"
     )
@@ -224,17 +222,15 @@ def _accuracy_sentences(trials: pd.DataFrame) -> list[str]:
             text = f"{word} the 95 % interval of one more run of ours".capitalize()
             if where == UNKNOWN:
                 text = "Undecided, as fewer than two seeds are complete"
-            named = ", ".join(
-                f"{ENGINES[e].title} {s} {_distance_text(some.loc[(s, e)])}" for s, e in some.index
-            )
+            named = ", ".join(map(_accuracy_text, some.reset_index().itertuples()))
             count = f"{len(some)} of the paper's {len(frame)} accuracies"
             sentences.append(f"{text}: {count}, {named}.")
     return sentences
 
 
-def _distance_text(one: pd.Series) -> str:
-    ours = f"ours {one['value']:.2f}" if one["n"] else str(one["state"])
-    return f"({one['published']:.2f}; {ours})"
+def _accuracy_text(cell: Any) -> str:
+    ours = f"ours {cell.value:.2f}" if cell.n else cell.state
+    return f"{ENGINES[cell.engine].title} {cell.setting} ({cell.published:.2f}; {ours})"
 
 
 def _points_text(gap: float) -> str:
@@ -244,9 +240,8 @@ def _points_text(gap: float) -> str:
 def _gap_sentences(trials: pd.DataFrame) -> list[str]:
     sentences = []
     for setting, one in lenet_gaps(trials).iterrows():
-        theirs = (
-            f"{setting}: in the paper DeepSpeed is {_points_text(one['published'])} normal training"
-        )
+        theirs = _points_text(one["published"])
+        theirs = f"{setting}: in the paper DeepSpeed is {theirs} normal training"
         if not one["n"]:
             sentences.append(f"{theirs}; here no pair of runs is complete yet.")
             continue

@@ -5,8 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from dsstudy.analysis.cells import CELL
-from dsstudy.paper.printed import NAMES, PANELS, PAPER_ENGINES, printed_values
+from dsstudy.paper.printed import NAMES, PANELS, PAPER_ENGINES, printed_by_cell, printed_values
 from dsstudy.report.figure_style import ENGINE_COLORS, SETTING_MARKERS, name_rows
 from dsstudy.report.table_style import cell_grid, make_bold, style_table
 from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL
@@ -86,4 +85,4 @@ def time_ratios_figure() -> Figure:
 
 
 def _printed_by_cell(column: str) -> "pd.Series[float]":
-    return printed_values(column).set_index(CELL)["value"]
+    return printed_by_cell(column)

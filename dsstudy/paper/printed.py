@@ -4,6 +4,7 @@ import csv
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL
 from dsstudy.spec.model_counts import model_counts
 from dsstudy.spec.trial import ARCHITECTURES, Trial
 
@@ -45,10 +46,7 @@ NAMES = {
     "densenet121": "DenseNet-121",
     "squeezenet1_0": "SqueezeNet-v1.0",
     "vit": "ViT",
-    "deepspeed": "DeepSpeed",
-    "normal": "normal",
-    "ddp": "DDP",
-}
+} | {name: engine.title for name, engine in ENGINES.items()}
 """Architectures and engines as the paper's tables write them."""
 
 CAPACITY = {
@@ -56,7 +54,7 @@ CAPACITY = {
 }
 """Parameters of each architecture with ten outputs."""
 
-PAPER_ENGINES = ("deepspeed", "normal")
+PAPER_ENGINES = (DEEPSPEED, NORMAL)
 
 SETTINGS = ("SGD", "SGD+S", "Adam+S")
 
@@ -105,6 +103,11 @@ def printed_values(column: str) -> "pandas.DataFrame":
     return pd.DataFrame(rows, columns=["architecture", "engine", "setting", "value"])
 
 
+def printed_by_cell(column: str) -> "pandas.Series[float]":
+    """Return `printed_values` as a series by (architecture, engine, setting)."""
+    return printed_values(column).set_index(["architecture", "engine", "setting"])["value"]
+
+
 def cell_label(architecture: str, engine: str, setting: str) -> str:
     """Name a trial for readers: "DeepSpeed LeNet, SGD+S"."""
     return f"{NAMES[engine]} {NAMES[architecture]}, {setting}"
@@ -114,8 +117,3 @@ def _row_cell(row: dict[str, str]) -> tuple[str, str, str]:
     optimizer = {"sgd": "SGD", "adam": "Adam"}[row["optimizer"]]
     setting = f"{optimizer}+S" if row["scheduler"] == "yes" else optimizer
     return row["model"], row["engine"], setting
-
-
-def in_prose(engine: str) -> str:
-    """Name a way of training in a sentence: normal training, DDP, DeepSpeed."""
-    return "normal training" if engine == "normal" else NAMES[engine]

@@ -1,4 +1,4 @@
-"""What the page on the cost model shows: the paper's pairs and those of studies."""
+"""The data of the page on the cost model: the paper's pairs, and those of studies."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ SETTING = printed.SETTINGS[0]
 """The setting of Table 2 that is shown in full."""
 
 Studies = Mapping[str, pd.DataFrame | str]
-"""By a study's name: its pairs, as `costdata.study_pairs` gives them, or why they are too few."""
+"""By a study's name: its pairs, from `study_pairs`, or why there are too few."""
 
 
 def load_studies(folders: Sequence[Path]) -> Studies:
-    """Return the steps of each study, or the reason why they do not suffice."""
+    """Return the pairs of each study, or why there are too few."""
     return {study_title(folder): _pairs_or_reason(folder) for folder in folders}
 
 
@@ -32,17 +32,17 @@ def _pairs_or_reason(folder: Path) -> pd.DataFrame | str:
 
 
 def bandwidths(some: pd.DataFrame, found: pd.Series) -> dict[str, float]:
-    """Return the bandwidths at which break-even is shown, in bytes a second."""
+    """Return the bandwidths for which break-even is shown, in bytes per second."""
     return {"as fitted": fitted_bandwidth(some, found), **LINKS}
 
 
 def pairs_of_setting(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs of the setting that is shown in full, by architecture."""
+    """Return the pairs of `SETTING`, by architecture."""
     return next(some for _, setting, some in fit_groups(pairs) if setting == SETTING)
 
 
 def convolutional(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs of all networks but the ViT."""
+    """Return the pairs of all networks except the ViT."""
     return pairs[pairs["architecture"] != "vit"]
 
 

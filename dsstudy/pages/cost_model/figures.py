@@ -36,7 +36,7 @@ _BARS = {
 
 
 def step_parts_figure(pairs: pd.DataFrame) -> Figure:
-    """Draw what the model takes each step to be made of, in units of normal training's step."""
+    """Draw the parts of each step in the model, in units of normal training's step."""
     some = pairs_of_setting(pairs)
     known = step_parts(some, fit_cost(some, SHARED_ARITHMETIC), SHARE).div(
         some["normal_seconds"], axis=0
@@ -66,14 +66,14 @@ def step_parts_figure(pairs: pd.DataFrame) -> Figure:
 
 
 def left_out_figure(table2: pd.DataFrame, found: Studies) -> Figure:
-    """Draw how far predictions of networks left out lie from what was measured.
+    """Draw predicted over measured times of networks left out of the fit.
 
     Parameters
     ----------
     table2
         The paper's pairs, in the first column of panels.
     found
-        As `costpage.studies` returns them: a column of panels for each study that has pairs.
+        From `load_studies`: a column of panels for each study that has pairs.
     """
     ours = {name: pairs for name, pairs in found.items() if not isinstance(pairs, str)}
     sources = {"the paper's Table 2": table2, **ours}
@@ -109,7 +109,7 @@ def _draw_left_out(axes: Axes, pairs: pd.DataFrame, terms: tuple[str, ...]) -> d
         (mark,) = axes.plot(
             np.where(ratios > 0, ratios, np.nan), at, _SETTING_MARKERS[setting], color=color
         )
-        for height in np.array(at)[ratios <= 0]:  # no place on a logarithmic axis
+        for height in np.array(at)[ratios <= 0]:  # cannot be drawn on a logarithmic axis
             axes.plot(0.03, height, "<", color=color, transform=axes.get_yaxis_transform())
         marks[f"{printed.NAMES.get(engine, engine)}, {setting}"] = mark
     axes.axvline(1, color="0.3", linewidth=1)
@@ -118,7 +118,7 @@ def _draw_left_out(axes: Axes, pairs: pd.DataFrame, terms: tuple[str, ...]) -> d
 
 
 def break_even_figure(pairs: pd.DataFrame) -> Figure:
-    """Draw from which batch size two GPUs pay, over their bandwidth, a line a network."""
+    """Draw the batch size from which two GPUs pay over their bandwidth, a line per network."""
     some = pairs_of_setting(pairs)
     found = fit_cost(some, SHARED_ARITHMETIC)
     speeds = np.geomspace(1e9, 1e11, 60)
@@ -156,14 +156,14 @@ def break_even_figure(pairs: pd.DataFrame) -> Figure:
 
 
 def _shades(sizes: pd.Series) -> dict[str, tuple[float, ...]]:
-    """Return a colour a network, the darker the larger."""
+    """Return a colour per network, darker for larger ones."""
     places = np.log(sizes / sizes.min()) / np.log(sizes.max() / sizes.min())
     shades = sns.color_palette("viridis_r", as_cmap=True)
     return {name: shades(0.15 + 0.85 * place) for name, place in places.items()}
 
 
 def _apart(heights: pd.Series, least: float = 1.45) -> pd.Series:
-    """Return heights on a logarithmic axis at which labels do not lie on one another."""
+    """Return heights on a logarithmic axis at which labels do not overlap."""
     placed = heights.sort_values()
     for lower, upper in zip(placed.index, placed.index[1:], strict=False):
         placed[upper] = max(placed[upper], least * placed[lower])

@@ -1,4 +1,4 @@
-"""The page on the cost model: the studies that it reads, and its tables."""
+"""The tables of the page on the cost model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +47,7 @@ def origins_table(folders: Sequence[Path]) -> Styler | None:
 
 
 def networks_table(pairs: pd.DataFrame) -> Styler:
-    """Show what each network asks for, and what a step took in the paper."""
+    """Show the size of each network, and what a step took in the paper."""
     some = pairs_of_setting(pairs)
     columns = {
         "million parameters": (some["parameters"] / 1e6, ".2f"),
@@ -71,7 +71,7 @@ def networks_table(pairs: pd.DataFrame) -> Styler:
 
 
 def line_table(pairs: pd.DataFrame) -> Styler:
-    """Show the line through the convolutional networks: how well it fits, how well it predicts."""
+    """Show how well a line through the convolutional networks fits and predicts."""
     rows = {}
     for _, setting, some in fit_groups(convolutional(pairs)):
         found = fit_cost(some, LINE, relative=False)
@@ -94,7 +94,7 @@ def line_table(pairs: pd.DataFrame) -> Styler:
 
 
 def _coefficients(some: pd.DataFrame, found: pd.Series, terms: Sequence[str]) -> dict[str, str]:
-    """Write coefficients in units that say something."""
+    """Write coefficients in readable units."""
     texts = {
         "factor": ("times normal", f"{found['factor']:.2f}"),
         "saved": ("saved (ms a GFLOP)", f"{1e12 * found['saved']:.2f}"),
@@ -105,7 +105,7 @@ def _coefficients(some: pd.DataFrame, found: pd.Series, terms: Sequence[str]) ->
 
 
 def network_errors_table(pairs: pd.DataFrame) -> Styler:
-    """Show each network's error when it is predicted from the others, a column a form."""
+    """Show each network's error when it is predicted from the others, by form."""
     columns = {}
     for name, terms in FORMS.items():
         errors = left_out_errors(pairs_of_setting(pairs), terms)
@@ -123,7 +123,7 @@ def network_errors_table(pairs: pd.DataFrame) -> Styler:
 
 
 def study_errors_table(found: Studies) -> Styler | None:
-    """Show how far the four forms miss networks left out of a fit to our records."""
+    """Show how far each form misses networks left out of a fit to our records."""
     rows = {
         fit: {name: _error_cell(left_out_errors(some, terms)) for name, terms in FORMS.items()}
         for fit, some in study_fits(found)
@@ -136,7 +136,7 @@ def study_errors_table(found: Studies) -> Styler | None:
 
 
 def coefficients_table(found: Studies) -> Styler | None:
-    """Show the coefficients of all four terms, fitted to our records."""
+    """Show the four coefficients, fitted to our records."""
     rows = {
         fit: {
             "networks": str(some.index.nunique()),
@@ -162,7 +162,7 @@ def _error_cell(errors: pd.Series) -> str:
 
 
 def break_even_table(pairs: pd.DataFrame) -> Styler:
-    """Show from which batch size two GPUs pay, at three bandwidths."""
+    """Show the batch size from which two GPUs pay, at three bandwidths."""
     some = pairs_of_setting(pairs)
     found = fit_cost(some, SHARED_ARITHMETIC)
     fits = [fit_cost(some.drop(name), SHARED_ARITHMETIC) for name in some.index]

@@ -1,4 +1,4 @@
-"""The page on the cost model in words: computed sentences, and what they are computed from."""
+"""The sentences of the page on the cost model."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ from dsstudy.spec.engines import DEEPSPEED
 
 
 def line_text(pairs: pd.DataFrame) -> str:
-    """Say what the line through the convolutional networks is worth."""
+    """Say how well the line through the convolutional networks fits and predicts."""
     some = [some for _, _, some in fit_groups(convolutional(pairs))]
     lines, factors = (
         [left_out_errors(one, terms, relative=False) for one in some] for terms in (LINE, RATIO)
@@ -44,17 +44,18 @@ def line_text(pairs: pd.DataFrame) -> str:
     slopes = [fit_cost(one, LINE, relative=False)["factor"] for one in some]
     return (
         f"The line explains {span([100 * explained_share(one, LINE) for one in some], '.1f')} "
-        "% of the variance and predicts badly all the same: a network that it was not fitted to "
-        f"is wrong by {span((100 * mean_error(e) for e in lines), '.0f')} % on average (the worst: "
-        f"{worst_text(lines)}), with one factor by {span((100 * mean_error(e) for e in factors), '.0f')} % "
-        f"({worst_text(factors)}). Six points do not carry three coefficients. Nor do these mean what "
-        f"they should: two GPUs in half precision would leave some {SHARE:.2f} of the time, "
-        f"and the factor is {span(slopes, '.2f')}."
+        "% of the variance, but it predicts badly: for a network left out of the fit, its mean "
+        f"error is {span((100 * mean_error(e) for e in lines), '.0f')} % (the worst: "
+        f"{worst_text(lines)}). A single factor has a mean error of "
+        f"{span((100 * mean_error(e) for e in factors), '.0f')} % ({worst_text(factors)}). So six "
+        "points are too few for three coefficients. Their values are not plausible either: two "
+        f"GPUs in half precision would need about {SHARE:.2f} of the time, but the factor is "
+        f"{span(slopes, '.2f')}."
     )
 
 
 def outlier_text(pairs: pd.DataFrame) -> str:
-    """Say how far off the ViT falls with each form, and how exact the paper's seconds are."""
+    """Say how far off each form predicts the ViT, and how exact the paper's seconds are."""
     far = {
         name: span(
             (100 * left_out_errors(some, terms)["vit"] for _, _, some in fit_groups(pairs)), ".0f"
@@ -68,16 +69,16 @@ def outlier_text(pairs: pd.DataFrame) -> str:
     )
     apart = (scheduled / plain - 1).abs().sort_values()
     return (
-        "The ViT's seconds with DeepSpeed, predicted from the six convolutional networks, come out "
-        f"too long by {listed} (over the settings). How exact the printed seconds are can be seen "
-        "from SGD and SGD+S, which are the same work but for a learning rate: they differ by "
-        f"{percent_text(apart.median(), '.1')} in the middle, and by {percent_text(apart.iloc[-1])} for "
+        "Predicted from the six convolutional networks, the ViT's seconds with DeepSpeed are too "
+        f"long by {listed} (over the settings). SGD and SGD+S show how exact the printed seconds "
+        "are, for they differ in the learning rate only: their seconds differ by "
+        f"{percent_text(apart.median(), '.1')} (median), and by {percent_text(apart.iloc[-1])} for "
         f"the {printed.NAMES[apart.index[-1][0]]}."  # type: ignore[index]
     )
 
 
 def step_parts_text(pairs: pd.DataFrame) -> str:
-    """Say what the fit takes the steps to be made of, and what Table 2 cannot tell."""
+    """Say how the fit divides the steps, and what Table 2 cannot show."""
     some = pairs_of_setting(pairs)
     found = fit_cost(some, SHARED_ARITHMETIC)
     known = step_parts(some, found, SHARE)
@@ -91,20 +92,20 @@ def step_parts_text(pairs: pd.DataFrame) -> str:
     }
     reach = ", ".join(f"{limit:.2f} ({setting})" for setting, limit in limits.items())
     return (
-        f"The fit ({SETTING}): the rest of a step takes {found['factor']:.2f} times as long, one "
-        f"GPU does {arithmetic_rate(found, SHARE) / 1e12:.0f} TFLOP/s where it does arithmetic, "
-        f"gradients travel at {fitted_bandwidth(some, found) / 1e9:.1f} GB/s. Arithmetic is the "
-        f"smallest part of normal training's step for {least}, the largest for {most}. What half "
-        "precision saved of it, and what the second GPU, Table 2 cannot tell, because both changed "
-        f"together: the fit is the same for every share of it left from 0 to {reach}, and the "
+        f"By the fit ({SETTING}), the rest of a step takes {found['factor']:.2f} times as long, one "
+        f"GPU does {arithmetic_rate(found, SHARE) / 1e12:.0f} TFLOP/s during arithmetic, and "
+        f"gradients are sent at {fitted_bandwidth(some, found) / 1e9:.1f} GB/s. Arithmetic is the "
+        f"smallest part of normal training's step for {least}, the largest for {most}. Table 2 "
+        "cannot show what half precision saved of it and what the second GPU saved, because both "
+        f"changed together: the fit is the same for every remaining share from 0 to {reach}; the "
         f"second GPU alone would leave {1 / printed.PROCESSES[DEEPSPEED]:.2f}."
     )
 
 
 def studies_text(found: Studies) -> str:
-    """Say of each study what its records tell, or why they tell nothing."""
+    """Say what each study's records show, or why they show nothing."""
     if not found:
-        return "No study is in this book yet, so the model is fitted to no records of ours."
+        return "This book has no study yet, so the model is not fitted to our records."
     return "\n".join(
         f"- **{name}**: {pairs if isinstance(pairs, str) else _study_text(pairs)}"
         for name, pairs in found.items()
@@ -122,20 +123,20 @@ def _study_text(pairs: pd.DataFrame) -> str:
     )
     saved = sum(fit_cost(some, FULL)["saved"] > 0 for some in known)
     negative = "".join(
-        f"With “{name}” {count} of {sum(map(len, known))} predictions are negative, which no time "
-        "can be. "
+        f"With “{name}” {count} of {sum(map(len, known))} predicted times are negative, which is "
+        "impossible. "
         for name, found in left_out.items()
         if (count := sum((some <= -1).sum() for some in found))
     )
     return (
-        f"a network left out is missed, on average over {len(known)} fits, by {errors}. "
-        f"{negative}Arithmetic saved by further ranks is seen in {saved} of {len(known)} fits. "
-        f"Several ranks were faster than one process {_faster_text(known)}."
+        f"for a network left out, the mean error over {len(known)} fits is {errors}. {negative}"
+        f"{saved} of {len(known)} fits show arithmetic saved by further ranks. Several ranks were "
+        f"faster than one process {_faster_text(known)}."
     )
 
 
 def _faster_text(fits: Sequence[pd.DataFrame]) -> str:
-    """Count the pairs in which several ranks took less time than one, engine by engine."""
+    """Count, by engine, the pairs in which several ranks took less time than one."""
     pairs = pd.concat(list(fits))
     won = (
         (pairs["seconds"] < pairs["normal_seconds"])
@@ -149,7 +150,7 @@ def _faster_text(fits: Sequence[pd.DataFrame]) -> str:
 
 
 def answer_text(pairs: pd.DataFrame, found: Studies) -> str:
-    """Say where a second device begins to pay, as far as Table 2 and our records tell."""
+    """Say where a second device begins to pay, as far as Table 2 and our records show."""
     some = pairs_of_setting(pairs)
     known = fit_cost(some, SHARED_ARITHMETIC)
     slow = break_even_batch(some, known, SHARE).sort_values()
@@ -164,33 +165,33 @@ def answer_text(pairs: pd.DataFrame, found: Studies) -> str:
         for name in (gains.index[-1], gains.index[0])
     )
     sentence = (
-        f"By the fit to Table 2 ({SETTING}), DeepSpeed's two GPUs begin to pay from this many "
-        f"images a step, at {fitted_bandwidth(some, known) / 1e9:.1f} GB/s: {listed}; the paper had "
-        f"{printed.BATCH_SIZE}, for which the map names the faster side of {right} of {len(some)} "
-        f"networks, the ones it was fitted to. With {LINKS['NVLink'] / 1e9:.0f} GB/s it would "
-        f"be fewer, most of all for {most}, least for {least}."
+        f"By the fit to Table 2 ({SETTING}), at {fitted_bandwidth(some, known) / 1e9:.1f} GB/s "
+        f"DeepSpeed's two GPUs pay from this many images per step: {listed}. For the paper's "
+        f"{printed.BATCH_SIZE}, the map names the faster side for {right} of the {len(some)} "
+        f"networks that it was fitted to. At {LINKS['NVLink'] / 1e9:.0f} GB/s fewer images would "
+        f"be enough; this changes most for {most}, least for {least}."
     )
     measured = [some for _, some in study_fits(found)]
     if not measured:
-        return f"{sentence} No study here can test it yet."
+        return f"{sentence} No study here can test this yet."
     return (
-        f"{sentence} In those of our studies that the model could be fitted to, several ranks were "
-        f"faster {_faster_text(measured)}."
+        f"{sentence} In our studies with enough data for a fit, several ranks were faster "
+        f"{_faster_text(measured)}."
     )
 
 
 def mean_error(errors: pd.Series) -> float:
-    """Return the mean of errors without their sign."""
+    """Return the mean absolute error."""
     return float(errors.abs().mean())
 
 
 def worst_text(errors: Sequence[pd.Series]) -> str:
-    """Name the largest error of several sets."""
+    """Name the largest error in several sets."""
     every = pd.concat(list(errors))
     place = int(np.argmax(every.abs()))
     return f"{printed.NAMES[every.index[place]]} {percent_text(every.iloc[place], '+')}"
 
 
 def batch_text(batch: float) -> str:
-    """Write a batch size to two figures: a fit to seven points gives no more."""
+    """Write a batch size to two figures; a fit to seven points gives no more."""
     return "never" if np.isinf(batch) else f"{max(1.0, float(f'{batch:.2g}')):,.0f}"
