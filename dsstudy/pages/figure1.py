@@ -56,15 +56,9 @@ def panels_figure(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHITECT
     architectures
         The rows: those of the study, as from `study_architectures`.
     """
-    shape = len(architectures), len(printed.PANELS)
-    figure, grid = plt.subplots(
-        *shape,
-        figsize=(10, 2 + 1.45 * max(shape[0], 1.5)),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-        layout="constrained",
-    )
+    rows, size = len(architectures), (10, 2 + 1.45 * max(len(architectures), 1.5))
+    figure, grid = plt.subplots(rows, len(printed.PANELS), figsize=size, squeeze=False,
+                                sharex=True, sharey=True, layout="constrained")  # fmt: skip
     notes: dict[str, list[str]] = {"No curve": [], "Ended early": []}
     for row, architecture in zip(grid, architectures, strict=True):
         for axes, settings in zip(row, printed.PANELS.values(), strict=True):
@@ -134,7 +128,6 @@ def accuracy_explorer(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHI
         architecture: [accuracy_curve(epochs, architecture, *side) for side in sides]
         for architecture in architectures
     }
-    figure = go.Figure([_empty_trace(*side) for side in sides])
     # The two menus set different properties, so that neither changes what the other has chosen.
     rows = [(printed.NAMES[name], _trace_data(curves[name], sides)) for name in architectures]
     chosen_panels = [
@@ -145,10 +138,13 @@ def accuracy_explorer(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHI
         (name, {"visible": [side in chosen for side in sides]})
         for name, chosen in [*chosen_panels, ("all settings", sides)]
     ]
-    for trace, *values in zip(figure.data, *rows[0][1].values(), strict=True):
-        trace.update(dict(zip(rows[0][1], values, strict=True)))
-    for trace, visible in zip(figure.data, shown[0][1]["visible"], strict=True):
-        trace.visible = visible
+    first = {**rows[0][1], **shown[0][1]}
+    figure = go.Figure(
+        [
+            _trace(*side, **{name: values[index] for name, values in first.items()})
+            for index, side in enumerate(sides)
+        ]
+    )
     figure.update_layout(
         template="plotly_white",
         height=520,
@@ -159,17 +155,12 @@ def accuracy_explorer(epochs: pd.DataFrame, architectures: Sequence[str] = ARCHI
         legend={"orientation": "h", "y": -0.2},
         updatemenus=[_menu(rows, 1.27), _menu(shown, 1.14)],
     )
-    page = figure.to_html(
-        full_html=False,
-        include_plotlyjs=True,
-        include_mathjax=False,
-        default_width="100%",
-        config={"responsive": True, "displaylogo": False, "displayModeBar": False},
-    )
-    return HTML(page)
+    config = {"responsive": True, "displaylogo": False, "displayModeBar": False}
+    parts = {"full_html": False, "include_plotlyjs": True, "include_mathjax": False}
+    return HTML(figure.to_html(default_width="100%", config=config, **parts))
 
 
-def _empty_trace(engine: str, setting: str) -> Any:
+def _trace(engine: str, setting: str, **shown: Any) -> Any:
     import plotly.graph_objects as go
 
     dash = {"SGD": "solid", "SGD+S": "dash", "Adam+S": "dot"}[setting]
@@ -178,6 +169,7 @@ def _empty_trace(engine: str, setting: str) -> Any:
         line={"color": CSS_COLORS[engine], "dash": dash},
         marker={"symbol": _PLOTLY_SYMBOLS[ENGINES[engine].marker]},
         hovertemplate="%{y:.2f} %%{customdata}",
+        **shown,
     )
 
 
@@ -190,18 +182,14 @@ def _trace_data(curves: list[pd.DataFrame], sides: list[tuple[str, str]]) -> dic
         ],
         "x": [curve.index.tolist() for curve in curves],
         "y": [curve["mean"].round(2).tolist() for curve in curves],
-        "customdata": [
-            [
-                f" ({low:.1f} to {high:.1f})" if count > 1 else ""
-                for _, low, high, count, _ in curve.itertuples(index=False)
-            ]
-            for curve in curves
-        ],
+        "customdata": [list(map(_range_text, curve.to_dict("records"))) for curve in curves],
     }
 
 
+def _range_text(epoch: dict[str, Any]) -> str:
+    return f" ({epoch['min']:.1f} to {epoch['max']:.1f})" if epoch["count"] > 1 else ""
+
+
 def _menu(choices: list[tuple[str, dict[str, Any]]], y: float) -> dict[str, Any]:
-    buttons = [
-        {"label": label, "method": "restyle", "args": [changes]} for label, changes in choices
-    ]
+    buttons = [{"label": name, "method": "restyle", "args": [change]} for name, change in choices]
     return {"buttons": buttons, "x": 0, "xanchor": "left", "y": y, "yanchor": "top"}

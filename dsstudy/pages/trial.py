@@ -57,20 +57,11 @@ def confusion_figure(record: Record, data: "ImageData") -> Figure:
     share = 100 * table / table.sum(axis=1, keepdims=True).clip(min=1)
     side = max(4.5, min(0.62 * count, 14))
     figure, axes = plt.subplots(figsize=(side + 1.5, side), layout="constrained")
-    sns.heatmap(
-        share,
-        ax=axes,
-        vmin=0,
-        vmax=100,
-        cmap="cividis",
-        square=True,
-        annot=count <= 20,
-        fmt=".0f",
-        annot_kws={"size": 9},
-        xticklabels=data.classes,
-        yticklabels=data.classes,
-        cbar_kws={"label": "share of the true class (%)"},
-    )
+    names = {"xticklabels": data.classes, "yticklabels": data.classes}
+    numbers = {"annot": count <= 20, "fmt": ".0f", "annot_kws": {"size": 9}}
+    scale = {"cmap": "cividis", "vmin": 0, "vmax": 100}
+    bar = {"label": "share of the true class (%)"}
+    sns.heatmap(share, ax=axes, square=True, cbar_kws=bar, **names, **numbers, **scale)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.tick_params(axis="x", rotation=90)
     axes.tick_params(axis="y", rotation=0)

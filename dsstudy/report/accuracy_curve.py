@@ -20,15 +20,7 @@ def accuracy_curve(
 def draw_accuracy_curve(axes: Axes, curve: pd.DataFrame, engine: str) -> None:
     """Draw a curve: its mean as a line, and a band from the lowest to the highest seed."""
     color, look = ENGINE_COLORS[engine], ENGINES[engine]
-    axes.plot(
-        curve.index,
-        curve["mean"],
-        color=color,
-        label=look.title,
-        markevery=max(1, len(curve) // 6),
-        markersize=4,
-        linewidth=1.5,
-        linestyle=look.line,
-        marker=look.marker,
-    )
+    axes.plot(curve.index, curve["mean"], color=color, linestyle=look.line, linewidth=1.5,
+              marker=look.marker, markersize=4, markevery=max(1, len(curve) // 6),
+              label=look.title)  # fmt: skip
     axes.fill_between(curve.index, curve["min"], curve["max"], color=color, alpha=0.2, linewidth=0)

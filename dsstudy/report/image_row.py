@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
@@ -22,18 +21,13 @@ def sample_images_figure(data: "ImageData", columns: int = 10) -> Figure:
 def image_row_figure(split: "Split", indices: list[int], titles: list[str]) -> Figure:
     """Draw images of a split side by side, each below its title."""
     count = max(1, len(indices))
-    figure, row = plt.subplots(
-        1, count, figsize=(1.3 * count, 1.9), squeeze=False, layout="constrained"
-    )
-    for axes in row[0]:
+    size = (1.3 * count, 1.9)
+    figure, ((*row,),) = plt.subplots(1, count, figsize=size, squeeze=False, layout="constrained")
+    for axes in row:
         axes.set_axis_off()
     if not indices:
-        row[0][0].text(0, 0.5, "none")
-    for axes, index, title in zip(row[0], indices, titles, strict=False):
-        _show_image(axes, split.images[index].cpu().numpy(), title)
+        row[0].text(0, 0.5, "none")
+    for axes, index, title in zip(row, indices, titles, strict=False):
+        axes.imshow(split.images[index].cpu().numpy().transpose(1, 2, 0))
+        axes.set_title(title, fontsize=9)
     return figure
-
-
-def _show_image(axes: Axes, image: np.ndarray, title: str) -> None:
-    axes.imshow(image.transpose(1, 2, 0))
-    axes.set_title(title, fontsize=9)

@@ -47,6 +47,7 @@ def origin_facts(path: str | Path) -> dict[str, str]:
     path, results = Path(path), load_results(path)
     known, found = read_study_json(path), environments(results)
     by_engine = results.sort_values("engine").to_dict("records")
+    dates = results.get("finished_at", pd.Series()).dropna().str[:10]
     return {
         "study": f"{known.get('study', path.name)} ({known.get('file', 'no study file recorded')})",
         "records": records_path(path),
@@ -71,7 +72,7 @@ def origin_facts(path: str | Path) -> dict[str, str]:
         "allocator": join_distinct(
             f"{k}={v}" for place in found for k, v in place.get("allocator", {}).items()
         ),
-        "dates": _dates_fact(results.get("finished_at", pd.Series()).dropna()),
+        "dates": span(dates, "") if len(dates) else "none",
         "commit": join_distinct(
             place["commit"].replace("+changes", " with uncommitted changes") for place in found
         ),
@@ -150,10 +151,6 @@ def _settings_fact(trial: dict[str, Any]) -> str:
         f"{trial['engine']}: batch size {trial['batch_size']}, learning rate "
         f"{trial['learning_rate']:g}, gradient clipping {trial['gradient_clipping']}"
     )
-
-
-def _dates_fact(stamps: pd.Series) -> str:
-    return span((stamp[:10] for stamp in stamps), "") if len(stamps) else "none"
 
 
 def synthetic_warning(results: pd.DataFrame) -> HTML | None:
