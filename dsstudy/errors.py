@@ -1,12 +1,22 @@
 """A user's mistakes, each reported in one sentence, and how such a sentence quotes a value."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 LONGEST_QUOTE = 100
 """How many characters of a value a sentence quotes."""
+
+
+LONGEST_REASON = 400
+"""How many characters of an exception's message its one-line reason has."""
+
+_NO_REASON = re.compile(r"\s*Exception raised from .*\(most recent call first\):.*", re.DOTALL)
+"""The C++ frames that torch adds to a message."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class InputError(ValueError):
@@ -65,6 +75,39 @@ def unreadable_file(file: str | Path, error: Exception, where: str = "") -> Inpu
 
 
 def last_line(text: object) -> str:
-    """Return the last line of an error's text, which usually gives its reason; "" if empty."""
-    lines = str(text).strip().splitlines()
-    return one_line(lines[-1].strip()) if lines else ""
+    """Return the last line of an error's text, which is its whole reason; "" if empty.
+
+    See Also
+    --------
+    reason_line : makes the last line of each error that a record keeps
+    """
+    lines = [line for line in str(text).splitlines() if line.strip()]
+    return _on_one_line(lines[-1]) if lines else ""
+
+
+def reason_line(error: BaseException) -> str:
+    """Return what an exception says as one line: its type, and its message up to some length.
+
+    A sentence for the user is never cut.
+    """
+    if isinstance(error, InputError):
+        return f"{type(error).__name__}: {last_line(error)}"
+    try:
+        message = str(error)
+    except Exception:  # an exception's class may be anyone's
+        message = ""
+    return reason_of(type(error).__name__, message)
+
+
+def reason_of(kind: str, message: str) -> str:
+    """Return `reason_line` of an exception of which only type and message are known."""
+    text = _on_one_line(_NO_REASON.sub("", message))
+    if len(text) > LONGEST_REASON:
+        text = f"{text[:LONGEST_REASON]}..."
+    return f"{kind}: {text}" if text else kind
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text without colours and line breaks, and with escapes for what cannot be shown."""
+    words = " ".join(_COLOUR.sub("", text).split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,11 +17,13 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from dsstudy.errors import InputError
+from dsstudy.errors import InputError, last_line
+from dsstudy.launching.crashes import Crash, first_crash, reported_exit_codes
 from dsstudy.launching.launcher_command import check_reachable, launcher_command
 from dsstudy.launching.machine import memory_kills
 from dsstudy.launching.placement import Placement
 from dsstudy.records.record import Record
+from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import Trial
 
 START_SECONDS = 600.0
@@ -39,8 +42,20 @@ OUT_OF_MEMORY = (
 """The reason for a kill during which the system killed processes because memory ran out."""
 
 
+_ERROR_LINE = re.compile(r"(?:^|\s)([\w.]*(?:Error|Exception): .+|error: .+)$", re.MULTILINE)
+"""The last line of a traceback, or of a command that refuses its options."""
+
+
 class TrialError(RuntimeError):
-    """A trial failed; the message holds the failing rank's own traceback."""
+    """A trial failed; the last line of the message is the reason, above it are the details.
+
+    Attributes
+    ----------
+    crashed_in_epoch : int or None
+        The epoch in which a signal ended it because of the code that it ran.
+    """
+
+    crashed_in_epoch: int | None = None
 
     def _render_traceback_(self) -> list[str]:
         return str(self).splitlines()
@@ -48,6 +63,20 @@ class TrialError(RuntimeError):
 
 class InterruptedTrialError(TrialError):
     """A trial was ended from outside; running it again resumes it."""
+
+
+class CrashedTrialError(InterruptedTrialError):
+    """A signal ended one of the trial's processes because of the code that it ran.
+
+    Attributes
+    ----------
+    crash : Crash
+        Which signal, and whom it ended.
+    """
+
+    def __init__(self, message: str, crash: Crash):
+        super().__init__(message)
+        self.crash = crash
 
 
 def wait_for_old_ranks(record: Record) -> None:
@@ -185,26 +214,49 @@ class _Ranks:
     def failure(self, hung: str) -> TrialError:
         """Return the error that says why the ranks ended before the training did."""
         if hung:
-            return TrialError(hung)
+            return TrialError(f"{self._log_line()}\n{hung}")
         errors = [json.loads(file.read_text()) for file in self.errors.glob("rank*.json")]
         causes = [error for error in errors if not error["lost_connection"]]
-        if causes:
-            first = min(causes, key=lambda error: error["time"])
+        first = min(causes, key=lambda error: error["time"], default=None)
+        log = self.log.read_text(errors="replace")
+        tail = "\n".join(log.splitlines()[-20:])
+        crash = first_crash(self.errors, log)
+        if crash and (first is None or crash.time < first["time"]):
+            return CrashedTrialError(f"{tail}\n{crash.stack}\n{self._log_line()}\n{crash}", crash)
+        if first:
             if first["input"]:
-                return InterruptedTrialError(first["error"].partition(": ")[2])
+                return InterruptedTrialError(first["input"])
             return TrialError(
-                f"{first['traceback']}\nrank {first['rank']} of {self.trial.processes} failed with "
-                f"{first['error']} (everything the ranks printed: {self.log})"
+                f"{first['traceback']}\n{self._log_line()}\nrank {first['rank']} of "
+                f"{self.trial.processes} failed with {first['error']}"
             )
+        if own := self._launchers_own_failure(log):
+            return TrialError(f"{tail}\n{self._log_line()}\n{own}")
         silent = sorted(set(range(self.trial.processes)) - {error["rank"] for error in errors})
         who = f"rank {silent[0]}" if len(silent) == 1 and errors else "the launcher or a rank"
-        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
         why = "killed" if memory_kills() == self.memory_kills else OUT_OF_MEMORY
         return InterruptedTrialError(
-            f"{tail}\n{who} was ended from outside, without an error of its own: {why} "
-            f"(launcher's exit code {self.launcher.returncode}; log: {self.log}); run the trial "
-            "again to resume it"
+            f"{tail}\n{self._log_line()}\n{who} was ended from outside, without an error of its "
+            f"own: {why} (launcher's exit code {self.launcher.returncode}); run the trial again to "
+            "resume it"
         )
+
+    def _log_line(self) -> str:
+        return f"Everything that the ranks printed: {self.log}"
+
+    def _launchers_own_failure(self, log: str) -> str:
+        """Say why the launcher gave up, or a rank ended itself; nothing if neither did."""
+        code = self.launcher.returncode
+        if any(1 < code < 128 for code in reported_exit_codes(log)):
+            number = next(code for code in reported_exit_codes(log) if 1 < code < 128)
+            return f"a rank ended itself with exit code {number}, without an error"
+        started = any(self.errors.glob("crash-rank*.txt"))
+        if started or code <= 0 or any(number < 0 for number in reported_exit_codes(log)):
+            return ""
+        said = _ERROR_LINE.search(log)
+        reason = last_line(said[1] if said else log) or f"exit code {code}, without a word"
+        launcher = ENGINES[self.trial.engine].launcher
+        return f"{launcher} failed before any rank had started: {reason}"
 
     def _trained(self) -> bool:
         return len(self.record.epochs()) == self.trial.epochs
@@ -236,6 +288,6 @@ class _Ranks:
         who = f"rank {' and '.join(sorted(stopped))} was stopped from outside; " if stopped else ""
         return (
             f"no rank made progress for {self.trial.watchdog_seconds} s, {where}: ended by the "
-            f"watchdog ({who}each rank's stack is at the end of {self.log}). If a step may take "
-            "that long here, set watchdog_seconds to more, or to none"
+            f"watchdog ({who}each rank's stack is at the end of its log). If a step may take that "
+            "long here, set watchdog_seconds to more, or to none"
         )

@@ -60,7 +60,9 @@ def _deepspeed_options(trial: Trial, placement: Placement) -> list[str]:
     visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
     if placement.device == "cuda" and all(number.isdecimal() for number in visible):
         slots = f"--include=localhost:{','.join(visible[:ranks])}"
-    return [slots, f"--master_port={_free_port()}", "--no_local_rank"]
+    # By default DeepSpeed takes the machines of /job/hostfile, which Kubernetes' operators write.
+    alone = f"--hostfile={os.devnull}"
+    return [alone, slots, f"--master_port={_free_port()}", "--no_local_rank"]
 
 
 def _torchrun_options(_trial: Trial, placement: Placement) -> list[str]:

@@ -1,8 +1,10 @@
 """Execute a trial's notebook by papermill, or write the command line that does so."""
 
 import shlex
+from typing import Any
 
-from dsstudy.errors import InputError, last_line
+from dsstudy.errors import InputError, last_line, reason_line, reason_of
+from dsstudy.launching.crashes import Crash, crash_epoch, crash_reason, crash_signal
 from dsstudy.launching.machine import memory_kills
 from dsstudy.paths import project_root
 from dsstudy.records.folder_lock import hold_folder
@@ -11,6 +13,10 @@ from dsstudy.spec.trial import TEXTS, Trial
 
 KERNEL_START_SECONDS = 600
 """Seconds for a kernel to load its libraries; papermill notices at once when a kernel dies."""
+
+
+_WHOLE = ("InputError", "TrialError", "InterruptedTrialError", "CrashedTrialError")
+"""The errors whose last line is the whole reason already."""
 
 
 def trial_command(trial: Trial) -> list[str]:
@@ -38,6 +44,7 @@ def run_notebook(trial: Trial) -> str:
     from dsstudy.launching.warm_kernels import WarmKernelManager
 
     record, killed = Record(trial.folder), memory_kills()
+    before = _result_of_last_attempt(record)
     record.folder.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
@@ -51,26 +58,66 @@ def run_notebook(trial: Trial) -> str:
             shutdown_kernel="immediate",  # the record is written: do not wait for torch to exit
         )
     except Exception as error:
-        return _note_failure(error, trial, record, out_of_memory=memory_kills() > killed)
+        reason, crash = _notebook_error(error, out_of_memory=memory_kills() > killed)
+        outside = isinstance(error, RuntimeError | OSError)  # not the trial's own fault
+        return _note_failure(reason, outside, crash, trial, record, before)
     return ""
 
 
-def _note_failure(error: Exception, trial: Trial, record: Record, out_of_memory: bool) -> str:
+def _result_of_last_attempt(record: Record) -> dict[str, Any] | None:
+    try:
+        return record.result()
+    except InputError:  # damaged: the notebook says so
+        return None
+
+
+def _notebook_error(error: Exception, out_of_memory: bool) -> tuple[str, Crash | None]:
+    """Return why a notebook failed, the last line being the reason, and its kernel's crash."""
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from dsstudy.launching.warm_kernels import WarmProvisioner
+
+    if isinstance(error, PapermillExecutionError):  # what a cell has raised
+        return f"{error}\n{_cell_reason(error.ename, error.evalue)}", None
+    if not isinstance(error, DeadKernelError):
+        return reason_line(error), None
+    kernel = WarmProvisioner.newest
+    who = "the notebook's kernel"
+    if name := crash_signal(kernel.poll() if kernel else None):
+        crash = Crash(who, name)
+        return str(crash), crash
+    killed = "killed by the system, which had run out of memory" if out_of_memory else "killed"
+    return f"{who} was {killed}; run the study again to resume it", None
+
+
+def _cell_reason(kind: str, message: str) -> str:
+    if kind in _WHOLE:
+        return f"{kind}: {last_line(message)}"
+    return reason_of(kind, message)
+
+
+def _note_failure(
+    reason: str,
+    outside: bool,
+    crash: Crash | None,
+    trial: Trial,
+    record: Record,
+    before: dict[str, Any] | None,
+) -> str:
     """Record a notebook's failure unless the record states it; return what the user should know."""
-    reason = str(error).strip() or type(error).__name__
     if record.finished:
         return f"trained to its end, but its notebook failed: {last_line(reason)} (see trial.ipynb)"
     if record.result() is not None:
         return ""  # the trial failed, and the record says why
-    # papermill has an error of its own for what a cell raises; this one comes from its client.
-    outside = isinstance(error, RuntimeError | OSError)  # not the trial's own fault
-    if isinstance(error, RuntimeError) and "died" in last_line(reason):
-        killed = "killed by the system, which had run out of memory" if out_of_memory else "killed"
-        reason = f"the notebook's kernel was {killed}; run the study again to resume it"
+    epoch = None
+    if crash:
+        (reason, again), epoch = crash_reason(crash, record, before), crash_epoch(record)
+        outside = not again
     try:
         with hold_folder(record.folder):
             record.start(trial.model_copy(update={"overwrite": False}))  # keeps what is recorded
-            record.fail(reason, interrupted=outside)
+            record.fail(reason, outside, epoch)
     except (InputError, OSError):
         return last_line(reason)  # another process's record, or a disk without space
     return ""

@@ -12,9 +12,16 @@ from typing import Any
 import psutil
 import torch
 
-from dsstudy.errors import InputError
+from dsstudy.errors import InputError, reason_line
 from dsstudy.images.data import ImageData, load_data
-from dsstudy.launching.launcher import InterruptedTrialError, TrialError, launch, wait_for_old_ranks
+from dsstudy.launching.crashes import crash_epoch, crash_reason
+from dsstudy.launching.launcher import (
+    CrashedTrialError,
+    InterruptedTrialError,
+    TrialError,
+    launch,
+    wait_for_old_ranks,
+)
 from dsstudy.launching.machine import Machine, describe_environment
 from dsstudy.launching.placement import Placement, place_trial, placement_problems
 from dsstudy.launching.progress import TrialBar
@@ -67,10 +74,13 @@ def run_trial(trial: Trial) -> Record:
         if _is_done(trial, record):  # another process has just finished it
             return record
         wait_for_old_ranks(record)
+        before = None if trial.overwrite else record.result()
         record.start(trial)
         start_from = _starting_checkpoint(trial, record, placement.device, data)
         clock.resumed = start_from is not None or bool(record.epochs())
         error = _train(trial, record, placement, data, start_from, clock)
+        if isinstance(error, CrashedTrialError):
+            error = _judged_crash(error, record, before)
         with record.writable():
             if not error and not trial.keep_checkpoint:
                 record.remove_checkpoints()
@@ -140,11 +150,22 @@ def _train(
     except InputError as error:  # not the training's fault: the disk is full, for example
         return InterruptedTrialError(str(error))
     except Exception as error:
-        return TrialError(f"{traceback.format_exc()}\n{type(error).__name__}: {error}")
+        return TrialError(f"{traceback.format_exc()}\n{reason_line(error)}")
     finally:
         bar.close()
         (record.folder / "progress.json").unlink(missing_ok=True)
     return None
+
+
+def _judged_crash(
+    error: CrashedTrialError, record: Record, before: dict[str, Any] | None
+) -> TrialError:
+    """Return a crash as an interruption, or as a failure where it happened before."""
+    reason, again = crash_reason(error.crash, record, before)
+    text = "\n".join([*str(error).splitlines()[:-1], reason])
+    judged = TrialError(text) if again else CrashedTrialError(text, error.crash)
+    judged.crashed_in_epoch = crash_epoch(record)
+    return judged
 
 
 def _result(
@@ -161,6 +182,7 @@ def _result(
         epoch[loss] is not None for epoch in epochs for loss in ("train_loss", "test_loss")
     )
     status = "failed" if error else "completed" if finite else "diverged"
+    crashed = error and error.crashed_in_epoch
     starts = [at for epoch in epochs if (at := epoch.get("started_at", 0)) > clock.started_at]
     return {
         "status": status,
@@ -174,6 +196,7 @@ def _result(
         "timing": "shared" if clock.resumed else clock.timing,
         "error": str(error) if error else None,
         "interrupted": isinstance(error, InterruptedTrialError),
+        **({"crashed_in_epoch": crashed} if crashed else {}),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": describe_environment(placement.machine)
         | {

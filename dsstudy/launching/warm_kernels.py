@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from subprocess import Popen
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from unittest.mock import patch
 
 from jupyter_client.connect import KernelConnectionInfo
@@ -72,6 +72,9 @@ class WarmProvisioner(LocalProvisioner):
     https://jupyter-client.readthedocs.io/en/stable/provisioning.html
     """
 
+    newest: "ClassVar[_Forked | None]" = None
+    """The kernel forked last: papermill's error on a dead kernel does not say how it ended."""
+
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Fork a kernel for the command's connection file."""
         context = multiprocessing.get_context("forkserver")
@@ -83,7 +86,8 @@ class WarmProvisioner(LocalProvisioner):
         # Hide the script that runs the study, which the new process would import.
         with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
             process.start()
-        self.process = cast(Popen, _Forked(process))
+        WarmProvisioner.newest = _Forked(process)
+        self.process = cast(Popen, WarmProvisioner.newest)
         self.pid = self.pgid = process.pid  # the kernel leads a group of its own
         return self.connection_info
 

@@ -227,7 +227,9 @@ class Record:
         write_text(self.folder / "result.json", json.dumps(result, indent=1, allow_nan=False))
         (self.folder / "progress.json").unlink(missing_ok=True)
 
-    def fail(self, error: str, interrupted: bool = False) -> None:
+    def fail(
+        self, error: str, interrupted: bool = False, crashed_in_epoch: int | None = None
+    ) -> None:
         """Record that the trial failed, if its own process could not.
 
         Parameters
@@ -236,8 +238,13 @@ class Record:
             The reason.
         interrupted
             Whether it was ended from outside, so that the study resumes it when it is run again.
+        crashed_in_epoch
+            The epoch in which a signal ended it because of the code that it ran.
         """
-        self.finish({"status": "failed", "error": error, "interrupted": interrupted})
+        result = {"status": "failed", "error": error, "interrupted": interrupted}
+        if crashed_in_epoch is not None:
+            result["crashed_in_epoch"] = crashed_in_epoch
+        self.finish(result)
 
 
 def _series(array: np.ndarray, kinds: str) -> np.ndarray:

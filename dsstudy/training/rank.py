@@ -4,6 +4,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -20,7 +21,7 @@ import torch
 import torch.distributed as dist
 from filelock import FileLock
 
-from dsstudy.errors import InputError
+from dsstudy.errors import InputError, reason_line
 from dsstudy.images.data import load_data
 from dsstudy.records.files import write_text
 from dsstudy.records.folder_lock import folder_holder
@@ -32,6 +33,16 @@ from dsstudy.training.session import Session
 
 PROFILED = "DSSTUDY_PROFILED"
 """The environment variable that makes ranks profile; `dsstudy.studies.profiling` sets it."""
+
+
+_GLOO_LOST = re.compile(r"\[\S*/gloo/\S+:\d+\]|Gloo connectFullMesh failed")
+"""gloo's errors name its source file: the mark of a lost peer, but for what was asked wrongly."""
+
+_BACKEND_LOST = re.compile(
+    r"ncclRemoteError|ncclSystemError|NCCL communicator was aborted|[Ww]atchdog|[Tt]imed? ?out"
+    r"|[Cc]onnection|[Bb]roken pipe|[Ss]ocket|remote process"
+)
+"""NCCL's words for a peer or a network that is lost; other errors of it are a rank's own."""
 
 
 def train_rank(
@@ -87,6 +98,10 @@ def main() -> None:
     """
     record, rank = Record(sys.argv[1]), int(os.environ["RANK"])
     faulthandler.register(signal.SIGUSR1)  # asked so, a rank prints where it stands
+    errors = Path(os.environ["DSSTUDY_ERRORS"])
+    # A crash leaves its signal and stack there; the empty file says that the rank has started.
+    crash = (errors / f"crash-rank{rank}.txt").open("w")
+    faulthandler.enable(crash, all_threads=False)
     _end_with(record)
     lock = rank_lock(record, rank)
     lock.acquire()  # which another attempt's rank may hold
@@ -107,24 +122,39 @@ def main() -> None:
         fingerprint = os.environ["DSSTUDY_FINGERPRINT"]
         train_rank(trial, record, device, rank, fingerprint, start_from=start_from)
         dist.destroy_process_group()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a model may call sys.exit
         traceback.print_exc()
-        _leave_error(Path(os.environ["DSSTUDY_ERRORS"]) / f"rank{rank}.json", rank, error)
+        _leave_error(errors / f"rank{rank}.json", rank, error)
         os._exit(1)  # no waiting for peers that wait for this rank
 
 
-def _leave_error(file: Path, rank: int, error: Exception) -> None:
-    lost = isinstance(error, dist.DistError) or "onnection" in str(error)
+def _leave_error(file: Path, rank: int, error: BaseException) -> None:
     description = {
         "rank": rank,
         "time": time.time(),
-        "error": "".join(traceback.format_exception_only(error)).strip(),
+        "error": reason_line(error),
         "traceback": "".join(traceback.format_exception(error)),
-        "lost_connection": lost,  # the mark of another rank's end, not a cause
-        "input": isinstance(error, InputError),  # the sentence says it all
+        # The mark of another rank's end, not a cause.
+        "lost_connection": is_lost_connection(error),
+        # The sentence says it all.
+        "input": str(error) if isinstance(error, InputError) else "",
     }
     with contextlib.suppress(OSError):  # no space for it: the log has the traceback too
         write_text(file, json.dumps(description))
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether an error only says that another rank, or the way to it, is gone.
+
+    Told by the types and words of torch's store, NCCL and gloo, as a model's own error may well
+    speak of connections.
+    """
+    if isinstance(error, dist.DistNetworkError | dist.DistStoreError):
+        return True
+    if isinstance(error, dist.DistError):
+        return _BACKEND_LOST.search(str(error)) is not None
+    # gloo's errors come as this very type.
+    return type(error) is RuntimeError and _GLOO_LOST.search(str(error)) is not None
 
 
 def _end_with(record: Record) -> None:
