@@ -1,4 +1,4 @@
-"""The page on capacity: its tables, its figures, its sentences."""
+"""Memory and time over the size of a model: tables, figures and sentences."""
 
 import html
 from typing import Any
@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from pandas.io.formats.style import Styler
 
 from dsstudy.analysis.capacity import (
@@ -27,25 +28,29 @@ from dsstudy.analysis.capacity import (
     zero_ways,
 )
 from dsstudy.analysis.capacity import load_capacity as load_capacity  # for the notebook
-from dsstudy.report.figure_style import ENGINE_COLORS, set_log_ticks
+from dsstudy.report.figure_style import ENGINE_COLORS, add_legend, legend_mark, set_log_ticks
 from dsstudy.report.table_style import note_below, ratio_cell, style_table
-from dsstudy.report.wording import interval_text
+from dsstudy.report.wording import bullets_text, interval_text
 from dsstudy.spec.engines import DEEPSPEED, ENGINES
 from dsstudy.spec.model_counts import short_model
 
-PARITY = 1.0
-"""The ratio of times at which two lines are equally fast."""
+_SHADES = sns.blend_palette(["#f5c27a", ENGINE_COLORS[DEEPSPEED], "#5a2b00"], 4)
+"""A colour per ZeRO stage."""
+
+_KIND_MARKERS = {name: engine.marker for name, engine in ENGINES.items()}
+_KIND_MARKERS |= {"0": "s", "1": "D", "2": "v", "3": "P"}
+"""The marker of each engine, and of each ZeRO stage."""
 
 
 def held_table(trials: pd.DataFrame) -> Styler:
-    """Show the bytes a parameter that a rank holds, beside those of ZeRO's paper."""
-    texts = held_per_parameter(trials).map(_bytes_text)
-    texts = _titled(texts, trials)
+    """Show the bytes per parameter that a rank holds, beside those of ZeRO's paper."""
+    texts = _titled(held_per_parameter(trials).map(_bytes_text), trials)
     texts.insert(0, "ZeRO's paper", theory_by_way(trials).map(_bytes_text))
     caption = (
-        "Bytes a parameter that a rank holds in tensors when a backward pass has ended: weights, "
-        "gradients, the optimizer's states, the engine's copies and buffers of them. Under each "
-        "model, its parameters. First column: the count of Rajbhandari et al., fp32 and Adam."
+        "Bytes per parameter that a rank holds in tensors at the end of a backward pass: weights, "
+        "gradients, the optimizer's states, and the engine's copies and buffers. Under each model "
+        "is its number of parameters. First column: the count of Rajbhandari et al., for fp32 and "
+        "Adam."
     )
     return style_table(texts, caption, "held", align="right", wrap="5em")
 
@@ -55,32 +60,29 @@ def peaks_table(trials: pd.DataFrame) -> Styler:
     texts = (memory_by_size(trials, "peak") / MIB).map("{:,.0f}".format)
     texts = _titled(texts.replace("nan", "<em>missing</em>"), trials)
     growth = memory_growth(trials)
-    texts["bytes a parameter"] = growth["bytes"].map(_bytes_text)
+    texts["bytes per parameter"] = growth["bytes"].map(_bytes_text)
     texts["the rest"] = (growth["rest"] / MIB).map("{:,.0f}".format).replace("nan", "–")
     caption = (
-        "A rank's highest memory in the first epoch, in MiB. The last columns are a line through "
-        "each row by least squares: what a further parameter adds, in bytes, and what is there "
-        "without any, in MiB (libraries, shared buffers)."
+        "A rank's peak memory in the first epoch, in MiB. The last columns are a least-squares "
+        "line through each row: the bytes that a further parameter adds, and the MiB that do not "
+        "depend on the parameters (libraries, shared buffers)."
     )
     return style_table(texts, caption, "peaks", align="right", wrap="5em")
 
 
 def ratios_table(trials: pd.DataFrame) -> Styler:
-    """Show each line's time over normal training's, or why there is no ratio."""
+    """Show each way's time over normal training's, or why there is no ratio."""
     ratios = time_ratios(trials)
-    texts = pd.Series([_ratio_or_state(row) for row in ratios.itertuples()], ratios.index)
-    wide = texts.unstack("model")
-    order = [line for line in ways(trials) if line != BASE_WAY]
-    wide = wide.reindex(index=order, columns=list(model_sizes(trials).index))
+    cells = [ratio_cell(row) if row.n else f"<em>{row.state}</em>" for row in ratios.itertuples()]
+    order = [way for way in ways(trials) if way != BASE_WAY]
+    texts = pd.Series(cells, ratios.index).unstack("model")
+    texts = texts.reindex(index=order, columns=list(model_sizes(trials).index))
     caption = (
-        "Time of a line over that of normal training of the same model, mean over the rounds that "
-        "both were measured alone in, with its 95 % interval: below 1, the line is the faster."
+        "The time of each way of training divided by that of normal training of the same model: "
+        "mean over the rounds in which both were measured alone, with its 95 % interval. Below 1 "
+        "the way is faster than normal training."
     )
-    return style_table(_titled(wide, trials), caption, "ratios", align="right", wrap="6em")
-
-
-def _ratio_or_state(row: Any) -> str:
-    return ratio_cell(row) if row.n else f"<em>{row.state}</em>"
+    return style_table(_titled(texts, trials), caption, "ratios", align="right", wrap="6em")
 
 
 def _bytes_text(value: float) -> str:
@@ -88,7 +90,7 @@ def _bytes_text(value: float) -> str:
 
 
 def _titled(frame: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """Head each column with the model's short name and its parameters."""
+    """Replace models by their short names and numbers of parameters at the head of columns."""
     heads = {
         model: f"{html.escape(short_model(model))}{note_below(f'{count / 1e6:.1f} M')}"
         for model, count in model_sizes(trials).items()
@@ -97,119 +99,113 @@ def _titled(frame: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def memory_text(trials: pd.DataFrame) -> str:
-    """Say how what a rank holds, and what a parameter adds to its peak, change with the stage."""
+    """Say how the held memory and the growth of the peak change with the ZeRO stage."""
     held = held_per_parameter(trials).dropna(how="all", axis=1)
     growth = memory_growth(trials)["bytes"]
     parts = []
     if held.shape[1]:
         model = held.columns[-1]
         parts.append(
-            f"What a rank holds of {short_model(model)}, the largest model measured, in bytes a "
-            f"parameter: {_by_way_text(trials, held[model])}."
+            f"Bytes per parameter that a rank holds of {short_model(model)}, the largest model "
+            f"measured: {_by_way_text(trials, held[model])}."
         )
     if growth.notna().any():
         parts.append(
-            f"What a further parameter adds to a rank's peak, in bytes: {_by_way_text(trials, growth)}."
+            f"Bytes that a further parameter adds to a rank's peak: {_by_way_text(trials, growth)}."
         )
-    return "\n".join(f"- {part}" for part in parts) or "Nothing is measured yet."
+    return bullets_text(parts) or "Nothing is measured yet."
 
 
 def _by_way_text(trials: pd.DataFrame, values: pd.Series) -> str:
-    """List the values of all lines, those of DeepSpeed by stage."""
+    """List the values of all ways, those of DeepSpeed by stage."""
     known = values.dropna()
     own, small = (
-        [line for line in zero_ways(trials, kind) if line in known.index] for kind in (False, True)
+        [way for way in zero_ways(trials, kind) if way in known.index] for kind in (False, True)
     )
-    parts = [f"{line} {known[line]:.1f}" for line in known.index.drop([*own, *small])]
-    for lines, buckets in ((own, "DeepSpeed's own buckets"), (small, "small buckets")):
-        if lines:
-            stages = ", ".join(way_kind(trials, line) for line in lines)
-            numbers = ", ".join(f"{known[line]:.1f}" for line in lines)
-            plural = "s" * (len(lines) > 1)
+    parts = [f"{way} {known[way]:.1f}" for way in known.index.drop([*own, *small])]
+    for chosen, buckets in ((own, "DeepSpeed's own buckets"), (small, "small buckets")):
+        if chosen:
+            stages = ", ".join(way_kind(trials, way) for way in chosen)
+            numbers = ", ".join(f"{known[way]:.1f}" for way in chosen)
+            plural = "s" * (len(chosen) > 1)
             parts.append(f"with {buckets} {numbers} at stage{plural} {stages}")
     return "; ".join(parts)
 
 
 def times_text(trials: pd.DataFrame) -> str:
-    """Say for which lines and sizes a second process pays, and whether size changes it."""
+    """List the ratio of times for each way and size."""
     ratios = time_ratios(trials)
     counting = ratios[ratios["n"] > 0]
     if counting.empty:
         return (
-            "No time was measured alone yet, so there is no ratio that counts: `dsstudy time` "
-            "measures them, on a machine that does nothing else."
+            "No time was measured alone yet, so no ratio counts. `dsstudy time` measures the "
+            "times, on a machine that does nothing else."
         )
-    lines = [
-        f"- {line}: {', '.join(_ratio_at_text(*one) for one in some.iterrows())}"
-        for line, some in counting.groupby(level="line", sort=False)
-    ]
-    return "\n".join(["Times normal training's time, with 95 % intervals:", "", *lines])
+    texts = {
+        way: (f"{_ratio_text(row, '')} for {short_model(key[1])}" for key, row in some.iterrows())
+        for way, some in counting.groupby(level="line", sort=False)
+    }
+    listed = bullets_text(f"{way}: {', '.join(each)}" for way, each in texts.items())
+    return f"Time divided by normal training's, with 95 % intervals:\n\n{listed}"
 
 
-def _ratio_at_text(key: tuple[str, str], row: pd.Series) -> str:
-    limits = f" ({interval_text(row, '{:.2f}'.format)})" if row["n"] > 1 else ""
-    return f"{row['value']:.2f}{limits} for {short_model(key[1])}"
+def _ratio_text(row: pd.Series, level: str = "95 %: ") -> str:
+    return f"{row['value']:.2f}" + (f" ({level}{interval_text(row)})" if row["n"] > 1 else "")
 
 
 def answer_text(trials: pd.DataFrame) -> str:
-    """Answer the page's question, whether DeepSpeed pays only for larger models."""
+    """Say whether DeepSpeed pays for larger models, in time and in memory."""
     return f"{_time_answer(trials)} {_memory_answer(trials)}"
 
 
 def _time_answer(trials: pd.DataFrame) -> str:
     ratios = time_ratios(trials)
-    stages = [line for small in (False, True) for line in zero_ways(trials, small)]
+    stages = [way for small in (False, True) for way in zero_ways(trials, small)]
     counting = ratios[(ratios["n"] > 0) & ratios.index.isin(stages, level="line")]
     models = [m for m in model_sizes(trials).index if m in counting.index.unique("model")]
     if len(models) < 2:
         return (
-            "Whether DeepSpeed pays in time for larger models cannot be told yet: fewer than two "
-            "sizes were timed alone."
+            "Whether DeepSpeed saves time with larger models is undecided: fewer than two sizes "
+            "were timed alone."
         )
-    first, last = (counting.xs(model, level="model").sort_values("value").iloc[0]
-                   for model in (models[0], models[-1]))  # fmt: skip
-    paying = counting[counting["high"] < PARITY]
-    pays = (
-        f"and pays in {len(paying)} of {len(counting)} comparisons"
-        if len(paying)
-        else f"and pays in none of {len(counting)} comparisons"
+    ends = [models[0], models[-1]]
+    first, last = (counting.xs(m, level="model").sort_values("value").iloc[0] for m in ends)
+    smallest, largest = (
+        f"{_ratio_text(row)} for {short_model(model)} ({row.name})"
+        for row, model in zip((first, last), ends, strict=True)
     )
+    paying = (counting["high"] < 1).sum()  # as fast as normal training: 1
     return (
-        f"From {short_model(models[0])} to {short_model(models[-1])} DeepSpeed's fastest line goes "
-        f"from {_ratio_text(first)} times normal training's time ({first.name}) to {_ratio_text(last)} "
-        f"({last.name}), which {_trend_text(first, last)}, {pays} (its 95 % interval below 1)."
+        f"Time: DeepSpeed pays in {paying or 'none'} of {len(counting)} comparisons with normal "
+        "training (the 95 % interval of the ratio of times is below 1). The ratio of its fastest "
+        f"way is {smallest} and {largest}: {_trend_text(first, last)}."
     )
-
-
-def _ratio_text(row: pd.Series) -> str:
-    limits = f" (95 %: {interval_text(row, '{:.2f}'.format)})" if row["n"] > 1 else ""
-    return f"{row['value']:.2f}{limits}"
 
 
 def _trend_text(first: pd.Series, last: pd.Series) -> str:
     if last["high"] < first["low"]:
-        return "favours the larger model"
+        return "this favours the larger model"
     if last["low"] > first["high"]:
-        return "favours the smaller model"
-    return "does not tell the sizes apart"
+        return "this favours the smaller model"
+    return "the two do not differ measurably"
 
 
 def _memory_answer(trials: pd.DataFrame) -> str:
     found = memory_growth(trials).dropna()
     growth = found["bytes"]
-    zero = [line for kind in (False, True) for line in zero_ways(trials, kind)]
-    others = [line for line in found.index if line not in zero]
+    zero = [way for kind in (False, True) for way in zero_ways(trials, kind)]
+    others = [way for way in found.index if way not in zero]
     if len(others) == len(found) or not others:
-        return "In memory it cannot be told yet: a line needs two sizes."
+        return "Memory is undecided: its growth needs two sizes."
     best = growth.drop(others).idxmin()
-    from_sizes = [
+    limits = " and ".join(
         f"below that of {other} {_from_size_text(less_from(found, best, other))}"
         for other in others
-    ]
+    )
     return (
-        f"In memory, a further parameter adds to a rank's peak, in bytes: {_by_way_text(trials, growth)}. "
-        f"With {best}, the least of DeepSpeed's, by these lines the peak is "
-        f"{' and '.join(from_sizes)}."
+        "Memory: a further parameter adds this many bytes to a rank's peak: "
+        f"{_by_way_text(trials, growth)}. DeepSpeed adds least with {best}; by the fitted lines "
+        f"its peak is {limits}."
     )
 
 
@@ -219,95 +215,87 @@ def _from_size_text(parameters: float) -> str:
     return f"from {parameters / 1e6:.0f} million parameters on" if parameters else "at every size"
 
 
-_SHADES = sns.blend_palette(["#f5c27a", ENGINE_COLORS[DEEPSPEED], "#5a2b00"], 4)
-
-_KIND_MARKERS = {name: engine.marker for name, engine in ENGINES.items()} | {
-    "0": "s",
-    "1": "D",
-    "2": "v",
-    "3": "P",
-}
-"""By engine, or by ZeRO stage."""
-
-
 def stage_figure(trials: pd.DataFrame) -> Figure:
-    """Draw bytes a parameter over ZeRO's stages: counted, held, and added to the peak."""
+    """Draw bytes per parameter over ZeRO's stages: in theory, held, and added to the peak."""
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
-    held, growth = held_per_parameter(trials), memory_growth(trials)["bytes"]
-    largest = held.dropna(how="all", axis=1).iloc[:, -1] if held.notna().any(axis=None) else held
+    held = held_per_parameter(trials).dropna(how="all", axis=1)
+    largest = held.iloc[:, -1] if held.shape[1] else pd.Series(dtype=float)
+    growth = memory_growth(trials)["bytes"]
     own, small = (zero_ways(trials, kind) for kind in (False, True))
-    strong, light = _SHADES[2], _SHADES[1]
-    for name, values, lines, style in (
-        ("peak, DeepSpeed's own buckets", growth, own, {"color": light, "marker": "s"}),
-        ("peak, small buckets", growth, own[:1] + small,
-         {"color": light, "marker": "s", "linestyle": "--", "markerfacecolor": "white"}),
-        ("held, small buckets", largest, own[:1] + small, {"color": strong, "marker": "D"}),
-        ("held, by ZeRO's paper", theory_by_way(trials), own,
-         {"color": "0.3", "marker": "_", "linestyle": ":", "markersize": 14}),
-    ):  # fmt: skip
-        known = values.reindex(lines).astype(float)
-        axes.plot([int(way_kind(trials, line)) for line in lines], known, label=name, **style)
-    for line in _begun_ways(trials):
-        kind = way_kind(trials, line)
-        if kind in ENGINE_COLORS and np.isfinite(growth[line]):
-            axes.axhline(growth[line], color=ENGINE_COLORS[kind], linewidth=1.5, linestyle="-.",
-                         label=f"peak, {line}")  # fmt: skip
-    axes.set(xlabel="ZeRO stage", ylabel="bytes a parameter, on a rank", ylim=(0, None))
+    small = own[:1] + small  # both curves start at stage 0, whose buckets do not matter
+    peak: dict[str, Any] = {"color": _SHADES[1], "marker": "s"}
+    dashed = peak | {"linestyle": "--", "markerfacecolor": "white"}
+    theory = {"color": "0.3", "marker": "_", "linestyle": ":", "markersize": 14}
+    marks = {}
+    for name, values, chosen, style in (
+        ("peak, DeepSpeed's own buckets", growth, own, peak),
+        ("peak, small buckets", growth, small, dashed),
+        ("held, small buckets", largest, small, {"color": _SHADES[2], "marker": "D"}),
+        ("held, by ZeRO's paper", theory_by_way(trials), own, theory),
+    ):
+        known = values.reindex(chosen).astype(float)
+        stages = [int(way_kind(trials, way)) for way in chosen]
+        (marks[name],) = axes.plot(stages, known, **style)
+    for way in _begun_ways(trials):
+        kind = way_kind(trials, way)
+        if kind in ENGINE_COLORS and np.isfinite(growth[way]):
+            look = {"color": ENGINE_COLORS[kind], "linewidth": 1.5, "linestyle": "-."}
+            marks[f"peak, {way}"] = axes.axhline(growth[way], **look)
+    axes.set(xlabel="ZeRO stage", ylabel="bytes per parameter on a rank", ylim=(0, None))
     axes.set_xticks(range(4))
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    add_legend(figure, marks, columns=3)
     return figure
 
 
 def peaks_figure(trials: pd.DataFrame) -> Figure:
-    """Draw a rank's peak over the model's parameters: the slope is what a parameter takes."""
+    """Draw a rank's peak over the model's parameters; the slope is the memory per parameter."""
     figure, axes = plt.subplots(figsize=(9, 5.4), layout="constrained")
     found = memory_by_size(trials, "peak") / MIB
-    marks = {line: _draw_way(axes, trials, line, found.loc[line]) for line in _begun_ways(trials)}
-    axes.set(ylabel="highest memory of a rank (MiB)", ylim=(0, None))
+    marks = {way: _draw_way(axes, trials, way, found.loc[way]) for way in _begun_ways(trials)}
+    axes.set(ylabel="peak memory of a rank (MiB)", ylim=(0, None))
     axes.yaxis.set_major_formatter("{x:,.0f}")
     _name_sizes(axes, trials)
-    figure.legend(marks.values(), marks.keys(), loc="outside upper center", ncols=3, frameon=False)
+    add_legend(figure, marks, columns=3)
     return figure
 
 
 def ratios_figure(trials: pd.DataFrame) -> Figure:
-    """Draw each line's time over normal training's, over the model's parameters.
+    """Draw each way's time over normal training's, over the model's parameters.
 
-    Ratios of times that were not measured alone are faint crosses: they count for nothing.
+    Ratios of times that were not measured alone are faint crosses; they do not count.
     """
-    ratios = time_ratios(trials)
+    ratios, sizes = time_ratios(trials), model_sizes(trials)
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     axes.set_xscale("log")
     marks: dict[str, Any] = {}
-    drawn = [line for line in _begun_ways(trials) if line != BASE_WAY]
-    for place, line in enumerate(drawn):
-        aside = 1.015 ** (place - len(drawn) / 2)  # so that they do not lie on one another
-        some = ratios.loc[line].reindex(model_sizes(trials).index)
-        marks[line] = _draw_way(axes, trials, line, some["value"], aside)
-        at, color = aside * model_sizes(trials), _way_style(trials, line)["color"]
+    drawn = [way for way in _begun_ways(trials) if way != BASE_WAY]
+    for place, way in enumerate(drawn):
+        aside = 1.015 ** (place - len(drawn) / 2)  # so that points do not overlap
+        some = ratios.loc[way].reindex(sizes.index)
+        marks[way] = _draw_way(axes, trials, way, some["value"], aside)
+        at, color = aside * sizes, marks[way].get_color()
         axes.vlines(at, some["low"], some["high"], color=color, linewidth=1.5)
         axes.plot(at, some["rough"].where(some["n"] == 0), "x", color=color, alpha=0.5)
-    marks["not measured alone, does not count"] = plt.Line2D(
-        [], [], color="0.5", marker="x", linestyle=""
-    )
+    rough = legend_mark(color="0.5", marker="x", linestyle="")
+    marks["not measured alone, does not count"] = rough
     axes.axhline(1, color="0.3", linewidth=1)
-    axes.text(0.3, 1, "as long as normal training", transform=axes.get_yaxis_transform(),
-              va="bottom", fontsize=10)  # fmt: skip
+    at_line = {"transform": axes.get_yaxis_transform(), "va": "bottom", "fontsize": 10}
+    axes.text(0.3, 1, "as long as normal training", **at_line)
     axes.set(yscale="log", ylabel="time / normal training's")
     set_log_ticks(axes, np.append(ratios[["value", "rough", "low", "high"]].to_numpy(float), 1))
     _name_sizes(axes, trials)
-    figure.legend(marks.values(), marks.keys(), loc="outside upper center", ncols=3, frameon=False)
+    add_legend(figure, marks, columns=3)
     return figure
 
 
 def _begun_ways(trials: pd.DataFrame) -> list[str]:
-    """Return the lines that have begun."""
+    """Return the ways that have trials."""
     begun = set(trials.loc[trials["parameters"].notna(), "line"])
-    return [line for line in ways(trials) if line in begun]
+    return [way for way in ways(trials) if way in begun]
 
 
-def _way_style(trials: pd.DataFrame, line: str) -> dict[str, Any]:
-    kind, small = way_kind(trials, line), has_small_buckets(trials, line)
+def _way_style(trials: pd.DataFrame, way: str) -> dict[str, Any]:
+    kind, small = way_kind(trials, way), has_small_buckets(trials, way)
     color = ENGINE_COLORS.get(kind) or _SHADES[int(kind)]
     return {
         "color": color,
@@ -319,16 +307,16 @@ def _way_style(trials: pd.DataFrame, line: str) -> dict[str, Any]:
 
 
 def _draw_way(
-    axes: Axes, trials: pd.DataFrame, line: str, values: pd.Series, aside: float = 1
-) -> plt.Line2D:
+    axes: Axes, trials: pd.DataFrame, way: str, values: pd.Series, aside: float = 1
+) -> Line2D:
     known = values.astype(float).dropna()
     at = aside * model_sizes(trials)[known.index]
-    (mark,) = axes.plot(at, known, **_way_style(trials, line))
+    (mark,) = axes.plot(at, known, **_way_style(trials, way))
     return mark
 
 
 def _name_sizes(axes: Axes, trials: pd.DataFrame) -> None:
-    """Name the models below their places on the axis of parameters."""
+    """Name the models on the axis of parameters."""
     sizes = model_sizes(trials)
     names = [f"{short_model(model)}\n{count / 1e6:.1f} M" for model, count in sizes.items()]
     axes.set_xticks(sizes, names, fontsize=10)

@@ -77,13 +77,13 @@ def test_a_chain_that_the_study_lacks_is_named(folder):
 
 def test_words_name_the_steps_that_the_seeds_can_tell(folder):
     text = chains_text(load_chains(folder), "best_accuracy")
-    assert "from 66.00 to 58.00, a difference of −8.00 points" in text
-    assert "clipped −9.00, DeepSpeed +1.00; the interval excludes zero for clipped." in text
+    assert "goes from 66.00 to 58.00, by −8.00 points: “clipped” −9.00, “DeepSpeed” +1.00." in text
+    assert "The interval excludes zero only for “clipped”." in text
     answer = answer_text(load_chains(folder))
     accuracy, time = answer.split(" Seconds per epoch. ")
     assert "the largest step is “clipped” with SGD (−9.00 of −8.00 points)." in accuracy
-    assert "changes: with SGD +1.00 points (95 %: " in accuracy
-    assert accuracy.endswith("told from zero in 0 of 1.")
+    assert "with everything else equal, is +1.00 points (95 %: " in accuracy
+    assert accuracy.endswith("the interval excludes zero in 0 of 1 chains.")
     assert re.search(r"largest step is “.*” with SGD \(\S+ of \S+ s\)", time)
 
 
@@ -92,12 +92,12 @@ def test_the_papers_run_is_compared_with_where_one_more_seed_would_lie(folder):
     text = beside_paper_text(trials)
     # 58.41 in the paper; ours 54, 58 and 62, whose deviation is 4: 4.30265 * 4 * sqrt(1 + 1 / 3)
     assert "reached 58.41 %, ours 58.00 % on average" in text
-    assert "between 38.13 and 77.87 (95 %), and there the paper's number lies" in text
+    assert "between 38.13 and 77.87 (95 %). The paper's number is inside" in text
     last = trials["step"] == "DeepSpeed"
     trials.loc[last, "best_accuracy"] = 63.0 + trials.loc[last, "seed"]
     text = beside_paper_text(trials)
-    assert "does not lie: no step of this chain explains it" in text
-    assert text.endswith("tried: “clipped”, 57.00 ± 1.00 % by its best epoch (n = 3).")
+    assert "is outside, so no step of this chain explains it" in text
+    assert text.endswith("tried: “clipped” with 57.00 ± 1.00 % in its best epoch (n = 3).")
 
 
 def test_a_chain_that_is_not_complete_says_what_it_lacks(folder):
@@ -106,7 +106,7 @@ def test_a_chain_that_is_not_complete_says_what_it_lacks(folder):
         (folder / name / "trial.json").unlink()
     trials = load_chains(folder)
     assert "missing: clipped" in chains_text(trials, "best_accuracy")
-    assert answer_text(trials).startswith("Accuracy. With SGD it cannot be told yet: trials")
+    assert answer_text(trials).startswith("Accuracy. Undecided with SGD: trials are missing.")
     figure = chain_figure(trials, "best_accuracy")
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()][1] == "clipped"
 
