@@ -380,7 +380,7 @@ def check_memory(page: Path, folder: Path, records: Records) -> None:
         peaks = of(line, "peak_memory_mb")
         for model, column in columns.items():
             assert row[column] == (f"{peaks[model]:,.0f}" if model in peaks else "missing")
-        growth = (row["bytes a parameter"], row["the rest"])
+        growth = (row["bytes per parameter"], row["the rest"])
         if len(peaks) < 2:
             assert growth == ("–", "–")
             continue
