@@ -38,7 +38,7 @@ def paper_table(column: str) -> Styler:
 
 def endpoints_figure() -> Figure:
     """Draw the best accuracies (Table 1) of the curves in the paper's Figure 1."""
-    values = _printed_by_cell("best_accuracy")
+    values = printed_by_cell("best_accuracy")
     figure, grid = plt.subplots(2, 2, figsize=(11, 7), sharex=True, sharey=True)
     for axes, (letter, settings) in zip(grid.flat, PANELS.items(), strict=True):
         rows = range(len(ARCHITECTURES))
@@ -64,7 +64,7 @@ def endpoints_figure() -> Figure:
 
 def time_ratios_figure() -> Figure:
     """Draw the time per epoch with DeepSpeed's two GPUs over that with one, as printed."""
-    values = _printed_by_cell("seconds_per_epoch")
+    values = printed_by_cell("seconds_per_epoch")
     figure, axes = plt.subplots(figsize=(9, 3.8), layout="constrained")
     for shift, (setting, marker) in enumerate(SETTING_MARKERS.items()):
         ratios = [
@@ -82,7 +82,3 @@ def time_ratios_figure() -> Figure:
     name_rows(axes, [NAMES[name] for name in ARCHITECTURES])
     axes.legend(loc="lower right")
     return figure
-
-
-def _printed_by_cell(column: str) -> "pd.Series[float]":
-    return printed_by_cell(column)

@@ -20,24 +20,13 @@ from dsstudy.report.wording import versions_text
 from dsstudy.spec.trial import PLACES, Trial
 
 SHOWN_COLUMNS = {
-    "study": "study",
-    "model": "model",
-    "setting": "setting",
-    "engine": "engine",
-    "seed": "seed",
-    "best_accuracy": "best accuracy (%)",
-    "final_accuracy": "final accuracy (%)",
-    "seconds_per_epoch": "s / epoch",
-    "timing": "timing",
-    "processes": "processes",
-    "precision": "precision",
-    "epochs": "epochs",
-    "images": "images",
-    "train_images": "training images",
-    "hardware": "hardware",
-    "status": "status",
+    "study": "study", "model": "model", "setting": "setting", "engine": "engine", "seed": "seed",
+    "best_accuracy": "best accuracy (%)", "final_accuracy": "final accuracy (%)",
+    "seconds_per_epoch": "s / epoch", "timing": "timing", "processes": "processes",
+    "precision": "precision", "epochs": "epochs", "images": "images",
+    "train_images": "training images", "hardware": "hardware", "status": "status",
     "commit": "commit",
-}
+}  # fmt: skip
 """The columns shown at first, and their titles."""
 
 HIDDEN_COLUMNS = (

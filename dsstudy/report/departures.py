@@ -40,7 +40,8 @@ def _scale_departures(results: pd.DataFrame) -> Iterator[str]:
     if "environment" not in results:
         return
     known = results[results["environment"].notna()]
-    data = pd.DataFrame([place["dataset"] for place in known["environment"]], known.index)
+    counts = [place["dataset"] for place in known["environment"]]
+    data = pd.DataFrame(counts, known.index, columns=["train_images", "test_images"])
     images, tested = data["train_images"], data["test_images"]
     if (images < printed.TRAIN_IMAGES).any() or (known["epochs"] < printed.EPOCHS).any():
         steps = images // known["batch_size"] * known["epochs"]
