@@ -1,12 +1,12 @@
 """The recommendation of a comparison of the engines: its reasons and its doubts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dsstudy.analysis.comparison import Comparison, Timed, efficiency, step_ratio
 from dsstudy.analysis.intervals import LEVEL
 from dsstudy.analysis.step_phases import compare_phases
-from dsstudy.paper import printed
+from dsstudy.spec.engines import ENGINES, one_of
 
 WIDE = 4
 """An interval of a ratio is useless if its limits differ by more than this factor."""
@@ -50,12 +50,8 @@ def advise(found: Comparison) -> Advice:
         choice,
         _advice_sentence(choice, fastest, others, certain),
         certain,
-        [
-            *(_against_text(found, one, choice) for one in others),
-            *_scaling_reasons(choice, found),
-            *_memory_reasons(found),
-        ],
-        [*_risk_doubts(choice, fastest), *_advice_doubts(found, others, certain)],
+        [*(_against_text(found, one, choice) for one in others), *_other_reasons(choice, found)],
+        [*_engine_doubts(found, choice, fastest, certain), *_setting_doubts(found)],
     )
 
 
@@ -66,8 +62,8 @@ def _advice_sentence(choice: Timed, fastest: Timed, others: Sequence[Timed], cer
         return f"Train with {choice.title}: it is the fastest here, measurably."
     if len(choice.steps) < 2:
         return (
-            "Undecided, as one round has no spread: "
-            f"{choice.title} is the simplest engine; measure two rounds or more."
+            f"Undecided, as one round has no spread; {choice.title} is the simplest: "
+            "measure two rounds or more."
         )
     if any(_scatters(one, choice) for one in others):
         return (
@@ -113,68 +109,60 @@ def _is_profiled(found: Comparison, one: Timed) -> bool:
     return one.processes in set(rows["processes"])
 
 
-def _scaling_reasons(choice: Timed, found: Comparison) -> list[str]:
-    if choice.devices == 1:
-        return []
-    share = 100 * efficiency(choice, found.normal)
-    return [
-        f"Its {choice.devices} devices reach {share:.0f} % of {choice.devices} times the speed of "
-        "normal training on one."
-    ]
+def _other_reasons(choice: Timed, found: Comparison) -> Iterator[str]:
+    if choice.devices > 1:
+        share = 100 * efficiency(choice, found.normal)
+        yield (
+            f"Its {choice.devices} devices reach {share:.0f} % of {choice.devices} times the speed "
+            "of normal training on one."
+        )
+    if len(found.candidates) > 1:
+        least = min(found.timed, key=lambda one: one.memory / one.devices)
+        yield (
+            f"{least.title[0].upper()}{least.title[1:]} needs the least memory per device, "
+            f"{least.memory / least.devices:,.0f} MiB at its peak: if memory is short, this may "
+            "matter more than time."
+        )
 
 
-def _memory_reasons(found: Comparison) -> list[str]:
-    if len(found.candidates) < 2:
-        return []
-    least = min(found.timed, key=lambda one: one.memory / one.devices)
-    return [
-        f"{least.title[0].upper()}{least.title[1:]} needs the least memory per device, "
-        f"{least.memory / least.devices:,.0f} MiB at its peak: if memory is short, this may "
-        "matter more than time."
-    ]
-
-
-def _risk_doubts(choice: Timed, fastest: Timed) -> list[str]:
+def _engine_doubts(
+    found: Comparison, choice: Timed, fastest: Timed, certain: bool
+) -> Iterator[str]:
     times = step_ratio(choice, fastest)
-    if choice is fastest or times.n < 2:
-        return []
-    return [
-        f"By these times a step with {choice.title} may take up to {times.high:.2f} times as long "
-        f"as with {fastest.title}, or down to {times.low:.2f} times."
-    ]
+    if choice is not fastest and times.n > 1:
+        yield (
+            f"By these times, a step with {choice.title} may take from {times.low:.2f} to "
+            f"{times.high:.2f} times as long as with {fastest.title}."
+        )
+    for one in found.about["left_out"]:
+        yield f"{ENGINES[one['engine']].title} was left out: {one['reason']}."
+    if len(found.candidates) > 1 and not certain and len(found.normal.steps) > 1:
+        yield "Not all engines are measurably different: more rounds may distinguish them."
 
 
-def _advice_doubts(found: Comparison, others: Sequence[Timed], certain: bool) -> list[str]:
-    doubts = [
-        f"{printed.NAMES[one['engine']]} was left out: {one['reason']}."
-        for one in found.about["left_out"]
-    ]
-    if others and not certain and len(found.normal.steps) > 1:
-        doubts.append("Not all engines are measurably different: more rounds may distinguish them.")
+def _setting_doubts(found: Comparison) -> Iterator[str]:
     if not all(one.exclusive for one in (*found.timed, *found.small.values())):
-        doubts.append("Other programs used the machine meanwhile: measure again when it is idle.")
+        yield "Other programs used the machine meanwhile: measure again when it is idle."
     if found.on_cpu:
-        doubts.append(
+        yield (
             "This was measured on a CPU, whose cores all ranks share; memory is the resident "
             "memory of their processes, libraries included. It does not show what GPUs would do."
         )
-        doubts += _thread_doubts(found)
+        yield from _thread_doubts(found)
     if found.about["settings"]["precision"] != "fp32":
-        doubts.append(
-            "DeepSpeed keeps the whole model in this precision, the others only compute in it: "
-            "watch the accuracy too."
+        casting = one_of(engine.title for engine in ENGINES.values() if engine.casts_model)
+        yield (
+            f"With {casting} the whole model is in this precision; the other engines only compute "
+            "in it: watch the accuracy too."
         )
-    doubts.append("Speed and memory were compared, not what the model learns.")
-    return doubts
+    yield "Speed and memory were compared, not what the model learns."
 
 
-def _thread_doubts(found: Comparison) -> list[str]:
-    """Warn if the engines did not have equal shares of the CPU."""
+def _thread_doubts(found: Comparison) -> Iterator[str]:
     rows = [(key[-1], row["processes"], row["threads"]) for key, row in found.profiles.iterrows()]
-    if len({ranks * threads for _, ranks, threads in rows}) == 1:
-        return []
-    each = ", ".join(f"{printed.NAMES[name]} {ranks} × {threads}" for name, ranks, threads in rows)
-    return [
-        f"The engines computed with different numbers of threads (ranks × threads: {each}): where "
-        "OMP_NUM_THREADS is set, unset it and compare again."
-    ]
+    if len({ranks * threads for _, ranks, threads in rows}) > 1:
+        each = ", ".join(f"{ENGINES[name].title} {n} × {threads}" for name, n, threads in rows)
+        yield (
+            f"The engines computed with different numbers of threads (ranks × threads: {each}): if "
+            "OMP_NUM_THREADS is set, unset it and compare again."
+        )

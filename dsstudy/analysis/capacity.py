@@ -43,10 +43,8 @@ def load_capacity(path: str | Path) -> pd.DataFrame:
         process (resident on a CPU, allocated on a GPU), and ``held``, the memory of tensors at the
         end of a backward pass. NaN if a trial has none.
     """
-    trials = load_labelled(path)
-    trials = (
-        trials[trials["axis"] == WAY_AXIS].drop(columns="axis").rename(columns={"label": "line"})
-    )
+    trials = load_labelled(path).query("axis == @WAY_AXIS").drop(columns="axis")
+    trials = trials.rename(columns={"label": "line"})
     memory = load_epochs(path).reindex(columns=["name", "peak_memory_mb", "held_memory_mb"])
     memory = memory.drop_duplicates("name").set_index("name")
     ranks = trials.reindex(columns=["processes"])["processes"]
@@ -71,9 +69,8 @@ def model_sizes(trials: pd.DataFrame) -> pd.Series:
 
 def memory_by_size(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return ``peak`` or ``held`` in bytes per rank: a row per way, a column per model."""
-    frame = trials[trials["status"] == "completed"].pivot(
-        index="line", columns="model", values=column
-    )
+    completed = trials[trials["status"] == "completed"]
+    frame = completed.pivot(index="line", columns="model", values=column)
     return frame.reindex(index=ways(trials), columns=list(model_sizes(trials).index))
 
 
@@ -91,16 +88,12 @@ def memory_growth(trials: pd.DataFrame) -> pd.DataFrame:
         By way: ``bytes`` per further parameter, the slope; ``rest`` in bytes (libraries, shared
         buffers), the intercept; ``n``, the number of sizes. NaN with fewer than two sizes.
     """
-    rows = {}
+    rows, sizes = {}, model_sizes(trials)
     for line, peaks in memory_by_size(trials, "peak").iterrows():
         known = peaks.dropna()
-        slope, rest = (
-            np.polyfit(model_sizes(trials)[known.index], known, 1)
-            if len(known) > 1
-            else (np.nan,) * 2
-        )
-        rows[line] = {"bytes": slope, "rest": rest, "n": len(known)}
-    return pd.DataFrame.from_dict(rows, orient="index")
+        fit = np.polyfit(sizes[known.index], known, 1) if len(known) > 1 else (np.nan, np.nan)
+        rows[line] = (*fit, len(known))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["bytes", "rest", "n"])
 
 
 def less_from(found: pd.DataFrame, line: str, other: str) -> float:

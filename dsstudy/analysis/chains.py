@@ -54,26 +54,20 @@ def chain_steps(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
         ``value``, the mean change over ``pairs`` pairs, with ``low`` and ``high``, its 95 %
         interval.
     """
-    first = _step_values(trials, chain.removesuffix(CANDIDATES), column)
+    start = chain.removesuffix(CANDIDATES)
+    first = _step_values(trials, start, column)
     if not first:
-        name, known = chain.removesuffix(CANDIDATES), ", ".join(chain_names(trials))
-        raise InputError(f"the study has no chain {name}: its chains are {known}")
-    before = next(iter(first.values()))
+        known = ", ".join(chain_names(trials))
+        raise InputError(f"the study has no chain {start}: its chains are {known}")
+    _, before = next(iter(first.values()))
     rows = {}
     for step, (engine, values) in _step_values(trials, chain, column).items():
-        change = mean_interval((values - before[1]).dropna())
-        rows[step] = {
-            "engine": engine,
-            "mean": values.mean(),
-            "deviation": values.std(),
-            "n": len(values),
-            "value": change.value,
-            "low": change.low,
-            "high": change.high,
-            "pairs": change.n,
-        }
+        change = mean_interval((values - before).dropna())
+        measured = {"mean": values.mean(), "deviation": values.std(), "n": len(values)}
+        changed = {"value": change.value, "low": change.low, "high": change.high}
+        rows[step] = {"engine": engine, **measured, **changed, "pairs": change.n}
         if not chain.endswith(CANDIDATES):
-            before = engine, values
+            before = values
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
 
 

@@ -19,7 +19,6 @@ from dsstudy.analysis.cost_model.model import GRADIENT_BYTES, LINKS
 from dsstudy.analysis.intervals import Interval, mean_interval
 from dsstudy.analysis.step_phases import load_profiles
 from dsstudy.errors import InputError, naming_file
-from dsstudy.paper import printed
 from dsstudy.records.reading import read_lines, read_object
 from dsstudy.spec.engines import ENGINES, NORMAL
 
@@ -65,7 +64,7 @@ class Timed:
     def title(self) -> str:
         """The engine's name in a sentence, with its number of ranks if there are several."""
         ranks = f" on {self.processes} ranks" if self.processes > 1 else ""
-        return printed.in_prose(self.engine) + ranks
+        return ENGINES[self.engine].prose + ranks
 
     def epoch(self) -> Interval:
         """Return the seconds per epoch: the mean over the rounds, and its interval."""
@@ -226,29 +225,16 @@ def predict_epochs(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> p
             share = found.normal.batch_size // n
             steps = rest + slope * share + transfer_seconds(found, engine, n, bandwidth)
             epoch = mean_interval(steps * found.normal.steps_per_epoch)
-            rows.append(
-                {
-                    "engine": engine,
-                    "devices": n,
-                    "seconds": epoch.value,
-                    "low": epoch.low,
-                    "high": epoch.high,
-                    "speedup": float(np.exp(np.mean(np.log(found.normal.steps / steps)))),
-                    "measured": _measured_epoch(found, engine, n),
-                }
-            )
-    return pd.DataFrame(rows)
+            speedup = float(np.exp(np.mean(np.log(found.normal.steps / steps))))
+            limits = (epoch.value, epoch.low, epoch.high)
+            rows.append((engine, n, *limits, speedup, _measured_epoch(found, engine, n)))
+    columns = ["engine", "devices", "seconds", "low", "high", "speedup", "measured"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _measured_epoch(found: Comparison, engine: str, devices: int) -> float:
-    return next(
-        (
-            one.epoch().value
-            for one in found.timed
-            if (one.engine, one.devices) == (engine, devices) and devices > 1
-        ),
-        math.nan,
-    )
+    some = [one for one in found.timed if (one.engine, one.devices) == (engine, devices)]
+    return some[0].epoch().value if some and devices > 1 else math.nan
 
 
 def measured_break_even(
@@ -259,12 +245,11 @@ def measured_break_even(
     Infinite if they never do. It is `dsstudy.analysis.cost_model.model.break_even_batch` with
     measured terms.
     """
-    (rest, slope), (own, of_normal) = (
-        rest_and_arithmetic(found, engine),
-        rest_and_arithmetic(found, NORMAL),
-    )
-    added = float(np.mean(rest - own)) + transfer_seconds(found, engine, devices, bandwidth)
-    saved = float(np.mean(of_normal - slope / devices))
+    rest, slope = rest_and_arithmetic(found, engine)
+    normal_rest, normal_slope = rest_and_arithmetic(found, NORMAL)
+    added = float(np.mean(rest - normal_rest))
+    added += transfer_seconds(found, engine, devices, bandwidth)
+    saved = float(np.mean(normal_slope - slope / devices))
     if added <= 0:
         return 0.0
     return added / saved if saved > 0 else math.inf

@@ -193,14 +193,14 @@ def advice_of(folder: Path, seconds: dict, **about):
     return advise(load_comparison(written(folder, seconds, **about)))
 
 
-def test_the_fastest_is_recommended_where_it_can_be_told(tmp_path):
+def test_the_fastest_is_recommended_if_it_is_measurably_so(tmp_path):
     advice = advice_of(tmp_path, ALONE | TWO)
     assert (advice.choice.engine, advice.choice.processes, advice.certain) == ("ddp", 2, True)
     assert advice.sentence == "Train with DDP on 2 ranks: it is the fastest here, measurably."
     normal, deepspeed, scaling, memory = advice.reasons
     assert "normal training takes 1.40 times as long as with DDP on 2 ranks" in normal
     assert "DeepSpeed on 2 ranks takes 1.17 times" in deepspeed
-    assert scaling.startswith("Its 2 devices do 70 % of what")
+    assert scaling.startswith("Its 2 devices reach 70 % of 2 times the speed")
     assert "1,000 MiB" in memory
 
 
@@ -210,18 +210,18 @@ def test_normal_training_is_recommended_where_it_is_the_fastest(tmp_path):
     assert "most of the difference is communication" in advice.reasons[0]
 
 
-def test_of_what_cannot_be_told_apart_the_simplest_is_recommended(tmp_path):
+def test_of_engines_that_do_not_differ_measurably_the_simplest_is_recommended(tmp_path):
     noisy = (7e-3, 9e-3, 8e-3)
     advice = advice_of(tmp_path, ALONE | {("deepspeed", 1, 64): noisy, ("ddp", 1, 64): noisy})
     assert (advice.choice.engine, advice.certain) == ("normal", False)
     assert "DDP was the fastest here, but not measurably so" in advice.sentence
     assert "no measurable difference" in advice.reasons[0]
-    assert any(doubt.startswith("Not all engines can be told apart") for doubt in advice.doubts)
+    assert any(doubt.startswith("Not all engines are measurably") for doubt in advice.doubts)
 
 
 def test_times_that_scatter_decide_nothing(tmp_path):
     advice = advice_of(tmp_path, ALONE | TWO | {("deepspeed", 2, 64): (1e-3, 9e-2, 8e-3)})
-    assert advice.sentence.startswith("Not decided, as the times scatter too much")
+    assert advice.sentence.startswith("Undecided, as the times scatter too much")
 
 
 def test_an_engine_is_judged_on_the_ranks_on_which_it_is_fastest(tmp_path):
@@ -236,7 +236,7 @@ def test_an_engine_is_judged_on_the_ranks_on_which_it_is_fastest(tmp_path):
 def test_the_fastest_stays_where_only_a_less_simple_one_comes_near(tmp_path):
     advice = advice_of(tmp_path, ALONE | TWO | {("deepspeed", 2, 64): (5e-3, 8e-3, 6e-3)})
     assert (advice.choice.engine, advice.certain) == ("ddp", False)
-    assert "no other engine is measurably faster, and what may be as fast" in advice.sentence
+    assert "no other engine is measurably faster, and those that may be as fast" in advice.sentence
 
 
 def test_one_round_tells_nothing(tmp_path):

@@ -33,11 +33,8 @@ TERMS = {"factor": "normal_seconds", "saved": "flops", "gradient": "parameters",
 """The coefficients, and the column that each multiplies; ``saved`` is subtracted."""
 
 RATIO = ("factor",)
-
 LINE = ("factor", "gradient", "constant")
-
 SHARED_ARITHMETIC = ("factor", "saved", "gradient")
-
 FULL = tuple(TERMS)
 
 FORMS = {
@@ -129,12 +126,9 @@ def left_out_errors(pairs: pd.DataFrame, terms: Sequence[str], relative: bool = 
 
 def explained_share(pairs: pd.DataFrame, terms: Sequence[str]) -> float:
     """Return R squared of a fit by absolute least squares."""
-    predicted = predict_seconds(pairs, fit_cost(pairs, terms, relative=False))
-    return float(1 - ((pairs["seconds"] - predicted) ** 2).sum() / _squares(pairs["seconds"]))
-
-
-def _squares(values: pd.Series) -> float:
-    return float(((values - values.mean()) ** 2).sum())
+    seconds = pairs["seconds"]
+    errors = seconds - predict_seconds(pairs, fit_cost(pairs, terms, relative=False))
+    return float(1 - (errors**2).sum() / ((seconds - seconds.mean()) ** 2).sum())
 
 
 def fitted_bandwidth(pairs: pd.DataFrame, coefficients: pd.Series) -> float:
@@ -168,9 +162,8 @@ def step_parts(pairs: pd.DataFrame, coefficients: pd.Series, share: float) -> pd
         and on several ranks ``ranks' rest``, ``ranks' arithmetic`` and ``transfer``, which includes
         the constant.
     """
-    arithmetic = (pairs["flops"] / arithmetic_rate(coefficients, share)).clip(
-        upper=pairs["normal_seconds"]
-    )
+    arithmetic = pairs["flops"] / arithmetic_rate(coefficients, share)
+    arithmetic = arithmetic.clip(upper=pairs["normal_seconds"])
     rest = pairs["normal_seconds"] - arithmetic
     return pd.DataFrame(
         {
