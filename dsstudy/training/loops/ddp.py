@@ -1,5 +1,8 @@
 """Engine ``ddp``: PyTorch's DistributedDataParallel, one process (rank) per GPU."""
 
+import contextlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
     for epoch in session.epochs():
         parallel.train()
         for images, labels in session.batches(epoch):
-            with autocast:
+            with autocast, _naming_unused(model):
                 loss = F.cross_entropy(parallel(images), labels)
             session.step(loss, learning_rate=optimizer.param_groups[0]["lr"])
 
@@ -55,6 +58,24 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
 
         with autocast:
             session.end_epoch(epoch, model)
+
+
+@contextlib.contextmanager
+def _naming_unused(model: nn.Module) -> Iterator[None]:
+    """Name the parameters that took no part in the last step's loss, which DDP numbers."""
+    try:
+        yield
+    except RuntimeError as error:
+        numbers = re.search(r"did not receive grad for rank \d+: ([\d ]+)", str(error))
+        if not numbers:
+            raise
+        trained = [name for name, value in model.named_parameters() if value.requires_grad]
+        unused = [trained[int(number)] for number in numbers[1].split()]
+        more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
+        raise RuntimeError(
+            f"parameters of the model take no part in the loss, which DDP does not allow: "
+            f"{', '.join(unused[:8])}{more}. Remove them or set their requires_grad to False"
+        ) from error
 
 
 class DdpState(TorchState):
