@@ -1,7 +1,7 @@
 """Execute a trial's notebook by papermill, or write the command line that does so."""
 
 import shlex
-from typing import Any
+from typing import Any, NamedTuple
 
 from dsstudy.errors import InputError, last_line, reason_line, reason_of
 from dsstudy.launching.crashes import Crash, crash_epoch, crash_reason, crash_signal
@@ -14,9 +14,11 @@ from dsstudy.spec.trial import TEXTS, Trial
 KERNEL_START_SECONDS = 600
 """Seconds for a kernel to load its libraries; papermill notices at once when a kernel dies."""
 
-
 _WHOLE = ("InputError", "TrialError", "InterruptedTrialError", "CrashedTrialError")
 """The errors whose last line is the whole reason already."""
+
+_UNKNOWN_EXIT = 255
+"""What `multiprocessing` returns for a forked process whose exit code it has lost."""
 
 
 def trial_command(trial: Trial) -> list[str]:
@@ -58,9 +60,8 @@ def run_notebook(trial: Trial) -> str:
             shutdown_kernel="immediate",  # the record is written: do not wait for torch to exit
         )
     except Exception as error:
-        reason, crash = _notebook_error(error, out_of_memory=memory_kills() > killed)
-        outside = isinstance(error, RuntimeError | OSError)  # not the trial's own fault
-        return _note_failure(reason, outside, crash, trial, record, before)
+        failure = _notebook_failure(error, out_of_memory=memory_kills() > killed)
+        return _note_failure(failure, trial, record, before)
     return ""
 
 
@@ -71,24 +72,23 @@ def _result_of_last_attempt(record: Record) -> dict[str, Any] | None:
         return None
 
 
-def _notebook_error(error: Exception, out_of_memory: bool) -> tuple[str, Crash | None]:
-    """Return why a notebook failed, the last line being the reason, and its kernel's crash."""
+class _Failure(NamedTuple):
+    """Why a notebook failed: the last line is the reason."""
+
+    text: str
+    outside: bool  # not the trial's own fault
+    crash: Crash | None = None
+
+
+def _notebook_failure(error: Exception, out_of_memory: bool) -> _Failure:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from dsstudy.launching.warm_kernels import WarmProvisioner
-
     if isinstance(error, PapermillExecutionError):  # what a cell has raised
-        return f"{error}\n{_cell_reason(error.ename, error.evalue)}", None
-    if not isinstance(error, DeadKernelError):
-        return reason_line(error), None
-    kernel = WarmProvisioner.newest
-    who = "the notebook's kernel"
-    if name := crash_signal(kernel.poll() if kernel else None):
-        crash = Crash(who, name)
-        return str(crash), crash
-    killed = "killed by the system, which had run out of memory" if out_of_memory else "killed"
-    return f"{who} was {killed}; run the study again to resume it", None
+        return _Failure(f"{error}\n{_cell_reason(error.ename, error.evalue)}", outside=False)
+    if isinstance(error, DeadKernelError):
+        return _dead_kernel(out_of_memory)
+    return _Failure(reason_line(error), outside=isinstance(error, RuntimeError | OSError))
 
 
 def _cell_reason(kind: str, message: str) -> str:
@@ -97,23 +97,32 @@ def _cell_reason(kind: str, message: str) -> str:
     return reason_of(kind, message)
 
 
+def _dead_kernel(out_of_memory: bool) -> _Failure:
+    from dsstudy.launching.warm_kernels import WarmProvisioner
+
+    kernel, who = WarmProvisioner.newest, "the notebook's kernel"
+    code = kernel.poll() if kernel else None
+    if name := crash_signal(code):
+        crash = Crash(who, name)
+        return _Failure(str(crash), outside=True, crash=crash)
+    if code is not None and 0 <= code < _UNKNOWN_EXIT:
+        return _Failure(f"{who} ended itself with exit code {code}, without an error", False)
+    killed = "killed by the system, which had run out of memory" if out_of_memory else "killed"
+    return _Failure(f"{who} was {killed}; run the study again to resume it", outside=True)
+
+
 def _note_failure(
-    reason: str,
-    outside: bool,
-    crash: Crash | None,
-    trial: Trial,
-    record: Record,
-    before: dict[str, Any] | None,
+    failure: _Failure, trial: Trial, record: Record, before: dict[str, Any] | None
 ) -> str:
     """Record a notebook's failure unless the record states it; return what the user should know."""
+    reason, outside, epoch = failure.text, failure.outside, None
     if record.finished:
         return f"trained to its end, but its notebook failed: {last_line(reason)} (see trial.ipynb)"
     if record.result() is not None:
         return ""  # the trial failed, and the record says why
-    epoch = None
-    if crash:
-        (reason, again), epoch = crash_reason(crash, record, before), crash_epoch(record)
-        outside = not again
+    if failure.crash:
+        reason, again = crash_reason(failure.crash, record, before)
+        outside, epoch = not again, crash_epoch(record)
     try:
         with hold_folder(record.folder):
             record.start(trial.model_copy(update={"overwrite": False}))  # keeps what is recorded
