@@ -1,4 +1,4 @@
-"""The table of every trial and its curves: what the records state, whatever they lack."""
+"""The table of all trials and their curves: what the records state, with or without gaps."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ DEMO = Path(__file__).parents[1] / "records" / "demo"
 
 @pytest.fixture
 def odd(tmp_path) -> Path:
-    """Return a study of records that lack something: one failed, one diverged, one just begun."""
+    """Return a study of three incomplete records: failed, diverged, and just started."""
     folder = tmp_path / "odd"
     error = "Traceback\n<img src=x> is no image"
     failed = write_record(folder, Trial(seed=1), status="failed", error=error, environment=None)
@@ -41,7 +41,7 @@ def odd(tmp_path) -> Path:
     return folder
 
 
-def test_the_table_holds_every_trial_as_its_line_states_it(odd):
+def test_every_trial_is_in_the_table_as_its_line_states_it(odd):
     trials = load_table_rows([DEMO, odd]).set_index("name")
     for line in read_lines(DEMO / "trials.jsonl"):
         row = trials.loc[line["name"]]
@@ -59,7 +59,7 @@ def test_the_table_holds_every_trial_as_its_line_states_it(odd):
     assert begun["timing"] == begun["commit"] == ""
 
 
-def test_times_measured_alone_win(tmp_path):
+def test_times_measured_alone_take_precedence(tmp_path):
     published = tmp_path / "timed"
     published.mkdir()
     (line, *_) = (DEMO / "trials.jsonl").read_text().splitlines()
