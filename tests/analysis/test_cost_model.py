@@ -219,7 +219,7 @@ def test_a_study_that_does_not_reach_says_why(tmp_path, written, reason):
     found = load_studies([tmp_path])
     assert reason in studies_text(found)
     assert study_errors_table(found) is None
-    assert "No study here can test it yet." in answer_text(paper_pairs(), found)
+    assert "No study here can test this yet." in answer_text(paper_pairs(), found)
 
 
 def test_the_page_stands_without_a_study_and_lists_several(tmp_path):
@@ -227,7 +227,7 @@ def test_the_page_stands_without_a_study_and_lists_several(tmp_path):
     found = load_studies([find_study("runs/demo"), other])
     assert len(left_out_figure(paper_pairs(), found).axes) == 6
     assert len(list(study_fits(found))) == 6
-    assert "No study is in this book yet" in studies_text(load_studies([]))
+    assert "This book has no study yet" in studies_text(load_studies([]))
     assert origins_table([]) is None
     assert len(left_out_figure(paper_pairs(), {}).axes) == 2
 
@@ -235,8 +235,11 @@ def test_the_page_stands_without_a_study_and_lists_several(tmp_path):
 def test_the_closing_sentence_follows_the_numbers():
     pairs = paper_pairs()
     demo = load_studies([find_study("runs/demo")])
-    assert "names the faster side of 7 of 7 networks" in answer_text(pairs, demo)
-    assert "several ranks were faster in 0 of 19 pairs with DeepSpeed" in answer_text(pairs, demo)
+    assert "names the faster side for 7 of the 7 networks" in answer_text(pairs, demo)
+    assert (
+        "several ranks were faster than one process in 0 of 19 pairs with DeepSpeed"
+        in answer_text(pairs, demo)
+    )
     # Were the ViT slower with DeepSpeed too, nothing would pay soon, and the sentence would say so.
     slower = pairs["seconds"].where(pairs["architecture"] != "vit", 3 * pairs["seconds"])
     other = answer_text(pairs.assign(seconds=slower), demo)

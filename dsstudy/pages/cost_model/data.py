@@ -11,6 +11,7 @@ from dsstudy.analysis.cost_model.pairs import paper_pairs as paper_pairs  # for 
 from dsstudy.analysis.cost_model.pairs import study_pairs
 from dsstudy.paper import printed
 from dsstudy.report.origin import study_title
+from dsstudy.spec.engines import ENGINES
 
 SETTING = printed.SETTINGS[0]
 """The setting of Table 2 that is shown in full."""
@@ -51,4 +52,4 @@ def study_fits(found: Studies) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]
     for study, pairs in found.items():
         if not isinstance(pairs, str):
             for engine, setting, some in fit_groups(pairs):
-                yield (study, f"{printed.NAMES.get(engine, engine)}, {setting}"), some
+                yield (study, f"{ENGINES[engine].title}, {setting}"), some

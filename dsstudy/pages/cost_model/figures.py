@@ -21,30 +21,25 @@ from dsstudy.analysis.cost_model.model import (
 )
 from dsstudy.pages.cost_model.data import Studies, bandwidths, pairs_of_setting
 from dsstudy.paper import printed
-from dsstudy.report.figure_style import ENGINE_COLORS
-from dsstudy.spec.engines import DEEPSPEED, NORMAL
+from dsstudy.report.figure_style import ENGINE_COLORS, SETTING_MARKERS, add_legend
+from dsstudy.spec.engines import DEEPSPEED, ENGINES
 from dsstudy.spec.trial import ARCHITECTURES
-
-_SETTING_MARKERS = dict(zip(printed.SETTINGS, "osD", strict=True))
 
 _PARTS = ("arithmetic", "the rest", "gradients")
 
-_BARS = {
-    NORMAL: ("arithmetic", "rest"),
-    DEEPSPEED: ("ranks' arithmetic", "ranks' rest", "transfer"),
-}
+_BARS = (("arithmetic", "rest"), ("ranks' arithmetic", "ranks' rest", "transfer"))
+"""The columns of `step_parts` in the bar of one device, and in that of several ranks."""
 
 
 def step_parts_figure(pairs: pd.DataFrame) -> Figure:
     """Draw the parts of each step in the model, in units of normal training's step."""
     some = pairs_of_setting(pairs)
-    known = step_parts(some, fit_cost(some, SHARED_ARITHMETIC), SHARE).div(
-        some["normal_seconds"], axis=0
-    )
+    known = step_parts(some, fit_cost(some, SHARED_ARITHMETIC), SHARE)
+    known = known.div(some["normal_seconds"], axis=0)
     figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
     colors = sns.color_palette("cividis", len(_PARTS))
     at = np.arange(len(some))
-    for shift, columns in zip((-0.2, 0.2), _BARS.values(), strict=True):
+    for shift, columns in zip((-0.2, 0.2), _BARS, strict=True):
         left = np.zeros(len(some))
         for column, color in zip(columns, colors, strict=False):
             axes.barh(at + shift, known[column], 0.36, left=left, color=color)
@@ -96,7 +91,7 @@ def left_out_figure(table2: pd.DataFrame, found: Studies) -> Figure:
     first.xaxis.set_major_formatter("{x:g}")
     first.invert_yaxis()
     figure.supxlabel("predicted / measured", fontsize=12)
-    figure.legend(marks.values(), marks.keys(), loc="outside upper center", ncols=3, frameon=False)
+    add_legend(figure, marks, columns=3)
     return figure
 
 
@@ -107,11 +102,11 @@ def _draw_left_out(axes: Axes, pairs: pd.DataFrame, terms: tuple[str, ...]) -> d
         at = [ARCHITECTURES.index(name) + shift for name in some.index]
         ratios, color = 1 + left_out_errors(some, terms).to_numpy(), ENGINE_COLORS[engine]
         (mark,) = axes.plot(
-            np.where(ratios > 0, ratios, np.nan), at, _SETTING_MARKERS[setting], color=color
+            np.where(ratios > 0, ratios, np.nan), at, SETTING_MARKERS[setting], color=color
         )
         for height in np.array(at)[ratios <= 0]:  # cannot be drawn on a logarithmic axis
             axes.plot(0.03, height, "<", color=color, transform=axes.get_yaxis_transform())
-        marks[f"{printed.NAMES.get(engine, engine)}, {setting}"] = mark
+        marks[f"{ENGINES[engine].title}, {setting}"] = mark
     axes.axvline(1, color="0.3", linewidth=1)
     axes.grid(axis="y", visible=False)
     return marks
@@ -128,13 +123,8 @@ def break_even_figure(pairs: pd.DataFrame) -> Figure:
         axes.loglog(speeds / 1e9, batches.loc[name], color=color, linewidth=2)
     for name, height in _apart(batches.iloc[:, -1]).items():
         size = some["sent"][name] * some["parameters"][name] / 1e6
-        axes.text(
-            speeds[-1] / 1e9,
-            height,
-            f"  {printed.NAMES[name]}, {size:.3g} MB",
-            va="center",
-            fontsize=11,
-        )
+        text = f"  {printed.NAMES[name]}, {size:.3g} MB"
+        axes.text(speeds[-1] / 1e9, height, text, va="center", fontsize=11)
     for (name, speed), side in zip(
         bandwidths(some, found).items(), ("center", "right", "left"), strict=True
     ):
@@ -146,7 +136,7 @@ def break_even_figure(pairs: pd.DataFrame) -> Figure:
     axes.text(0.5, 0.8, "above its line, two GPUs pay", transform=axes.transAxes, ha="center")
     axes.set(
         xlabel="bandwidth between the two GPUs, in one direction (GB/s)",
-        ylabel="images a step from which two GPUs pay",
+        ylabel="images per step from which two GPUs pay",
         xlim=(speeds[0] / 1e9, speeds[-1] / 1e9),
         ylim=(1, None),
     )

@@ -32,9 +32,9 @@ from dsstudy.pages.cost_model.data import (
 from dsstudy.pages.cost_model.text import batch_text, mean_error, worst_text
 from dsstudy.paper import printed
 from dsstudy.report.origin import origin_facts, study_title
-from dsstudy.report.table_style import note_below, style_table
+from dsstudy.report.table_style import named_rows, note_below, style_table
 from dsstudy.report.wording import percent_text
-from dsstudy.spec.engines import DEEPSPEED
+from dsstudy.spec.engines import DEEPSPEED, one_of
 
 
 def origins_table(folders: Sequence[Path]) -> Styler | None:
@@ -52,7 +52,7 @@ def networks_table(pairs: pd.DataFrame) -> Styler:
     columns = {
         "million parameters": (some["parameters"] / 1e6, ".2f"),
         "MB of gradients": (some["sent"] * some["parameters"] / 1e6, ".1f"),
-        "GFLOP an image": (some["flops"] / some["images"] / 1e9, ".3f"),
+        "GFLOP per image": (some["flops"] / some["images"] / 1e9, ".3f"),
         "normal (ms)": (1e3 * some["normal_seconds"], ".1f"),
         "DeepSpeed (ms)": (1e3 * some["seconds"], ".1f"),
         "TFLOP/s": (some["flops"] / some["normal_seconds"] / 1e12, ".2f"),
@@ -60,14 +60,13 @@ def networks_table(pairs: pd.DataFrame) -> Styler:
     steps = printed.TRAIN_IMAGES // printed.BATCH_SIZE
     texts = {name: numbers.map(f"{{:{d}}}".format) for name, (numbers, d) in columns.items()}
     caption = (
-        "What the networks ask for, counted: parameters; the gradients that a rank sends in half "
-        "precision; the arithmetic of a training step for each image. Then the seconds of the "
-        f"paper's Table 2 ({SETTING}) as milliseconds a step (an epoch has {steps:,}), and "
-        "arithmetic over normal time."
+        "Counted on the networks: parameters; the gradients that a rank sends in half precision; "
+        "the arithmetic of a training step per image. Then the seconds of the paper's Table 2 "
+        f"({SETTING}) as milliseconds per step (an epoch has {steps:,} steps), and arithmetic "
+        "divided by normal time."
     )
-    return style_table(
-        _network_names(pd.DataFrame(texts)), caption, "networks", align="right", wrap="4em"
-    )
+    named = named_rows(pd.DataFrame(texts))
+    return style_table(named, caption, "networks", align="right", wrap="4em")
 
 
 def line_table(pairs: pd.DataFrame) -> Styler:
@@ -78,17 +77,13 @@ def line_table(pairs: pd.DataFrame) -> Styler:
         rows[setting] = {
             "R²": f"{explained_share(some, LINE):.3f}",
             **_coefficients(some, found, ("factor", "gradient", "constant")),
-            "left out: the line": percent_text(
-                mean_error(left_out_errors(some, LINE, relative=False))
-            ),
-            "left out: a factor": percent_text(
-                mean_error(left_out_errors(some, RATIO, relative=False))
-            ),
+            "left out: the line": _mean_text(left_out_errors(some, LINE, relative=False)),
+            "left out: a factor": _mean_text(left_out_errors(some, RATIO, relative=False)),
         }
     caption = (
-        "DeepSpeed's seconds as a line in normal seconds and parameters, by plain least squares "
-        "over the six convolutional networks. The last two columns are the mean error, without "
-        "sign, of each network predicted from the other five: by such a line, and by one factor."
+        "DeepSpeed's seconds as a linear function of normal seconds and parameters, by plain least "
+        "squares over the six convolutional networks. The last two columns are the mean absolute "
+        "error of each network predicted from the other five: by such a line, and by one factor."
     )
     return style_table(pd.DataFrame(rows).T, caption, "line", align="right", wrap="5em")
 
@@ -97,9 +92,9 @@ def _coefficients(some: pd.DataFrame, found: pd.Series, terms: Sequence[str]) ->
     """Write coefficients in readable units."""
     texts = {
         "factor": ("times normal", f"{found['factor']:.2f}"),
-        "saved": ("saved (ms a GFLOP)", f"{1e12 * found['saved']:.2f}"),
+        "saved": ("saved (ms per GFLOP)", f"{1e12 * found['saved']:.2f}"),
         "gradient": ("bandwidth (GB/s)", f"{fitted_bandwidth(some, found) / 1e9:.3g}"),
-        "constant": ("constant (ms a step)", f"{1e3 * found['constant']:.1f}"),
+        "constant": ("constant (ms per step)", f"{1e3 * found['constant']:.1f}"),
     }
     return dict(texts[term] for term in terms)
 
@@ -111,13 +106,10 @@ def network_errors_table(pairs: pd.DataFrame) -> Styler:
         errors = left_out_errors(pairs_of_setting(pairs), terms)
         columns[name] = {printed.NAMES[a]: percent_text(error, "+") for a, error in errors.items()}
         for _, setting, some in fit_groups(pairs):
-            columns[name][f"mean, {setting}"] = percent_text(
-                mean_error(left_out_errors(some, terms))
-            )
+            columns[name][f"mean, {setting}"] = _mean_text(left_out_errors(some, terms))
     caption = (
         f"Each network's seconds with DeepSpeed ({SETTING}) predicted from the other six: "
-        "predicted minus printed, in percent of printed. Then the mean error without sign, by "
-        "setting."
+        "predicted minus printed, in percent of printed. Then the mean absolute error by setting."
     )
     return style_table(pd.DataFrame(columns), caption, "errors", align="right")
 
@@ -129,8 +121,8 @@ def study_errors_table(found: Studies) -> Styler | None:
         for fit, some in study_fits(found)
     }
     caption = (
-        "The four forms on our records: the mean error, without sign, of networks each predicted "
-        "from the others of its study, engine and setting; below it the worst."
+        "The four forms on our records: the mean absolute error of networks, each predicted from "
+        "the others of its study, engine and setting; below it the worst error."
     )
     return _by_fit(rows, caption, "study_errors")
 
@@ -156,9 +148,11 @@ def _by_fit(rows: dict[tuple[str, str], dict[str, str]], caption: str, name: str
 
 
 def _error_cell(errors: pd.Series) -> str:
-    return percent_text(mean_error(errors)) + note_below(
-        worst_text([errors]).replace(" ", "<br>", 1)
-    )
+    return _mean_text(errors) + note_below(worst_text([errors]).replace(" ", "<br>", 1))
+
+
+def _mean_text(errors: pd.Series) -> str:
+    return percent_text(mean_error(errors))
 
 
 def break_even_table(pairs: pd.DataFrame) -> Styler:
@@ -175,12 +169,8 @@ def break_even_table(pairs: pd.DataFrame) -> Styler:
     texts = pd.DataFrame(batches).map(batch_text)
     texts.insert(1, "range", others.min().map(batch_text) + " to " + others.max().map(batch_text))
     caption = (
-        "Images a step, over both GPUs, from which DeepSpeed's two take less time than one "
-        f"({SETTING}). Range: of the first column, as each network in turn is left out of the fit, "
-        f"and {', '.join(f'{share:.2g}' for share in shares)} of the arithmetic's time is left."
+        "Images per step, over both GPUs, from which DeepSpeed's two take less time than one "
+        f"({SETTING}). Range: the first column if each network in turn is left out of the fit, and "
+        f"{one_of(f'{share:.2g}' for share in shares)} of the arithmetic's time is left."
     )
-    return style_table(_network_names(texts), caption, "break_even", align="right")
-
-
-def _network_names(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.rename(index=printed.NAMES).rename_axis(index=None)
+    return style_table(named_rows(texts), caption, "break_even", align="right")

@@ -31,26 +31,27 @@ from dsstudy.pages.cost_model.data import (
     study_fits,
 )
 from dsstudy.paper import printed
-from dsstudy.report.wording import percent_text, span
-from dsstudy.spec.engines import DEEPSPEED
+from dsstudy.report.wording import bullets_text, percent_text, span
+from dsstudy.spec.engines import DEEPSPEED, ENGINES
 
 
 def line_text(pairs: pd.DataFrame) -> str:
     """Say how well the line through the convolutional networks fits and predicts."""
-    some = [some for _, _, some in fit_groups(convolutional(pairs))]
-    lines, factors = (
-        [left_out_errors(one, terms, relative=False) for one in some] for terms in (LINE, RATIO)
+    known = [some for _, _, some in fit_groups(convolutional(pairs))]
+    errors = [
+        [left_out_errors(some, terms, relative=False) for some in known] for terms in (LINE, RATIO)
+    ]
+    line, factor = (
+        f"{span((100 * mean_error(one) for one in some), '.0f')} % (the worst: {worst_text(some)})"
+        for some in errors
     )
-    slopes = [fit_cost(one, LINE, relative=False)["factor"] for one in some]
+    slopes = [fit_cost(some, LINE, relative=False)["factor"] for some in known]
     return (
-        f"The line explains {span([100 * explained_share(one, LINE) for one in some], '.1f')} "
-        "% of the variance, but it predicts badly: for a network left out of the fit, its mean "
-        f"error is {span((100 * mean_error(e) for e in lines), '.0f')} % (the worst: "
-        f"{worst_text(lines)}). A single factor has a mean error of "
-        f"{span((100 * mean_error(e) for e in factors), '.0f')} % ({worst_text(factors)}). So six "
-        "points are too few for three coefficients. Their values are not plausible either: two "
-        f"GPUs in half precision would need about {SHARE:.2f} of the time, but the factor is "
-        f"{span(slopes, '.2f')}."
+        f"The line explains {span((100 * explained_share(some, LINE) for some in known), '.1f')} % "
+        "of the variance, but it predicts badly: its mean error for a network left out of the fit "
+        f"is {line}. A single factor has a mean error of {factor}. Six points are too few for "
+        "three coefficients. Their values are not plausible either: two GPUs in half precision "
+        f"would need about {SHARE:.2f} of the time, but the factor is {span(slopes, '.2f')}."
     )
 
 
@@ -71,7 +72,7 @@ def outlier_text(pairs: pd.DataFrame) -> str:
     return (
         "Predicted from the six convolutional networks, the ViT's seconds with DeepSpeed are too "
         f"long by {listed} (over the settings). SGD and SGD+S show how exact the printed seconds "
-        "are, for they differ in the learning rate only: their seconds differ by "
+        "are, because they differ only in the learning rate: their seconds differ by "
         f"{percent_text(apart.median(), '.1')} (median), and by {percent_text(apart.iloc[-1])} for "
         f"the {printed.NAMES[apart.index[-1][0]]}."  # type: ignore[index]
     )
@@ -92,13 +93,14 @@ def step_parts_text(pairs: pd.DataFrame) -> str:
     }
     reach = ", ".join(f"{limit:.2f} ({setting})" for setting, limit in limits.items())
     return (
-        f"By the fit ({SETTING}), the rest of a step takes {found['factor']:.2f} times as long, one "
-        f"GPU does {arithmetic_rate(found, SHARE) / 1e12:.0f} TFLOP/s during arithmetic, and "
-        f"gradients are sent at {fitted_bandwidth(some, found) / 1e9:.1f} GB/s. Arithmetic is the "
-        f"smallest part of normal training's step for {least}, the largest for {most}. Table 2 "
-        "cannot show what half precision saved of it and what the second GPU saved, because both "
-        f"changed together: the fit is the same for every remaining share from 0 to {reach}; the "
-        f"second GPU alone would leave {1 / printed.PROCESSES[DEEPSPEED]:.2f}."
+        f"In the fit ({SETTING}), the rest of a step takes {found['factor']:.2f} times as long, "
+        f"one GPU does {arithmetic_rate(found, SHARE) / 1e12:.0f} TFLOP/s of arithmetic, and "
+        f"gradients are sent at {fitted_bandwidth(some, found) / 1e9:.1f} GB/s. Arithmetic "
+        f"takes the smallest share of normal training's step for {least}, the largest for {most}. "
+        "Table 2 cannot separate what half precision saves of it from what the second GPU saves, "
+        "because both changed together: the fit is the same if any share of its time from 0 to "
+        f"{reach} is left, and the second GPU alone would leave "
+        f"{1 / printed.PROCESSES[DEEPSPEED]:.2f}."
     )
 
 
@@ -106,8 +108,8 @@ def studies_text(found: Studies) -> str:
     """Say what each study's records show, or why they show nothing."""
     if not found:
         return "This book has no study yet, so the model is not fitted to our records."
-    return "\n".join(
-        f"- **{name}**: {pairs if isinstance(pairs, str) else _study_text(pairs)}"
+    return bullets_text(
+        f"**{name}**: {pairs if isinstance(pairs, str) else _study_text(pairs)}"
         for name, pairs in found.items()
     )
 
@@ -138,14 +140,10 @@ def _study_text(pairs: pd.DataFrame) -> str:
 def _faster_text(fits: Sequence[pd.DataFrame]) -> str:
     """Count, by engine, the pairs in which several ranks took less time than one."""
     pairs = pd.concat(list(fits))
-    won = (
-        (pairs["seconds"] < pairs["normal_seconds"])
-        .groupby(pairs["engine"])
-        .agg(won="sum", all="count")
-    )
+    faster = (pairs["seconds"] < pairs["normal_seconds"]).groupby(pairs["engine"])
     return ", ".join(
-        f"in {row.won} of {row.all} pairs with {printed.NAMES.get(engine, engine)}"
-        for engine, row in zip(won.index, won.itertuples(), strict=True)
+        f"in {some.sum()} of {len(some)} pairs with {ENGINES[str(engine)].title}"
+        for engine, some in faster
     )
 
 
@@ -166,7 +164,7 @@ def answer_text(pairs: pd.DataFrame, found: Studies) -> str:
     )
     sentence = (
         f"By the fit to Table 2 ({SETTING}), at {fitted_bandwidth(some, known) / 1e9:.1f} GB/s "
-        f"DeepSpeed's two GPUs pay from this many images per step: {listed}. For the paper's "
+        f"DeepSpeed's two GPUs pay from this many images per step on: {listed}. For the paper's "
         f"{printed.BATCH_SIZE}, the map names the faster side for {right} of the {len(some)} "
         f"networks that it was fitted to. At {LINKS['NVLink'] / 1e9:.0f} GB/s fewer images would "
         f"be enough; this changes most for {most}, least for {least}."
@@ -176,7 +174,7 @@ def answer_text(pairs: pd.DataFrame, found: Studies) -> str:
         return f"{sentence} No study here can test this yet."
     return (
         f"{sentence} In our studies with enough data for a fit, several ranks were faster "
-        f"{_faster_text(measured)}."
+        f"than one process {_faster_text(measured)}."
     )
 
 
