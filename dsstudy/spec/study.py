@@ -11,7 +11,7 @@ from typing import Any
 from dsstudy.errors import InputError, naming_file, one_line, quoted
 from dsstudy.paths import check_name, runs_folder
 from dsstudy.spec.study_yaml import Lines, read_yaml
-from dsstudy.spec.trial import Trial
+from dsstudy.spec.trial import Trial, parameter_value, without_auto
 
 MOST_TRIALS = 100_000
 """The largest number of trials: more would run for years and point to a mistake in the matrix."""
@@ -43,7 +43,7 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """The folder of the records: ``$DSSTUDY_RUNS/<name>`` (default: ``runs/`` in the project)."""
+        """The records' folder: ``$DSSTUDY_RUNS/<name>`` (default: ``runs/`` in the project)."""
         return runs_folder() / self.name
 
 
@@ -107,19 +107,28 @@ def select(trials: Iterable[Trial], conditions: Mapping[str, str]) -> list[Trial
 
 def selected(trials: Iterable[Trial], conditions: Mapping[str, str]) -> Iterator[Trial]:
     """Yield the trials of `select` one by one; raise at the end if there are none."""
-    known = {*Trial.model_fields, "setting", "name"}
-    for name in conditions:
-        if name not in known:
-            raise InputError(f"{name} is not a parameter of a trial, so --only cannot select by it")
+    wanted = {name: _selected_value(name, value) for name, value in conditions.items()}
     of = found = 0
     for trial in trials:
         of += 1
-        if all(str(getattr(trial, name)) == value for name, value in conditions.items()):
+        if all(getattr(trial, name) == value for name, value in wanted.items()):
             found += 1
             yield trial
     if not found:
-        wanted = ",".join(f"{name}={value}" for name, value in conditions.items())
-        raise InputError(f"--only {wanted} selects none of the {of} trials of the study")
+        given = ",".join(f"{name}={value}" for name, value in conditions.items())
+        raise InputError(f"--only {given} selects none of the {of} trials of the study")
+
+
+def _selected_value(name: str, text: str) -> Any:
+    """Return the value that a trial has if ``--only`` selects it by this text."""
+    if name in ("setting", "name"):
+        return text
+    if name not in Trial.model_fields:
+        raise InputError(f"{name} is not a parameter of a trial, so --only cannot select by it")
+    try:
+        return parameter_value(name, text)
+    except InputError as error:
+        raise InputError(f"--only: {error}") from None
 
 
 def _empty(file: str | Path, overrides: Mapping[str, str] | None) -> Study:
@@ -191,13 +200,15 @@ def _combination_trial(study: Study, content: Lines, combination: Sequence[Any])
     for axis, label, some in combination:
         labels[axis] = label
         parameters |= some
+    axes = _label_axes(content)
     for override in content.get("overrides") or []:
         if not _is_rule(override):
             line = content.lines["overrides"]
             raise InputError(
                 f"{file}:{line}: each of overrides needs a when and a set, both names with values"
             )
-        if _applies(file, override["when"], labels, parameters):
+        given = {name: value for name, (value, _) in parameters.items()} | study.overrides
+        if _applies(file, override["when"], labels, axes, given):
             parameters |= _parameters_of(file, override["set"])
     values = {name: value for name, (value, _) in parameters.items()} | study.overrides
     try:
@@ -218,17 +229,67 @@ def _is_rule(override: Any) -> bool:
     )
 
 
-def _applies(file: str, when: Lines, labels: Mapping[str, Any], parameters: _Parameters) -> bool:
-    known = {**{name: value for name, (value, _) in parameters.items()}, **labels}
+def _label_axes(content: Lines) -> dict[str, set[str]]:
+    """Return the labels of every axis that has labels, in any of the matrices."""
+    axes: dict[str, set[str]] = {}
+    given = content["matrix"]
+    for matrix in given if isinstance(given, list) else [given]:
+        for axis, values in matrix.items():
+            if isinstance(values, Lines):
+                axes.setdefault(axis, set()).update(map(str, values))
+    return axes
+
+
+def _applies(
+    file: str,
+    when: Lines,
+    labels: Mapping[str, Any],
+    axes: Mapping[str, set[str]],
+    given: Mapping[str, Any],
+) -> bool:
+    """Say whether a trial meets all conditions of a rule; check every one of them.
+
+    A condition on an axis with labels compares labels. One on a parameter compares the value that
+    the trial would have, be it given or a default, with values that a trial can have.
+    """
+    values = without_auto(given)
+    met = []
     for name, wanted in when.items():
-        if name not in known and name not in Trial.model_fields:
-            raise InputError(
-                f"{file}:{when.lines[name]}: {quoted(name)} is neither an axis nor a parameter of "
-                "a trial"
-            )
+        place = f"{file}:{when.lines[name]}"
         allowed = wanted if isinstance(wanted, list) else [wanted]
         for value in allowed:
             _single_parameter(file, when.lines[name], quoted(name), value)
-        if known.get(name) not in allowed:
-            return False
-    return True
+        if name in axes:
+            met.append(
+                name in labels and str(labels[name]) in _known_labels(place, name, allowed, axes)
+            )
+        elif name in Trial.model_fields:
+            met.append(_has_one_of(place, name, values[name], allowed))
+        else:
+            raise InputError(
+                f"{place}: {quoted(name)} is neither an axis nor a parameter of a trial"
+            )
+    return all(met)
+
+
+def _known_labels(
+    place: str, axis: str, allowed: Sequence[Any], axes: Mapping[str, set[str]]
+) -> list[str]:
+    for label in map(str, allowed):
+        if label not in axes[axis]:
+            raise InputError(
+                f"{place}: {quoted(label)} is not a label of axis {quoted(axis)}: its labels are "
+                f"{', '.join(map(quoted, sorted(axes[axis])))}"
+            )
+    return list(map(str, allowed))
+
+
+def _has_one_of(place: str, name: str, value: Any, allowed: Sequence[Any]) -> bool:
+    try:
+        wanted = [parameter_value(name, one) for one in allowed]
+    except InputError as error:
+        raise InputError(f"{place}: when: {error}") from None
+    try:
+        return parameter_value(name, value) in wanted
+    except InputError:  # the trial's own value is wrong, which is reported with its own line
+        return False

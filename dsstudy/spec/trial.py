@@ -6,12 +6,21 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from typing_extensions import TypedDict
 
 from dsstudy.errors import InputError, quoted
 from dsstudy.paths import project_root, runs_folder
@@ -206,23 +215,10 @@ class Trial(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _replace_auto(cls, given: dict[str, Any]) -> dict[str, Any]:
-        values = _unset() | given
-        automatic = {
-            "architecture": values["model"],
-            "image_size": 32 if values["model"] == "lenet" else 224,
-            "cycle_momentum": values["optimizer"] == "sgd",
-        }
-        for name, value in automatic.items():
-            if values[name] == "auto":
-                values[name] = value
+        values = without_auto(given)
         for name, value in given.items():
-            if type(value) in (str, int, float):  # anything else, except for a switch, is rare
-                continue
-            # pydantic reads True and b"1" as 1; epochs=True is a mistake.
-            if isinstance(value, bool | bytes) and name not in (*TEXTS, *SWITCHES):
-                values[name] = str(value)
-            elif isinstance(value, os.PathLike):
-                values[name] = os.fspath(value)
+            if type(value) not in (str, int, float):  # anything else, except for a switch, is rare
+                values[name] = _unambiguous(name, values[name])
         return values
 
     @model_validator(mode="after")
@@ -328,7 +324,7 @@ class Trial(BaseModel):
 
     @property
     def folder(self) -> Path:
-        """The folder of the record: `output_dir`, or ``$DSSTUDY_RUNS/trials/<name>`` (``runs/``)."""
+        """The record's folder: `output_dir`, or ``$DSSTUDY_RUNS/trials/<name>`` (``runs/``)."""
         if self.output_dir == "none":
             return runs_folder() / "trials" / self.name
         return _expanded("output_dir", self.output_dir).absolute()
@@ -350,6 +346,56 @@ class Trial(BaseModel):
             f"{self.precision}) with {self.setting}, global batch size {self.batch_size}, "
             f"{self.epochs} epochs, seed {self.seed}"
         )
+
+
+def without_auto(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all parameters of a trial, unchecked: the given values, defaults, no ``auto``."""
+    values = _unset() | dict(given)
+    for name, meaning in _AUTOMATIC.items():
+        if values[name] == "auto":
+            values[name] = meaning(values)
+    return values
+
+
+_AUTOMATIC: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "architecture": lambda values: values["model"],
+    "image_size": lambda values: 32 if values["model"] == "lenet" else 224,
+    "cycle_momentum": lambda values: values["optimizer"] == "sgd",
+}
+"""What ``auto`` stands for, by parameter."""
+
+
+def _unambiguous(name: str, value: Any) -> Any:
+    # pydantic reads True and b"1" as 1; epochs=True is a mistake.
+    if isinstance(value, bool | bytes) and name not in (*TEXTS, *SWITCHES):
+        return str(value)
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def parameter_value(name: str, value: Any) -> Any:
+    """Return the value that a trial would have for a given value of one of its parameters.
+
+    Raises
+    ------
+    InputError
+        No trial can have this value.
+    """
+    if name in _AUTOMATIC and value == "auto":
+        raise InputError(
+            f"{name}=auto is the value of no trial, as auto is replaced by the value that it "
+            f"stands for: name that value"
+        )
+    try:
+        return _parameter_check(name).validate_python({name: _unambiguous(name, value)})[name]
+    except ValidationError as error:
+        raise InputError(_validation_sentence(error)) from None
+
+
+@functools.cache
+def _parameter_check(name: str) -> TypeAdapter:
+    field = Trial.model_fields[name]
+    checked = Annotated[field.annotation, name, *field.metadata]  # type: ignore[name-defined]
+    return TypeAdapter(TypedDict("Parameter", {name: checked}))  # type: ignore[operator, misc]
 
 
 @functools.cache

@@ -174,3 +174,63 @@ def test_command_line_mistakes_end_in_one_sentence(tmp_path):
     result = CliRunner().invoke(main, ["run", file, "--set", "seed"])
     assert result.exit_code == 1
     assert "not of the form name=value" in result.output
+
+
+RULES = """
+defaults: {epochs: 1}
+matrix:
+  learning_rate: [1e-3, 0.01]
+  way: {plain: {}, two: {engine: ddp, processes: 2}}
+overrides:
+- {when: {CONDITION}, set: {seed: 7}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "meets"),
+    [
+        ("precision: fp32", lambda trial: True),  # a default
+        ("learning_rate: 0.001", lambda trial: trial.learning_rate == 1e-3),  # written otherwise
+        ("learning_rate: [1e-2, 5]", lambda trial: trial.learning_rate == 0.01),
+        ("image_size: 32", lambda trial: True),  # what auto stands for
+        ("engine: ddp", lambda trial: trial.engine == "ddp"),
+        ("way: two", lambda trial: trial.processes == 2),
+        ("way: two, learning_rate: '0.01'", lambda trial: trial.processes == 2
+         and trial.learning_rate == 0.01),
+    ],
+)  # fmt: skip
+def test_a_condition_holds_for_the_trials_that_have_its_value(tmp_path, condition, meets):
+    (tmp_path / "x.yaml").write_text(RULES.replace("CONDITION", condition))
+    trials = load_study(tmp_path / "x.yaml").trials
+    assert [trial.seed == 7 for trial in trials] == [meets(trial) for trial in trials]
+
+
+@pytest.mark.parametrize(
+    ("condition", "sentence"),
+    [
+        ("engine: deepsped", "engine=deepsped is not allowed: set engine to normal, ddp or"),
+        ("seed: 1.5", "seed=1.5 is not allowed"),
+        ("image_size: auto", "image_size=auto is the value of no trial"),
+        ("way: three", "three is not a label of axis way: its labels are plain, two"),
+        ("seed: 3, learning_rate: fast", "learning_rate=fast is not allowed"),  # not the first
+    ],
+)
+def test_a_condition_that_no_trial_can_meet_is_refused(tmp_path, condition, sentence):
+    (tmp_path / "x.yaml").write_text(RULES.replace("CONDITION", condition))
+    with pytest.raises(InputError, match=r"x.yaml:7: ") as error:
+        load_study(tmp_path / "x.yaml")
+    assert sentence in str(error.value)
+
+
+def test_a_condition_compares_what_the_command_line_sets(tmp_path):
+    (tmp_path / "x.yaml").write_text(RULES.replace("CONDITION", "precision: bf16"))
+    trials = load_study(tmp_path / "x.yaml", {"precision": "bf16"}).trials
+    assert {trial.seed for trial in trials} == {7}
+
+
+def test_only_selects_by_value_not_by_spelling(tmp_path):
+    (tmp_path / "x.yaml").write_text(RULES.replace("CONDITION", "seed: 0"))
+    trials = load_study(tmp_path / "x.yaml").trials
+    assert len(select(trials, {"learning_rate": "1e-3", "reshuffle": "true"})) == 2
+    with pytest.raises(InputError, match="--only: engine=deepsped is not allowed: set engine to"):
+        select(trials, {"engine": "deepsped"})
