@@ -1,4 +1,8 @@
-"""The paper's 42 cells: a study's values in them, and DeepSpeed against normal training."""
+"""The paper's 42 cells: a study's values in them, and DeepSpeed against normal training.
+
+In every function, `trials` is a frame from `load_trials` or `dsstudy.load_results`, and `column` is
+``best_accuracy`` (percent) or ``seconds_per_epoch``.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,9 +42,8 @@ def load_trials(path: str | Path) -> pd.DataFrame:
         ``name``, ``architecture``, ``engine``, ``setting``, ``seed`` and the status ``missing``.
     """
     results = load_results(path)
-    planned = pd.DataFrame(
-        read_study_json(Path(path)).get("cells", []), columns=["name", *CELL, "seed"]
-    )
+    cells = read_study_json(Path(path)).get("cells", [])
+    planned = pd.DataFrame(cells, columns=["name", *CELL, "seed"])
     missing = planned[~planned["name"].isin(results["name"])].assign(status="missing")
     return pd.concat([results, missing], ignore_index=True) if len(missing) else results
 
@@ -77,13 +80,6 @@ def load_labelled(path: str | Path) -> pd.DataFrame:
 
 def values_with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the measured values in the paper's cells, and which of them count.
-
-    Parameters
-    ----------
-    trials
-        From `load_trials` or `dsstudy.load_results`.
-    column
-        ``best_accuracy`` or ``seconds_per_epoch``.
 
     Returns
     -------
@@ -154,13 +150,6 @@ def _check_alike(cell: Any, trials: pd.DataFrame) -> None:
 def paper_cells(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return the paper's cells with our value and the printed one.
 
-    Parameters
-    ----------
-    trials
-        From `load_trials` or `dsstudy.load_results`.
-    column
-        ``best_accuracy`` or ``seconds_per_epoch``.
-
     Returns
     -------
     pandas.DataFrame
@@ -173,10 +162,8 @@ def paper_cells(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     published = printed.printed_values(column).rename(columns={"value": "published"})
     published = published[published["architecture"].isin(study_architectures(trials))]
     measured = dict(list(values_with_states(trials, column).groupby(CELL)))
-    ours = [
-        _cell_summary(measured.get(cell))
-        for cell in published[CELL].itertuples(index=False, name=None)
-    ]
+    cells = published[CELL].itertuples(index=False, name=None)
+    ours = [_cell_summary(measured.get(cell)) for cell in cells]
     return pd.concat([published.reset_index(drop=True), pd.DataFrame(ours)], axis=1)
 
 
@@ -223,20 +210,12 @@ def compare_engines(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     The same seed gives both engines the same initial weights and order of images, so differences
     are paired. Times are paired by round.
 
-    Parameters
-    ----------
-    trials
-        From `load_trials` or `dsstudy.load_results`.
-    column
-        ``best_accuracy``: DeepSpeed minus normal, in points. ``seconds_per_epoch``: DeepSpeed over
-        normal.
-
     Returns
     -------
     pandas.DataFrame
-        By ``architecture`` and ``setting``: ``value``, the mean over ``n`` pairs; ``low`` and
-        ``high``, its 95 % interval; ``verdict`` in words; ``published``, the same from the paper's
-        numbers.
+        By ``architecture`` and ``setting``: ``value``, the mean over ``n`` pairs of DeepSpeed minus
+        normal (accuracies, in points) or DeepSpeed over normal (seconds); ``low`` and ``high``, its
+        95 % interval; ``verdict`` in words; ``published``, the same from the paper's numbers.
     """
     published = _between_engines(printed.printed_by_cell(column), column)
     keys = pd.MultiIndex.from_product(
@@ -269,11 +248,6 @@ def _between_engines(values: pd.Series, column: str) -> dict[Any, pd.Series]:
 
 def adam_over_sgd(trials: pd.DataFrame) -> pd.DataFrame:
     """Compare an epoch's seconds with Adam and with SGD, both with a scheduler, per engine.
-
-    Parameters
-    ----------
-    trials
-        From `load_trials` or `dsstudy.load_results`.
 
     Returns
     -------

@@ -9,7 +9,7 @@ sections 2.3 and 4.7.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -57,32 +57,27 @@ def mean_interval(values: Iterable[float]) -> Interval:
 
     For paired values, give their differences or ratios.
     """
-    return _around_mean(values, lambda n: math.sqrt(1 / n))
+    return _around_mean(values, further=0)
 
 
 def prediction_interval(values: Iterable[float]) -> Interval:
     """Return the mean of some values, with the interval for one further value."""
-    return _around_mean(values, lambda n: math.sqrt(1 + 1 / n))
+    return _around_mean(values, further=1)
 
 
-def _around_mean(values: Iterable[float], factor: Callable[[int], float]) -> Interval:
+def _around_mean(values: Iterable[float], further: int) -> Interval:
     given = np.asarray(list(values), dtype=float)
     n = len(given)
     if n < 2:
         return Interval(float(given[0]) if n else math.nan, math.nan, math.nan, n)
     mean = float(given.mean())
-    half = student_t(n - 1) * float(given.std(ddof=1)) * factor(n)
+    half = student_t(n - 1) * float(given.std(ddof=1)) * math.sqrt(further + 1 / n)
     return Interval(mean, mean - half, mean + half, n)
 
 
 def student_t(freedom: int, level: float = LEVEL) -> float:
-    """Return the number t with a given probability that Student's variable is between -t and t.
+    """Return the t for which Student's variable is between -t and t with probability `level`.
 
-    Parameters
-    ----------
-    freedom
-        Degrees of freedom, 1 or more.
-    level
-        The probability, above 0 and below 1.
+    `freedom` is the number of degrees of freedom, 1 or more.
     """
     return float(stdtrit(freedom, (1 + level) / 2))

@@ -21,8 +21,10 @@ NEAR_CHANCE = 1.5
 FEWEST_EPOCHS = 5
 """With fewer, the best accuracy shows only how a training begins."""
 
-Cell = tuple[str, str, str]
+COLUMNS = {"accuracy": "best_accuracy", "seconds": "seconds_per_epoch"}
+"""The column of each kind of value."""
 
+Cell = tuple[str, str, str]
 Pair = tuple[str, Cell, Cell]  # label, first, second
 
 
@@ -107,10 +109,9 @@ class Evidence:
         if trials is None:
             return "missing"
         # A diverged training has an accuracy too: its best before, or chance.
-        counts = ["completed", "diverged"] if kind == "accuracy" else ["completed"]
-        counting = (
-            trials[trials["state"].isin(counts)].set_index(["seed", "round"])["value"].dropna()
-        )
+        states = ["completed", "diverged"] if kind == "accuracy" else ["completed"]
+        counting = trials[trials["state"].isin(states)].set_index(["seed", "round"])
+        counting = counting["value"].dropna()
         return ", ".join(trials["state"].unique()) if counting.empty else counting
 
     @cached_property
@@ -164,11 +165,8 @@ def _value_text(kind: str, value: float, spread: float) -> str:
 def paper_evidence() -> Evidence:
     """Return the paper's two tables, at face value; it has no curves as numbers."""
     values = {
-        "accuracy": printed.printed_values("best_accuracy"),
-        "seconds": printed.printed_values("seconds_per_epoch"),
-    }
-    values = {
-        kind: table.assign(seed=0, round=0, state="completed") for kind, table in values.items()
+        kind: printed.printed_values(column).assign(seed=0, round=0, state="completed")
+        for kind, column in COLUMNS.items()
     }
     curves = values["accuracy"].head(0).assign(epoch=0)
     reason = "The paper prints its curves as a picture, not as numbers."
@@ -178,10 +176,10 @@ def paper_evidence() -> Evidence:
 def study_evidence(path: str | Path) -> Evidence:
     """Return what a study measured, and the reasons to doubt it."""
     results, epochs = load_results(path), load_epochs(path)
-    accuracy = values_with_states(results, "best_accuracy")
+    values = {kind: values_with_states(results, column) for kind, column in COLUMNS.items()}
+    accuracy = values["accuracy"]
     curves = epochs[[*CELL, "seed", "epoch"]].assign(value=epochs["test_accuracy"].astype(float))
     curves = curves.merge(accuracy.drop(columns="value"), on=[*CELL, "seed"])
-    values = {"accuracy": accuracy, "seconds": values_with_states(results, "seconds_per_epoch")}
     images = [p["dataset"]["test_images"] for p in environments(results)]
     doubts, chance = _study_doubts(results, accuracy), 100 / _classes(results)
     return Evidence(values, curves, doubts, min(images, default=None), chance)

@@ -13,13 +13,10 @@ from dsstudy.spec.trial import ARCHITECTURES
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 
 SIGNIFICANT, DRAMATIC = 5, 10  # points of accuracy
-
-LONGER = 1.2  # of times
+LONGER = 1.2  # a ratio of times
 
 CNNS = tuple(name for name in ARCHITECTURES if name != "vit")
-
 SMALL, LARGE = ("lenet", "alexnet"), ("resnet18", "densenet121")  # in the paper's words
-
 NOT_SMALL = tuple(name for name in ARCHITECTURES if name not in SMALL)
 
 
@@ -73,7 +70,10 @@ def vote(
     below: float | None = None,
     exceptions: int = 0,
 ) -> Verdict:
-    """Count the values that lie on the claimed side of a limit by more than their spread."""
+    """Count the values beyond a limit, on the claimed side, by more than their spread.
+
+    The limit is either `above` or `below`; so many `exceptions` are allowed.
+    """
     assert (above is None) != (below is None)
     margin = compared["value"] - above if below is None else below - compared["value"]
     yes, no = margin > compared["spread"], margin <= -compared["spread"]
@@ -93,31 +93,23 @@ def _listed_values(compared: pd.DataFrame, yes: pd.Series) -> str:
     text = ", ".join(f"{name} {value}" for name, value in named["text"].items())
     if few:
         return text
-    low, high = (
-        compared.loc[compared["value"].agg(which), "text"] for which in ("idxmin", "idxmax")
-    )
+    low, high = (compared["text"][compared["value"].agg(end)] for end in ("idxmin", "idxmax"))
     return f"from {low} to {high}" + (f"; not {text}" if text else "")
 
 
-def most_beyond(
-    compared: pd.DataFrame, above: float | None = None, below: float | None = None
-) -> Verdict:
+def most_beyond(compared: pd.DataFrame, **limit: float) -> Verdict:
     """Vote for more than half of the values."""
-    return vote(compared, above, below, exceptions=(len(compared) - 1) // 2)
+    return vote(compared, exceptions=(len(compared) - 1) // 2, **limit)
 
 
-def at_least_one(
-    compared: pd.DataFrame, above: float | None = None, below: float | None = None
-) -> Verdict:
+def at_least_one(compared: pd.DataFrame, **limit: float) -> Verdict:
     """Vote for at least one of the values."""
-    return vote(compared, above, below, exceptions=len(compared) - 1)
+    return vote(compared, exceptions=len(compared) - 1, **limit)
 
 
-def none_beyond(
-    compared: pd.DataFrame, above: float | None = None, below: float | None = None
-) -> Verdict:
+def none_beyond(compared: pd.DataFrame, **limit: float) -> Verdict:
     """Hold unless a value is beyond the limit by more than its spread."""
-    found = at_least_one(compared, above, below)
+    found = at_least_one(compared, **limit)
     return Verdict(FAILS if found.verdict == HOLDS else HOLDS, found.reason)
 
 
@@ -233,12 +225,10 @@ def beyond_scale(study: Evidence) -> Verdict:
 def lead_shrinks(study: Evidence) -> Verdict:
     """Hold if Figure 1a's differences are mostly smaller at the end than at the beginning."""
     early, late = (study.during(*e).gain(panel("a")) for e in ((1, 2), (-2, -1)))
-    shrunk = pd.DataFrame(
-        {
-            "value": early["value"].abs() - late["value"].abs(),
-            "spread": early["spread"].combine(late["spread"], max),
-            "text": early["text"] + " to " + late["text"],
-        }
+    shrunk = early.assign(
+        value=early["value"].abs() - late["value"].abs(),
+        spread=early["spread"].combine(late["spread"], max),
+        text=early["text"] + " to " + late["text"],
     )
     return most_beyond(shrunk, above=0)
 
