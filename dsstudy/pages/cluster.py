@@ -1,4 +1,4 @@
-"""The page on clusters: commands that were really run, and what they cost, from the records."""
+"""Trials on clusters: the commands that ran them, and what they cost, from benchmarks."""
 
 import functools
 import json
@@ -9,22 +9,18 @@ import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
-from dsstudy.paper import printed
 from dsstudy.paths import project_root
 from dsstudy.report.origin import hardware_text
 from dsstudy.report.table_style import style_table
-from dsstudy.spec.engines import LAUNCHED
-
-ROUTES = ("slurm", "ray", "hosts")
+from dsstudy.report.wording import span, versions_text
+from dsstudy.spec.engines import ENGINES, LAUNCHED
 
 
 @functools.cache
 def benchmark_result(route: str) -> dict[str, Any]:
-    """Return the measurements of a route, one of `ROUTES`: a file of ``benchmarks/results``."""
+    """Return the measurements of ``slurm``, ``ray`` or ``hosts`` (one trial on two machines)."""
     file = project_root() / "benchmarks" / "results" / f"{route}.json"
-    content = json.loads(file.read_text())
-    assert isinstance(content, dict)
-    return content
+    return dict(json.loads(file.read_text()))
 
 
 def commands_text(route: str) -> Markdown:
@@ -38,10 +34,10 @@ def measured_text(route: str) -> Markdown:
     """Say where a route's numbers come from."""
     known = benchmark_result(route)
     place = known["environment"]
-    versions = ", ".join(f"{name} {number}" for name, number in place["software"].items())
     return Markdown(
         f"Measured {known['date']} by `{known['command']}` on "
-        f"{hardware_text(place['hardware'])}; {versions}; commit {place['commit'][:7]}; "
+        f"{hardware_text(place['hardware'])}; "
+        f"{versions_text(place['software'])}; commit {place['commit'][:7]}; "
         f"record: `benchmarks/results/{route}.json`."
     )
 
@@ -49,115 +45,88 @@ def measured_text(route: str) -> Markdown:
 def costs_table() -> Styler:
     """Show the overhead of both routes for many trials, and the cost of a lost node."""
     slurm, ray = benchmark_result("slurm"), benchmark_result("ray")
-    array, over_ray = slurm["array"]["seconds"], ray["seconds"]
-    lost, ray_lost = slurm["array"]["lost"]["seconds"], ray["lost"]["seconds"]
-    again, trains = "until the trial runs again", "until it trains again"
+    array = slurm["array"]
+    whole = {"Slurm": array["seconds"], "Ray": ray["seconds"]}
+    lost = {"Slurm": array["lost"]["seconds"], "Ray": ray["lost"]["seconds"]}
+    runs, trains = "until the trial runs again", "until it trains again"
     rows = {
-        "from the command to the first step": ("until the first step", array, over_ray),
-        "from the command to the study's end": ("whole study", array, over_ray),
-        "from the loss of a node until its trial runs again *": (again, lost, ray_lost),
-        "from the loss of a node until it trains again *": (trains, lost, ray_lost),
+        "from the command to the first step": (whole, "until the first step"),
+        "from the command to the study's end": (whole, "whole study"),
+        "from the loss of a node until its trial runs again *": (lost, runs),
+        "from the loss of a node until it trains again *": (lost, trains),
     }
-    texts = pd.DataFrame(
-        [
-            [_whole_seconds(one[name]), _whole_seconds(two[name])]
-            for name, one, two in rows.values()
-        ],
-        index=list(rows),
-        columns=["Slurm", "Ray"],
-    )
+    texts = {
+        title: {route: f"{seconds[name]:,.0f}" for route, seconds in routes.items()}
+        for title, (routes, name) in rows.items()
+    }
     caption = (
-        f"Seconds, of study {slurm['study']}, {slurm['trials']} trials, over two nodes, one of "
-        "them lost. * Most of it is waiting in the queue: a lost trial comes after those that had "
-        "not begun, on the one node that is left."
+        f"Seconds, for the {slurm['trials']} trials of study {slurm['study']} on two nodes, one of "
+        "which was lost. * Most of it is waiting in the queue: a lost trial comes after those that "
+        "had not started, on the one node that is left."
     )
-    return style_table(texts, caption, "cluster_costs", align="right")
-
-
-def _whole_seconds(value: float) -> str:
-    return f"{value:,.0f}"
+    frame = pd.DataFrame.from_dict(texts, orient="index")
+    return style_table(frame, caption, "cluster_costs", align="right")
 
 
 def lost_nodes_text() -> Markdown:
     """Say what happened to the trials on lost nodes."""
     slurm, ray = benchmark_result("slurm"), benchmark_result("ray")
-    total, set_to = slurm["trials"], slurm["settings"]
+    array, set_to = slurm["array"], slurm["settings"]
     return Markdown(
-        f"Under Slurm, node *two* was lost while it trained "
-        f"`{slurm['array']['lost']['trial']}`, under Ray while it trained "
-        f"`{ray['lost']['trial']}`. The studies ended as if nothing had been: Slurm "
-        f"{slurm['array']['states']}, Ray {ray['states']}; "
-        f"{slurm['trials_with_equal_numbers']} of {total} trials of the array came out bit for bit "
-        f"as on one machine. Slurm had been told to miss a silent node after "
-        f"{set_to['SlurmdTimeout']} s, and to hold a task back {set_to['cred_expire']} s before it "
-        "is begun again; left to itself it takes 300 s and 120 s."
+        f"Node *two* was lost under Slurm while it trained `{array['lost']['trial']}`, and under "
+        f"Ray while it trained `{ray['lost']['trial']}`. Both studies ended completely: Slurm "
+        f"{array['states']}, Ray {ray['states']}. {slurm['trials_with_equal_numbers']} of "
+        f"{slurm['trials']} trials of the array are bit for bit equal to those on one machine. "
+        f"Slurm was set to give up a silent node after {set_to['SlurmdTimeout']} s and to start "
+        f"its task again after another {set_to['cred_expire']} s; the defaults are 300 s and 120 s."
     )
 
 
-def host_costs() -> pd.DataFrame:
-    """Return the cost of having a trial's two ranks on two machines.
-
-    Returns
-    -------
-    pandas.DataFrame
-        By engine and place, the median over the rounds of ``start``, seconds from the trial's start
-        to its first step, and of ``step``, milliseconds per step; with ``_low`` and ``_high``, the
-        extremes.
-    """
+def _host_costs() -> pd.DataFrame:
+    """Return the costs of two machines by engine and place: each a list over the rounds."""
     rows = {}
     for name, rounds in benchmark_result("hosts")["seconds"].items():
         engine, _, place = name.partition(", ")
-        starts, steps = ([one[what] for one in rounds] for what in ("start", "step"))
         rows[engine, place] = {
-            "start": statistics.median(starts),
-            "start_low": min(starts),
-            "start_high": max(starts),
-            "step": 1000 * statistics.median(steps),
-            "step_low": 1000 * min(steps),
-            "step_high": 1000 * max(steps),
+            "seconds to the first step": [one["start"] for one in rounds],
+            "milliseconds per step": [1000 * one["step"] for one in rounds],
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def hosts_table() -> Styler:
-    """Show `host_costs`."""
-    frame = host_costs()
+    """Show the cost of having a trial's two ranks on two machines."""
+    costs = _host_costs()
+    digits = dict(zip(costs, (".1f", ".2f"), strict=True))
     texts = pd.DataFrame(
         {
-            "seconds to the first step": [
-                f"{r.start:.1f} ({r.start_low:.1f} to {r.start_high:.1f})"
-                for r in frame.itertuples()
-            ],
-            "milliseconds a step": [
-                f"{r.step:.2f} ({r.step_low:.2f} to {r.step_high:.2f})" for r in frame.itertuples()
-            ],
+            name: [f"{statistics.median(x):{form}} ({span(x, form)})" for x in costs[name]]
+            for name, form in digits.items()
         },
-        index=pd.Index([f"{printed.NAMES[engine]}, {place}" for engine, place in frame.index]),
+        index=[f"{ENGINES[engine].title}, {place}" for engine, place in costs.index],
     )
-    rounds = len(next(iter(benchmark_result("hosts")["seconds"].values())))
     caption = (
-        f"LeNet, two ranks with one core each, synthetic images, batches of 16: the median of "
-        f"{rounds} rounds (smallest to largest)."
+        "LeNet, two ranks with one core each, synthetic images, batches of 16: the median of "
+        f"{len(costs.iloc[0, 0])} rounds (smallest to largest)."
     )
     return style_table(texts, caption, "cluster_hosts", align="right")
 
 
 def answer_text() -> Markdown:
-    """Answer the page's question."""
-    frame = host_costs()["step"]
+    """Say what a cluster adds to the time of trials, and of a step."""
     slurm, ray = benchmark_result("slurm")["array"]["seconds"], benchmark_result("ray")["seconds"]
-    first = [
-        f"{seconds['until the first step']:.0f} s over {name}"
+    first = " and ".join(
+        f"{seconds['until the first step']:.0f} s with {name}"
         for name, seconds in {"Slurm": slurm, "Ray": ray}.items()
-    ]
-    ratios = [
-        f"{frame[engine, 'two machines'] / frame[engine, 'one machine']:.2f} with "
-        f"{printed.NAMES[engine]}"
-        for engine in LAUNCHED
-    ]
+    )
+    steps = _host_costs()["milliseconds per step"].map(statistics.median).unstack()
+    ratios = steps["two machines"] / steps["one machine"]
+    ratio_texts = " and ".join(
+        f"{ratios[name]:.2f} with {ENGINES[name].title}" for name in LAUNCHED if name in ratios
+    )
     return Markdown(
-        "Trials are independent: *n* nodes do *n* of them at a time, and from the command to the "
-        f"first step it took {' and '.join(first)}. With one trial's ranks on two machines, a step "
-        f"of LeNet took {' and '.join(ratios)}, as a share of its time on one machine, over a wire "
-        "between them that is none; over a real network, add the time that the gradients take."
+        "Trials are independent, so *n* nodes run *n* of them at a time. From the command to the "
+        f"first step it took {first}. With one trial's ranks on two machines, a step of LeNet took "
+        f"this share of its time on one machine: {ratio_texts}. The network between the two is "
+        "virtual; with a real one, add the time to send the gradients."
     )

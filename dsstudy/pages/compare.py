@@ -22,20 +22,20 @@ from dsstudy.analysis.comparison import (
 )
 from dsstudy.analysis.comparison import load_comparison as load_comparison  # for the notebook
 from dsstudy.analysis.intervals import LEVEL, Interval
-from dsstudy.paper import printed
 from dsstudy.records.schema import PHASES
-from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.report.figure_style import ENGINE_COLORS, name_rows
 from dsstudy.report.table_style import style_table
-from dsstudy.spec.engines import ENGINES, NORMAL
+from dsstudy.report.wording import bullets_text, count_text, percent_text
+from dsstudy.spec.engines import DDP, ENGINES, NORMAL
 
 TIMES_CAPTION = (
-    "Seconds of an epoch: mean over the rounds, ± half of its 95 % interval (Student's t). Memory: "
-    "the peak over all ranks, in MiB. Efficiency: how many times as fast as normal training on one "
-    "device, over the number of devices."
+    "Seconds per epoch: mean over the rounds, ± half of its 95 % interval (Student's t). Memory: "
+    "the peak over all ranks, in MiB. Efficiency: the speed-up over normal training on one device, "
+    "divided by the number of devices."
 )
 
 STEP_CAPTION = (
-    "Milliseconds of a profiled step, by phase (mean over the middle round's steps and ranks)."
+    "Milliseconds per profiled step, by phase (mean over the middle round's steps and ranks)."
 )
 
 
@@ -43,43 +43,42 @@ def subject_text(found: Comparison) -> str:
     """Say what was compared, with which settings, and where."""
     settings, hardware = found.about["settings"], found.environment["hardware"]
     gpus = [gpu["name"] for gpu in hardware["gpus"]]
-    count = len(found.normal.steps)
-    rounds = "1 round" if count == 1 else f"{count} rounds"
     where = f"{hardware['processor']}, {hardware['cores']} cores"
     if not found.on_cpu:
         where = f"{len(gpus)} × {gpus[0]}"
     return (
         f"{found.about['model']} ({found.about['parameters']:,} parameters) on "
         f"{found.about['dataset']} at {settings['image_size']}x{settings['image_size']}; "
-        f"{settings['batch_size']} images a step over all devices, {settings['precision']}, "
-        f"{settings['optimizer']}; {where}; {rounds}."
+        f"{settings['batch_size']} images per step over all devices, {settings['precision']}, "
+        f"{settings['optimizer']}; {where}; "
+        f"{count_text(len(found.normal.steps), 'round')}."
     )
 
 
-def engine_times_table(found: Comparison) -> pd.DataFrame:
+def times_frame(found: Comparison) -> pd.DataFrame:
     """Return the texts of the table of times, a row per engine and number of ranks."""
     return pd.DataFrame(
         {
             _row_name(one): {
-                "devices": _devices_text(found, one),
+                "devices": "CPU" if found.on_cpu else count_text(one.devices, "GPU"),
                 "s / epoch": _plus_minus(one.epoch()),
                 "memory": f"{one.memory:,.0f}",
-                "efficiency": f"{100 * efficiency(one, found.normal):.0f} %",
+                "efficiency": percent_text(efficiency(one, found.normal)),
             }
             for one in found.timed
         }
     ).T
 
 
-def engine_phases_table(found: Comparison) -> pd.DataFrame:
+def phases_frame(found: Comparison) -> pd.DataFrame:
     """Return the texts of the table of a step's phases, a row per engine."""
-    rows = {printed.NAMES[key[-1]]: row for key, row in found.profiles.iterrows()}
+    rows = {ENGINES[key[-1]].title: row for key, row in found.profiles.iterrows()}
     return pd.DataFrame(
         {name: {p: f"{1e3 * row[p]:.2f}" for p in PHASES} for name, row in rows.items()}
     ).T
 
 
-def predictions_table(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> pd.DataFrame:
+def predictions_frame(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> pd.DataFrame:
     """Return the texts of the table of predictions, a row per engine."""
     rows: dict[str, dict[str, str]] = {}
     for engine, some in predict_epochs(found, bandwidth).groupby("engine", sort=False):
@@ -88,11 +87,11 @@ def predictions_table(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -
             + ("" if math.isnan(row.measured) else f" ({_seconds_text(row.measured)})")
             for row in some.itertuples()
         }
-        pays = (
-            "" if engine == NORMAL else _images_text(measured_break_even(found, engine, bandwidth))
-        )
-        rows[printed.NAMES[engine]] = {f"{n}": texts.get(f"{n}", "–") for n in DEVICES}
-        rows[printed.NAMES[engine]]["two pay from"] = pays or "–"
+        pays = "–"
+        if engine != NORMAL:
+            pays = _images_text(measured_break_even(found, engine, bandwidth))
+        rows[ENGINES[engine].title] = {f"{n}": texts.get(f"{n}", "–") for n in DEVICES}
+        rows[ENGINES[engine].title]["two pay from"] = pays
     return pd.DataFrame(rows).T
 
 
@@ -100,20 +99,20 @@ def assumptions_text(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) ->
     """State the assumptions of the predictions."""
     device = "GPUs like this one"
     if found.on_cpu:
-        device = "machines like this one, each with a CPU of its own"
+        device = "machines like this one with a CPU each"
     several = any(one.devices > 1 for one in found.timed)
-    brackets = "; in brackets what was measured" if several else ""
+    measured = " Measured seconds are in brackets." if several else ""
     large, small = found.normal.batch_size, found.small[NORMAL].batch_size
     return (
-        f"Predicted seconds of an epoch on 1, 2, 4 and 8 {device}, the same {large} images a step "
-        f"over all of them{brackets}. Each engine's step was "
-        f"timed on one device with {large} and with {small} images: a line through both gives the "
-        "part that grows with the images, which the devices share, and the rest, which each has "
-        f"for itself. Gradients travel at {bandwidth / 1e9:.3g} GB/s in a ring, and nothing "
-        "overlaps, so that DDP, which sends while it computes, may do better. ± is the timing's "
-        "spread alone; how well the assumptions hold, it does not tell. It is a prediction: only "
-        "a measurement on such devices settles it. Last column: images a step from which two "
-        "devices outrun normal training on one (any: with every batch; never: with none)."
+        f"Predicted seconds per epoch on 1, 2, 4 and 8 {device}, which share {large} images per "
+        f"step.{measured} Each engine's step was timed on one device with {large} and with {small} "
+        "images. A line through both gives the part that grows with the images, which the devices "
+        "share, and the rest, which each device does alone. It is assumed that gradients are sent "
+        f"at {bandwidth / 1e9:.3g} GB/s in a ring, and that nothing overlaps; {ENGINES[DDP].title} "
+        "sends while it computes, so it may be faster. ± is only the spread of the timing and "
+        "does not show how well the assumptions hold: only a measurement on such devices does. "
+        "Last column: images per step from which two devices are faster than normal training on "
+        "one (any: with every batch; never: with none)."
     )
 
 
@@ -123,11 +122,11 @@ def report_text(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> str:
     parts = [
         subject_text(found),
         f"VERDICT\n{advice.sentence}",
-        "Why\n" + _bullets(advice.reasons),
-        "How sure\n" + _bullets(advice.doubts),
-        f"{engine_times_table(found).to_string()}\n{TIMES_CAPTION}",
-        f"{engine_phases_table(found).to_string()}\n{STEP_CAPTION}",
-        f"{predictions_table(found, bandwidth).to_string()}\n{assumptions_text(found, bandwidth)}",
+        "Why\n" + bullets_text(advice.reasons),
+        "How sure\n" + bullets_text(advice.doubts),
+        f"{times_frame(found).to_string()}\n{TIMES_CAPTION}",
+        f"{phases_frame(found).to_string()}\n{STEP_CAPTION}",
+        f"{predictions_frame(found, bandwidth).to_string()}\n{assumptions_text(found, bandwidth)}",
     ]
     return "\n\n".join(part for part in parts if part.strip())
 
@@ -135,10 +134,8 @@ def report_text(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> str:
 def verdict_text(found: Comparison) -> str:
     """Return the verdict, its reasons and its doubts as Markdown."""
     advice = advise(found)
-    return (
-        f"**{advice.sentence}**\n\nWhy:\n\n{_bullets(advice.reasons)}\n\nHow sure:\n\n"
-        f"{_bullets(advice.doubts)}"
-    )
+    reasons, doubts = bullets_text(advice.reasons), bullets_text(advice.doubts)
+    return f"**{advice.sentence}**\n\nWhy:\n\n{reasons}\n\nHow sure:\n\n{doubts}"
 
 
 def comparison_table(texts: pd.DataFrame, caption: str) -> Styler:
@@ -196,8 +193,8 @@ def comparison_figure(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -
         left.plot(one.steps * one.steps_per_epoch, [y] * len(one.steps), "|", color=color)
         left.plot([epoch.low, epoch.high], [y, y], color=color, linewidth=2)
         left.plot(epoch.value, y, "o", color=color)
-    left.set_yticks(range(len(found.timed)), [_row_name(one) for one in found.timed])
-    left.set(xlabel="seconds of an epoch", xlim=(0, None), ylim=(len(found.timed) - 0.5, -0.5))
+    name_rows(left, [_row_name(one) for one in found.timed])
+    left.set(xlabel="seconds per epoch", xlim=(0, None))
     left.grid(axis="y", visible=False)
     _draw_speedup(right, found, bandwidth)
     return drawn
@@ -205,16 +202,10 @@ def comparison_figure(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -
 
 def _draw_speedup(axes: Axes, found: Comparison, bandwidth: float) -> None:
     frame = predict_epochs(found, bandwidth)
-    for engine, about in ENGINES.items():
-        some = frame[frame["engine"] == engine]
-        color = ENGINE_COLORS[engine]
-        axes.plot(
-            some["devices"],
-            some["speedup"],
-            f"{about.marker}--",
-            color=color,
-            label=printed.NAMES[engine],
-        )
+    for name, engine in ENGINES.items():
+        some = frame[frame["engine"] == name]
+        style = {"color": ENGINE_COLORS[name], "label": engine.title}
+        axes.plot(some["devices"], some["speedup"], f"{engine.marker}--", **style)
     axes.plot(DEVICES, DEVICES, color="0.5", linewidth=1, linestyle=":", label="ideal")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
@@ -225,12 +216,8 @@ def _draw_speedup(axes: Axes, found: Comparison, bandwidth: float) -> None:
 
 
 def _row_name(one: Timed) -> str:
-    ranks = "1 rank" if one.processes == 1 else f"{one.processes} ranks"
-    return printed.NAMES[one.engine] + ("" if one.engine == NORMAL else f", {ranks}")
-
-
-def _devices_text(found: Comparison, one: Timed) -> str:
-    return "CPU" if found.on_cpu else f"{one.devices} GPU" + "s" * (one.devices > 1)
+    ranks = "" if one.engine == NORMAL else f", {count_text(one.processes, 'rank')}"
+    return ENGINES[one.engine].title + ranks
 
 
 def _plus_minus(interval: Interval) -> str:
@@ -246,10 +233,6 @@ def _images_text(number: float) -> str:
     if math.isinf(number):
         return "never"
     return f"{math.ceil(number):,}" if number > 0 else "any"
-
-
-def _bullets(sentences: list[str]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def _null_if_not_finite(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The page on the engines: their code side by side, and the same trial under each."""
+"""The engines side by side: their code, and the same trial under each."""
 
 import ast
 from collections.abc import Sequence
@@ -12,14 +12,15 @@ from matplotlib.figure import Figure
 
 from dsstudy.records.record import Record
 from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.report.wording import bullets_text, count_text
+from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import Trial
 
 
-def loop_source(module: str, name: str) -> Code:
+def function_source(module: str, name: str) -> Code:
     """Show a function of the library without importing its module."""
     spec = find_spec(module)
-    assert spec is not None
-    assert spec.origin is not None
+    assert spec is not None and spec.origin is not None
     text = Path(spec.origin).read_text()
     (function,) = (
         node
@@ -44,13 +45,14 @@ def losses_figure(records: Sequence[Record]) -> Figure:
     steps = np.arange(1, len(first) + 1)
     for index, record in enumerate(records):
         engine, loss = _trial_of(record).engine, record.steps()["loss"]
-        style = {"color": ENGINE_COLORS[engine], "label": engine}
+        style = {"color": ENGINE_COLORS[engine], "label": ENGINES[engine].title}
         above.plot(steps, loss, linewidth=3 - 2 * (index > 0), **style)
         if index:
             below.semilogy(steps, np.maximum(abs(loss - first) / first, 1e-9), **style)
     above.set(ylabel="cross-entropy (nats)", ylim=(0, None))
     above.legend()
-    below.set(xlabel="step", ylabel=f"relative difference\nfrom {_trial_of(records[0]).engine}")
+    base = ENGINES[_trial_of(records[0]).engine].title
+    below.set(xlabel="step", ylabel=f"relative difference\nfrom {base}")
     return figure
 
 
@@ -63,33 +65,27 @@ def agreement_text(records: Sequence[Record]) -> Markdown:
         As for `losses_figure`.
     """
     first, *others = records
-    return Markdown(
-        "\n".join(
-            [
-                _outcome_text(first),
-                *(_outcome_text(each) + _losses_text(first, each) for each in others),
-            ]
-        )
-    )
+    compared = [_outcome_text(record) + _losses_text(first, record) for record in others]
+    return Markdown(bullets_text([_outcome_text(first), *compared]))
 
 
 def _outcome_text(record: Record) -> str:
     trial, result = _trial_of(record), record.result() or {}
-    processes = f"{trial.processes} process{'es' * (trial.processes > 1)}"
     return (
-        f"- **{trial.engine}**, {processes}: classifies {result['final_accuracy']:.1f} % of the "
-        f"test images rightly after {trial.epochs} epochs of {result['seconds_per_epoch']:.2f} s; "
-        f"its first step came after {result['startup_seconds']:.1f} s (timing: {result['timing']})."
+        f"**{ENGINES[trial.engine].title}**, {count_text(trial.processes, 'process', 'es')}: it "
+        f"classifies {result['final_accuracy']:.1f} % of the test images correctly after "
+        f"{count_text(trial.epochs, 'epoch')} of {result['seconds_per_epoch']:.2f} s. Its first "
+        f"step came after {result['startup_seconds']:.1f} s (timing: {result['timing']})."
     )
 
 
 def _losses_text(first: Record, other: Record) -> str:
     loss, against = (record.steps()["loss"] for record in (first, other))
     apart = np.flatnonzero(abs(against - loss) / loss > 1e-4)
-    until = f"for the first {apart[0]} of" if len(apart) else "over all of"
+    equal = f"for the first {apart[0]} of" if len(apart) else "in all"
     return (
-        f" Its losses agree with those of {_trial_of(first).engine} training to one part in ten "
-        f"thousand {until} {len(loss)} steps."
+        f" Its losses agree with those with {ENGINES[_trial_of(first).engine].prose} to one part "
+        f"in ten thousand {equal} {len(loss)} steps."
     )
 
 

@@ -1,4 +1,4 @@
-"""The page on interruptions: a trial that is killed live, and the record of tested kills."""
+"""A trial that is killed and resumed, and the record of the kills in tests."""
 
 import json
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
@@ -22,15 +23,15 @@ def train_and_kill(trial: Trial, epoch: int, step: int) -> Record:
     Parameters
     ----------
     trial
-        It starts from the beginning, and must be long enough for the step to be noticed.
+        It starts from the beginning and must be long enough for the step to be noticed.
     epoch, step
         From 1: the process is killed once its progress has reached this step.
     """
     record = Record(trial.folder)
     (record.folder / "progress.json").unlink(missing_ok=True)  # left by an earlier kill
-    anew = trial.model_copy(update={"overwrite": True})
+    replacing = trial.model_copy(update={"overwrite": True})
     process = subprocess.Popen(
-        [sys.executable, "-c", _TRAIN, anew.model_dump_json()],
+        [sys.executable, "-c", _TRAIN, replacing.model_dump_json()],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -44,8 +45,8 @@ def train_and_kill(trial: Trial, epoch: int, step: int) -> Record:
     raise RuntimeError(f"{record.folder} ended before epoch {epoch}, step {step}")
 
 
-def files_table(record: Record) -> pd.DataFrame:
-    """Return the files of a record: name, and size in kB."""
+def record_files(record: Record) -> pd.DataFrame:
+    """Return the sizes of a record's files in kB."""
     files = [file for file in sorted(record.folder.rglob("*")) if file.is_file()]
     rows = [(str(f.relative_to(record.folder)), round(f.stat().st_size / 1e3, 1)) for f in files]
     return pd.DataFrame(rows, columns=["file", "kB"]).set_index("file")
@@ -53,16 +54,14 @@ def files_table(record: Record) -> pd.DataFrame:
 
 def compare_bitwise(one: Record, other: Record) -> Markdown:
     """Count the numbers that differ between two trainings, bit for bit."""
-    (loss, predicted), (other_loss, other_predicted) = (
-        (record.steps()["loss"], record.predictions()) for record in (one, other)
-    )
-    accuracies = [[epoch["test_accuracy"] for epoch in record.epochs()] for record in (one, other)]
-    epochs = sum(a != b for a, b in zip(*accuracies, strict=True))
-    return Markdown(
-        f"Of {len(loss)} losses **{(loss != other_loss).sum()}** differ, of {len(predicted)} "
-        f"predictions **{(predicted != other_predicted).sum()}**, of {len(accuracies[0])} test "
-        f"accuracies **{epochs}**."
-    )
+    both = one, other
+    numbers = {
+        "losses": [record.steps()["loss"] for record in both],
+        "predictions": [record.predictions() for record in both],
+        "test accuracies": [np.array([e["test_accuracy"] for e in r.epochs()]) for r in both],
+    }
+    counts = [f"**{(a != b).sum()}** of {len(a)} {name}" for name, (a, b) in numbers.items()]
+    return Markdown(f"Numbers that differ: {', '.join(counts)}.")
 
 
 def kills_text() -> Markdown:
@@ -71,8 +70,8 @@ def kills_text() -> Markdown:
     table = pd.DataFrame(record["killed"]).fillna(0).astype(int).sort_index()
     hardware = record["environment"]["hardware"]
     return Markdown(
-        f"Last recorded: **{record['kills']} kills in a row, over {record['trials']} trials, every "
-        f"one of which ended equal to its uninterrupted twin** ({record['date']}, seed "
+        f"Last recorded: **{record['kills']} kills in a row, in {record['trials']} trials. Every "
+        f"trial ended equal to its uninterrupted twin** ({record['date']}, seed "
         f"{record['seed']}, {hardware['processor']}, {hardware['cores']} cores; commit "
         f"{record['environment']['commit'][:7]}; record: `benchmarks/results/kills.json`).\n\n"
         f"{table.to_html(border=0)}"
