@@ -28,12 +28,7 @@ MIB = 2**20
 
 
 def load_capacity(path: str | Path) -> pd.DataFrame:
-    """Load a study of several ways and sizes.
-
-    Parameters
-    ----------
-    path
-        ``runs/<study>`` or ``book/results/<study>``.
+    """Load a study of several ways and sizes; `path` is as for `dsstudy.load_results`.
 
     Returns
     -------
@@ -99,15 +94,8 @@ def memory_growth(trials: pd.DataFrame) -> pd.DataFrame:
 def less_from(found: pd.DataFrame, line: str, other: str) -> float:
     """Return the number of parameters from which one way's fitted peak is below another's.
 
-    Parameters
-    ----------
-    found
-        From `memory_growth`.
-
-    Returns
-    -------
-    float
-        0 if it is below for every size, infinity if it grows at least as fast.
+    It is 0 if the peak is below for every size, and infinite if it grows at least as fast. `found`
+    is from `memory_growth`.
     """
     slower = found.loc[other, "bytes"] - found.loc[line, "bytes"]
     more = found.loc[line, "rest"] - found.loc[other, "rest"]

@@ -161,15 +161,14 @@ def paper_cells(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """
     published = printed.printed_values(column).rename(columns={"value": "published"})
     published = published[published["architecture"].isin(study_architectures(trials))]
-    measured = dict(list(values_with_states(trials, column).groupby(CELL)))
+    values = values_with_states(trials, column)
+    measured, none = dict(list(values.groupby(CELL))), values.head(0)
     cells = published[CELL].itertuples(index=False, name=None)
-    ours = [_cell_summary(measured.get(cell)) for cell in cells]
+    ours = [_cell_summary(measured.get(cell, none)) for cell in cells]
     return pd.concat([published.reset_index(drop=True), pd.DataFrame(ours)], axis=1)
 
 
-def _cell_summary(measured: pd.DataFrame | None) -> dict[str, Any]:
-    if measured is None:
-        return _cell_summary(pd.DataFrame(columns=["round", "value", "state"]))
+def _cell_summary(measured: pd.DataFrame) -> dict[str, Any]:
     states = measured.loc[measured["round"] < 2, "state"].value_counts()  # one row per trial
     counting = next((state for state in ("completed", "shared") if state in states), None)
     values = measured.loc[measured["state"] == counting, "value"].astype(float)

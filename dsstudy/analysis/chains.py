@@ -16,14 +16,7 @@ CANDIDATES = " candidates"
 
 
 def load_chains(path: str | Path) -> pd.DataFrame:
-    """Load a study of chains.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The rows of `dsstudy.analysis.cells.load_labelled`, with axes as ``chain`` and labels as
-        ``step``.
-    """
+    """Load a study of chains: `load_labelled`, with axes as ``chain`` and labels as ``step``."""
     return load_labelled(path).rename(columns={"axis": "chain", "label": "step"})
 
 

@@ -21,12 +21,7 @@ PROFILE_KEY = ["label", "batch_size", "engine"]
 
 
 def load_profiles(path: str | Path) -> pd.DataFrame:
-    """Load a study's profiles, one row per trial.
-
-    Parameters
-    ----------
-    path
-        A folder with ``profiles.jsonl``.
+    """Load the profiles in a folder's ``profiles.jsonl``, one row per trial.
 
     Returns
     -------

@@ -70,10 +70,7 @@ def vote(
     below: float | None = None,
     exceptions: int = 0,
 ) -> Verdict:
-    """Count the values beyond a limit, on the claimed side, by more than their spread.
-
-    The limit is either `above` or `below`; so many `exceptions` are allowed.
-    """
+    """Hold if all values, or all but `exceptions`, are beyond a limit by more than their spread."""
     assert (above is None) != (below is None)
     margin = compared["value"] - above if below is None else below - compared["value"]
     yes, no = margin > compared["spread"], margin <= -compared["spread"]

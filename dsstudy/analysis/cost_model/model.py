@@ -1,18 +1,23 @@
 """The cost model: predicts a training step on several ranks from the same step on one device.
 
-On one device a step takes ``normal`` seconds: arithmetic, ``flops / rate``, and the rest (starting
-kernels, making batches, normalising, updating). On n ranks it takes ::
+On one device a step takes ``normal`` seconds: ``flops / rate`` for the arithmetic, and a rest
+(starting kernels, making batches, normalising, updating). On n ranks it takes ::
 
-    seconds = factor * rest + share * flops / rate + sent bytes / bandwidth + constant
+    seconds = factor * rest + share * flops / rate + bytes sent / bandwidth + constant
 
-Each rank starts as many kernels as one device would, so the rest is not divided; it takes
-``factor`` times as long. A rank has ``share`` of the arithmetic's time (1/n in the same precision).
-Every rank sends its gradients, and nothing overlaps. The rest cannot be measured alone, but it
-equals ``normal - flops / rate``, so the seconds are linear in known numbers ::
+- Each rank starts as many kernels as the one device does, so the ranks do not share out the rest.
+  It takes ``factor`` times as long.
+- A rank's arithmetic takes ``share`` of the time: 1/n in the same precision.
+- Each rank sends its gradients, whose size is proportional to ``parameters``. Nothing overlaps.
+- ``constant`` is the same for all networks.
+
+The rest cannot be measured alone. But it is ``normal - flops / rate``, so the seconds are linear in
+numbers that are measured or counted ::
 
     seconds = factor * normal - saved * flops + gradient * parameters + constant
 
-with ``saved = (factor - share) / rate``. No coefficient is negative.
+with ``saved = (factor - share) / rate`` and ``gradient = bytes sent per parameter / bandwidth``.
+The four coefficients are fitted; none is negative.
 
 References
 ----------
@@ -46,7 +51,7 @@ FORMS = {
 """The models that are compared, by their terms."""
 
 FEWEST = len(TERMS) + 1
-"""A fit needs so many steps without any one architecture: more than it has terms."""
+"""A fit needs this many steps when any one architecture is left out: more than it has terms."""
 
 SHARE = 1 / 4
 """The share of the arithmetic's time for each of the paper's two ranks: half of the images, at
@@ -61,10 +66,7 @@ GRADIENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
 def fit_groups(pairs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield engine, setting, and their pairs by architecture, if there are enough for a fit.
-
-    `dsstudy.analysis.cost_model.pairs` explains what a pair is.
-    """
+    """Yield engine, setting and their pairs by architecture, if there are enough for a fit."""
     for engine in pairs["engine"].unique():
         for setting in printed.SETTINGS:
             some = pairs[(pairs["engine"] == engine) & (pairs["setting"] == setting)]

@@ -1,4 +1,7 @@
-"""Pairs for the cost model: a step on several ranks, and the same step on one."""
+"""Pairs for the cost model: a step of a launched engine, and normal training's on one device.
+
+Both train the same network in the same setting with the same global batch size.
+"""
 
 import statistics
 from pathlib import Path
