@@ -12,6 +12,7 @@ _HOME = {
     "load_data": "images.data",
     "build_model": "training.models",
     "model_summary": "training.models",
+    "check_trial": "launching.run",
     "run_trial": "launching.run",
     "TrialError": "launching.launcher",
     "load_results": "analysis.load",

@@ -63,9 +63,7 @@ def run_trial(trial: Trial) -> Record:
     record.check_free_for(trial)
     if _is_done(trial, record):
         return record
-    placement = place_trial(trial, Machine.here())
-    if found := placement_problems(trial, placement):
-        raise InputError(found[0])
+    placement = _checked_placement(trial)
     clock = _Clock()
     data = load_data(trial)
     with contextlib.ExitStack() as stack:
@@ -88,6 +86,27 @@ def run_trial(trial: Trial) -> Record:
     if error:
         raise error
     return record
+
+
+def check_trial(trial: Trial) -> None:
+    """Refuse a trial that `run_trial` would refuse before it trains; nothing is written.
+
+    Raises
+    ------
+    InputError
+        This machine cannot run the trial, or its folder holds another one.
+    """
+    record = Record(trial.folder)
+    record.check_free_for(trial)
+    if trial.overwrite or not record.finished:
+        _checked_placement(trial)
+
+
+def _checked_placement(trial: Trial) -> Placement:
+    placement = place_trial(trial, Machine.here())
+    if found := placement_problems(trial, placement):
+        raise InputError(found[0])
+    return placement
 
 
 def _is_done(trial: Trial, record: Record) -> bool:

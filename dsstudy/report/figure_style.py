@@ -1,8 +1,11 @@
 """The theme, colours, marks, legends and logarithmic axes of all figures."""
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -27,6 +30,32 @@ SETTING_MARKERS = dict(zip(printed.SETTINGS, "osD", strict=True))
 PRINTED_STYLE: dict[str, Any] = {"color": "k", "markerfacecolor": "none", "markersize": 9}
 PRINTED_STYLE |= {"marker": "D", "linestyle": ""}
 """How figures mark a number that the paper printed."""
+
+_IN_NOTEBOOKS = ("inline", "ipympl", "widget", "nbagg", "notebook")
+"""What the names of matplotlib's backends for notebooks contain."""
+
+
+def _draw_in_notebooks() -> None:
+    """Have a notebook keep its figures although $MPLBACKEND names a backend for files or windows.
+
+    A backend that was chosen in the notebook itself stays.
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    chosen = os.environ.get("MPLBACKEND", "").lower()
+    if shell is None or not hasattr(shell, "kernel"):
+        return
+    if any(name in chosen for name in _IN_NOTEBOOKS):
+        return
+    if mpl.get_backend().lower() == chosen:
+        shell.enable_matplotlib("inline")
+
+
+_draw_in_notebooks()
+
+
+def literal(text: str) -> str:
+    """Return a text of the user's as matplotlib draws it literally: a dollar begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def legend_mark(**style: Any) -> Line2D:

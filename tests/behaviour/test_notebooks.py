@@ -50,7 +50,8 @@ def test_the_command_line_of_a_trial_runs_it(tmp_path, monkeypatch):
     done = subprocess.run(
         ["sh", "-c", command],
         cwd=NOTEBOOK.parents[1],
-        env=os.environ | {"PATH": tools},
+        # A machine without a display may have that backend set: the notebook keeps its figures.
+        env=os.environ | {"PATH": tools, "MPLBACKEND": "Agg"},
         capture_output=True,
         text=True,
     )
@@ -81,6 +82,11 @@ def test_the_command_line_of_a_trial_runs_it(tmp_path, monkeypatch):
         (
             {"engine": "deepspeed", "processes": 4096, "batch_size": 4096},
             "InputError: processes=4096 is more than this machine's",
+        ),
+        # Before any cell that needs the model, whose summary would fail in torchinfo's words.
+        (
+            {"model": "alexnet", "image_size": 32},
+            "InputError: image_size=32 is not possible for model=alexnet",
         ),
     ],
 )
