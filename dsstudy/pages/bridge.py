@@ -96,7 +96,9 @@ def chain_figure(trials: pd.DataFrame, column: str) -> Figure:
         axes.set_title(name, fontsize=11, loc="left")
     grid[-1, 0].set_xlabel(_TITLES[column])
     used = dict.fromkeys(engine for frame in frames.values() for engine in frame["engine"])
-    marks = {ENGINES[e].title: plt.Rectangle((0, 0), 1, 1, color=ENGINE_COLORS[e]) for e in used}
+    marks: dict[str, Any] = {
+        ENGINES[e].title: plt.Rectangle((0, 0), 1, 1, color=ENGINE_COLORS[e]) for e in used
+    }
     others = {"95 % interval of the change": _INTERVAL_STYLE, "the paper": PRINTED_STYLE}
     marks |= {label: legend_mark(**style) for label, style in others.items()}
     add_legend(figure, marks, columns=5)

@@ -279,7 +279,11 @@ def ratios_figure(trials: pd.DataFrame) -> Figure:
     rough = legend_mark(color="0.5", marker="x", linestyle="")
     marks["not measured alone, does not count"] = rough
     axes.axhline(1, color="0.3", linewidth=1)
-    at_line = {"transform": axes.get_yaxis_transform(), "va": "bottom", "fontsize": 10}
+    at_line: dict[str, Any] = {
+        "transform": axes.get_yaxis_transform(),
+        "va": "bottom",
+        "fontsize": 10,
+    }
     axes.text(0.3, 1, "as long as normal training", **at_line)
     axes.set(yscale="log", ylabel="time / normal training's")
     set_log_ticks(axes, np.append(ratios[["value", "rough", "low", "high"]].to_numpy(float), 1))
