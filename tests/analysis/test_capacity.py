@@ -1,4 +1,4 @@
-"""Lines over sizes: on records whose memory and times are known."""
+"""Ways of training over sizes, on records whose memory and times are known."""
 
 import json
 
@@ -42,7 +42,7 @@ matrix:
     ZeRO 1, small buckets: {engine: deepspeed, processes: 2, zero_stage: 1, bucket_size: 1000}
 """
 TINY, BASE = "timm/vit_tiny_patch16_224", "timm/vit_base_patch16_224"
-BYTES = {"normal": 18, "DDP": 22, "ZeRO 1": 26, "ZeRO 1, small buckets": 14}  # a parameter
+BYTES = {"normal": 18, "DDP": 22, "ZeRO 1": 26, "ZeRO 1, small buckets": 14}  # bytes per parameter
 DATASET = {"name": "synthetic", "train_images": 64, "test_images": 10, "classes": 10}
 LIBRARIES = {"normal": 500, "ddp": 500, "deepspeed": 700}  # MiB
 RATIOS = {"DDP": {TINY: 1.2, BASE: 1.1}, "ZeRO 1": {TINY: 1.5, BASE: 0.8}}
@@ -50,7 +50,7 @@ RATIOS = {"DDP": {TINY: 1.2, BASE: 1.1}, "ZeRO 1": {TINY: 1.5, BASE: 0.8}}
 
 @pytest.fixture
 def study(planned) -> Study:
-    """Return a study all of whose trials are recorded, and none timed."""
+    """Return a study with a record of every trial, and no times."""
     study = planned(STUDY)
     for trial in study.trials:
         own = parameters(trial.model) * BYTES[line_of(study, trial.name)] / MIB
@@ -69,7 +69,7 @@ def parameters(model: str) -> int:
 
 
 def write_times(study: Study, timing: str = "exclusive") -> None:
-    """Write times of three rounds; the machine is slower from round to round, for all alike."""
+    """Write times of three rounds; the machine slows down from round to round, equally for all."""
     rows = []
     for trial in study.trials:
         ratio = RATIOS.get(line_of(study, trial.name), {}).get(trial.model, 1.0)
@@ -88,7 +88,7 @@ def write_times(study: Study, timing: str = "exclusive") -> None:
     (study.folder / "times.jsonl").write_text(text)
 
 
-def test_memory_is_a_ranks_and_its_growth_leaves_the_libraries_out(study):
+def test_memory_is_per_rank_and_its_growth_excludes_the_libraries(study):
     trials = load_capacity(study.folder)
     held = held_per_parameter(trials)
     assert list(held.columns) == [TINY, BASE]
@@ -100,7 +100,7 @@ def test_memory_is_a_ranks_and_its_growth_leaves_the_libraries_out(study):
         assert growth.loc[line, "rest"] == pytest.approx(LIBRARIES[engine] * MIB)
 
 
-def test_a_line_that_grows_slower_takes_less_from_where_it_has_made_up_for_its_libraries():
+def test_a_way_with_slower_growth_takes_less_from_some_size_on():
     found = pd.DataFrame({"bytes": [18, 12], "rest": [600e6, 900e6]}, index=["normal", "ZeRO"])
     assert less_from(found, "ZeRO", "normal") == pytest.approx(50e6)
     assert less_from(found, "normal", "ZeRO") == np.inf
@@ -109,7 +109,7 @@ def test_a_line_that_grows_slower_takes_less_from_where_it_has_made_up_for_its_l
 @pytest.mark.parametrize(
     ("stage", "each"), [(0, 16), (1, 8 + 8 / 64), (2, 4 + 12 / 64), (3, 16 / 64)]
 )
-def test_theory_is_that_of_zeros_paper(stage, each):
+def test_theory_is_that_of_the_paper_on_zero(stage, each):
     assert zero_theory(stage, 64) == each
 
 
@@ -161,7 +161,7 @@ def test_what_is_missing_is_said_and_left_out(study):
     ratios_figure(trials)
 
 
-def test_the_study_has_a_trial_of_every_line_and_size_and_the_models_are_counted():
+def test_the_study_has_every_way_and_size_and_its_models_are_counted():
     study = load_study(project_root() / "parameters" / "capacity.yaml")
     models = {trial.model for trial in study.trials}
     labels = {label["line"] for label in study.labels.values()}

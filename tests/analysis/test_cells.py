@@ -1,4 +1,4 @@
-"""Cells over seeds: paired differences, verdicts where an interval tells, what is missing."""
+"""Cells over seeds: paired differences, verdicts from intervals, missing values."""
 
 import json
 
@@ -36,7 +36,7 @@ from dsstudy.report.origin import study_progress_text
 
 
 def seeds(root, normal, deepspeed, setting="SGD", **result):
-    """Write LeNet's records in one setting, a seed for each accuracy."""
+    """Write LeNet's records in one setting, one seed per accuracy."""
     for engine, accuracies in (("normal", normal), ("deepspeed", deepspeed)):
         for seed, accuracy in enumerate(accuracies):
             trial = trial_of(("lenet", engine, setting), seed=seed)
@@ -78,14 +78,14 @@ def test_one_seed_gives_no_verdict_and_seeds_that_only_one_side_has_do_not_pair(
     }
 
 
-def test_only_a_best_that_can_be_told_is_bold(tmp_path):
+def test_a_best_is_bold_only_if_it_is_distinguishable(tmp_path):
     sure = seeds(tmp_path / "sure", (70.0, 70.2, 70.1), (60.0, 60.2, 60.1))
     unsure = seeds(tmp_path / "unsure", (70.0, 60.0, 65.0), (60.0, 69.0, 65.5))
     single = seeds(tmp_path / "single", (70.0,), (69.9,))
     best = {("LeNet", ("Normal training", "SGD"))}
     assert bold_cells(accuracy_table(sure).to_html()) == best
     assert bold_cells(accuracy_table(unsure).to_html()) == set()
-    assert bold_cells(accuracy_table(single).to_html()) == best  # as the paper has it
+    assert bold_cells(accuracy_table(single).to_html()) == best  # as in the paper
 
 
 def timed(root, normal, deepspeed):
@@ -117,7 +117,7 @@ def test_times_in_rounds_give_ratios_with_intervals(tmp_path):
     assert shown["normal (s)"] == "20.00 ± 10.00, n = 3"
     assert shown["DeepSpeed / normal"].split()[0] == "2.00"
     assert bold_cells(html) == {(("LeNet", "SGD"), "normal (s)")}
-    # Another seed's training, on another machine, has a time of its own: it is not mixed in.
+    # Another seed's training, on another machine, must not be mixed in.
     other = write_record(tmp_path / "a", trial_of(LENET, seed=1), seconds_per_epoch=500.0)
     environment = other.result()["environment"]
     environment["hardware"]["processor"] = "another"
@@ -142,7 +142,7 @@ def test_a_round_and_a_trainings_own_time_are_no_pair(tmp_path):
     assert compare_engines(trials, "seconds_per_epoch")["n"].sum() == 0
 
 
-def test_what_adam_adds_is_told_engine_by_engine(tmp_path):
+def test_what_adam_adds_is_given_for_each_engine(tmp_path):
     for setting, seconds in (("SGD+S", (20.0, 10.0)), ("Adam+S", (19.0, 15.0))):
         for engine, second in zip(printed.PAPER_ENGINES, seconds, strict=True):
             write_record(tmp_path, trial_of(("lenet", engine, setting)), seconds_per_epoch=second)
@@ -156,9 +156,9 @@ def test_what_adam_adds_is_told_engine_by_engine(tmp_path):
         ("Normal training", "here"): "1.50",
         ("Normal training", "in the paper"): "1.11",
     }
-    told = adam_text(trials)
-    assert "normal training takes 1.50 times as long" in told
-    assert "one measurement each, without an interval" in told
+    text = adam_text(trials)
+    assert "normal training takes 1.50 times as long" in text
+    assert "one measurement each, without an interval" in text
     assert adam_text(seeds(tmp_path / "sgd", (64.0,), (60.0,))).startswith("No engine has")
 
 
@@ -193,11 +193,11 @@ def test_lenets_page_says_whether_the_papers_number_is_one_of_ours(tmp_path):
     assert row["where"].to_dict()["Adam+S", "normal"] == UNKNOWN
     assert gaps.loc["SGD", "verdict"] == "undecided: the interval includes zero"
     assert gaps.loc["SGD", "where"] == BELOW
-    told = lenet_text(trials)
-    assert "Within the 95 % interval of one more run of ours: 1 of the paper's 6" in told
-    assert "DeepSpeed SGD (58.41; ours 66.00)" in told
+    text = lenet_text(trials)
+    assert "Within the 95 % interval of one more run of ours: 1 of the paper's 6" in text
+    assert "DeepSpeed SGD (58.41; ours 66.00)" in text
     assert (
-        "SGD+S: in the paper DeepSpeed is 6.98 points below normal training; here no pair" in told
+        "SGD+S: in the paper DeepSpeed is 6.98 points below normal training; here no pair" in text
     )
 
 

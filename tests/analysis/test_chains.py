@@ -32,12 +32,12 @@ matrix:
       no momentum: {momentum: 0}
 """
 ACCURACY = {"normal training": 65, "clipped": 56, "DeepSpeed": 57, "no momentum": 60}
-SPREAD = {"DeepSpeed": (-3, 0, 3)}  # by seed; the others differ from seed to seed alike
+SPREAD = {"DeepSpeed": (-3, 0, 3)}  # by seed; the other steps share one spread
 
 
 @pytest.fixture
 def folder(planned) -> Path:
-    """Return a study of one chain, all of whose trials are recorded."""
+    """Return a study of one chain, with a record of every trial."""
     study = planned(STUDY)
     for trial in study.trials:
         (step,) = study.labels[trial.name].values()
@@ -75,7 +75,7 @@ def test_a_chain_that_the_study_lacks_is_named(folder):
         chain_table(load_chains(folder), "Adam", "best_accuracy")
 
 
-def test_words_name_the_steps_that_the_seeds_can_tell(folder):
+def test_the_text_names_the_steps_whose_interval_excludes_zero(folder):
     text = chains_text(load_chains(folder), "best_accuracy")
     assert "goes from 66.00 to 58.00, by −8.00 points: “clipped” −9.00, “DeepSpeed” +1.00." in text
     assert "The interval excludes zero only for “clipped”." in text
@@ -100,7 +100,7 @@ def test_the_papers_run_is_compared_with_where_one_more_seed_would_lie(folder):
     assert text.endswith("tried: “clipped” with 57.00 ± 1.00 % in its best epoch (n = 3).")
 
 
-def test_a_chain_that_is_not_complete_says_what_it_lacks(folder):
+def test_an_incomplete_chain_says_what_is_missing(folder):
     trials = load_chains(folder)
     for name in trials.loc[trials["step"] == "clipped", "name"]:
         (folder / name / "trial.json").unlink()

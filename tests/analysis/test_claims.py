@@ -12,13 +12,13 @@ from dsstudy.analysis.claims.verdicts import FAILS, HOLDS, OPEN, vote
 # A word or two of each claim, in the paper's order; the verdict read off the printed tables.
 BY_HAND = [
     ("is often coming from normal training", HOLDS),  # seven bold numbers of seven on the right
-    ("when the training epoch is small", OPEN),  # a matter of curves
-    ("training reduces", OPEN),  # a matter of curves
+    ("when the training epoch is small", OPEN),  # needs curves
+    ("training reduces", OPEN),  # needs curves
     ("small, such as LeNet and AlexNet", HOLDS),  # 65.62 - 58.37, 82.60 - 62.56
     ("larger compacity, such as ResNet", HOLDS),  # 79.72 > 73.46, 80.70 > 75.61
     ("... larger compacity", FAILS),  # AlexNet: 57 million, DenseNet-121: 7
     ("It seems the experiment suggests", FAILS),  # VGG11_BN and ViT, the largest, lose most
-    ("in a shorter time frame", OPEN),  # a matter of curves
+    ("in a shorter time frame", OPEN),  # needs curves
     ("all normal training models", HOLDS),
     ("more than 20%", HOLDS),  # 75.61 - 52.70
     ("very close to Figure 1c", HOLDS),  # the largest change: 75.61 to 70.86
@@ -78,37 +78,37 @@ def test_reasons_hold_the_numbers(on_paper, words, numbers):
     assert numbers in claim.reason
 
 
-def test_a_study_that_repeats_the_paper_never_contradicts_it(tmp_path):
+def test_a_study_with_the_papers_numbers_never_contradicts_it(tmp_path):
     judged = judge_study(write_study(tmp_path))
-    told = judged[(judged["paper"] != OPEN) & (judged["study"] != OPEN)]
-    assert (told["paper"] == told["study"]).all()
-    # Sampling error of 10,000 images leaves some open that the paper's bare numbers decide, and so
-    # do two accuracies near chance.
-    assert len(told) == 24
+    decided = judged[(judged["paper"] != OPEN) & (judged["study"] != OPEN)]
+    assert (decided["paper"] == decided["study"]).all()
+    # The paper's bare numbers decide more: here, the sampling error of 10,000 images counts, and
+    # differences near chance do not.
+    assert len(decided) == 24
 
 
 def verdicts(path, word: str) -> set[str]:
-    """Return the verdicts of all claims whose test speaks of one thing: accurate, faster ..."""
+    """Return the verdicts of all claims whose test contains a word."""
     judged = judge(study_evidence(path))
     return set(judged.loc[judged["test"].str.contains(word), "verdict"])
 
 
-def test_synthetic_images_tell_nothing_about_the_paper(tmp_path):
+def test_synthetic_images_decide_nothing_about_the_paper(tmp_path):
     judged = judge(study_evidence(write_study(tmp_path, dataset="synthetic")))
-    told = judged[judged["verdict"] != OPEN]
-    assert list(told["test"]) == [
+    decided = judged[judged["verdict"] != OPEN]
+    assert list(decided["test"]) == [
         "LeNet and AlexNet have fewer parameters than ResNet-18 and DenseNet-121."
     ]
     assert "The images are synthetic." in set(judged["reason"])
 
 
-def test_few_epochs_tell_times_but_no_accuracies(tmp_path):
+def test_few_epochs_decide_times_but_no_accuracies(tmp_path):
     path = write_study(tmp_path, epochs=3)
     assert verdicts(path, "points") == {OPEN}
     assert verdicts(path, "faster in every setting|fifth longer") == {HOLDS, FAILS}
 
 
-def test_trials_at_chance_tell_no_accuracies(tmp_path):
+def test_trials_at_chance_decide_nothing_about_accuracies(tmp_path):
     for cell in ACCURACY:
         write_record(tmp_path, trial_of(cell), best_accuracy=11.0)
     judged = judge(study_evidence(tmp_path))
@@ -161,12 +161,13 @@ def test_curves_decide_what_tables_cannot(tmp_path):
     assert (ahead, shrinks) == (HOLDS, HOLDS)
 
 
-def test_two_accuracies_near_chance_tell_nothing_of_one_another(tmp_path):
+def test_the_difference_of_two_accuracies_near_chance_decides_nothing(tmp_path):
     pair = [("LeNet", ("lenet", "deepspeed", "SGD"), ("lenet", "normal", "SGD"))]
-    for accuracy, told in ((14.0, False), (40.0, True)):
+    for accuracy, decided in ((14.0, False), (40.0, True)):
         root = tmp_path / str(accuracy)
         write_record(root, trial_of(pair[0][1]), best_accuracy=10.0)
         write_record(root, trial_of(pair[0][2]), best_accuracy=accuracy)
-        found = replace(study_evidence(root), doubts={}).gain(pair)  # of the study as a whole
-        assert vote(found, below=0).verdict == (HOLDS if told else OPEN)
-        assert ("near chance" in found["text"]["LeNet"]) != told
+        # Only this pair is in doubt, not the study as a whole.
+        found = replace(study_evidence(root), doubts={}).gain(pair)
+        assert vote(found, below=0).verdict == (HOLDS if decided else OPEN)
+        assert ("near chance" in found["text"]["LeNet"]) != decided

@@ -1,4 +1,4 @@
-"""The cost model: what it recovers, leaves out and refuses, and what the page makes of it."""
+"""The cost model: its fits, what it cannot decide, and its page."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ LENETS = tuple(cell for cell in printed.CELLS if cell[0] != "lenet")
 
 
 def made(coefficients: pd.Series, seed: int = 0, count: int = 8) -> pd.DataFrame:
-    """Return pairs of made-up networks whose steps take what the coefficients say."""
+    """Return pairs of made-up networks whose steps follow the coefficients."""
     random = np.random.default_rng(seed)
     pairs = pd.DataFrame(
         {
@@ -68,14 +68,14 @@ def test_a_fit_recovers_the_coefficients_that_made_the_data(terms, relative):
     assert explained_share(pairs, terms) == pytest.approx(1)
 
 
-def test_what_would_be_negative_is_left_out():
+def test_no_coefficient_is_negative():
     pairs = made(KNOWN)
     found = fit_cost(pairs.assign(seconds=pairs["seconds"] - 1e-2), FULL)
     assert found["constant"] == 0
     assert (found >= 0).all()
 
 
-def test_the_network_that_is_predicted_has_no_say_in_its_prediction():
+def test_a_network_does_not_affect_its_own_prediction():
     pairs = made(KNOWN)
     spoilt = pairs.assign(seconds=pairs["seconds"].mask(pairs.index == "network 3", 9.0))
     errors = left_out_errors(spoilt, FULL)
@@ -145,7 +145,7 @@ def test_the_times_of_rounds_alone_count_by_their_median(tmp_path):
     (tmp_path / "times.jsonl").write_text(pd.DataFrame([row]).to_json(orient="records", lines=True))
     pairs = study_pairs(tmp_path).set_index(["architecture", "setting"])
     assert pairs.loc[("alexnet", "SGD"), "seconds"] == pytest.approx(0.03)
-    # Where it was timed counts, not where it was trained.
+    # The machine of the timing counts, not that of the training.
     another = {"processor": "another", "cores": 2, "memory_gib": 24.0, "gpus": []}
     row["environment"] = {"hardware": another}
     (tmp_path / "times.jsonl").write_text(json.dumps(row))
@@ -164,7 +164,7 @@ def test_of_a_profiled_study_the_plain_steps_count_of_every_engine_and_batch_siz
         if engine != "normal":
             trial = trial.model_copy(update={"engine": engine, "processes": 2})
         environment = write_record(tmp_path / "records", trial).result()["environment"]
-        milliseconds = (images * length, 0, 0, 0, 0, 0)  # a fifth of it the profiler's
+        milliseconds = (images * length, 0, 0, 0, 0, 0)  # a fifth of it is the profiler's
         known = {"image_size": trial.image_size, "environment": environment}
         lines.append(json.dumps(profile_row(model, images, engine, milliseconds, **known)) + "\n")
     (tmp_path / "profiles.jsonl").write_text("".join(lines))
@@ -198,8 +198,8 @@ def test_of_a_profiled_study_the_plain_steps_count_of_every_engine_and_batch_siz
         ({"leave_out": LENETS, "twice": 0.5}, "differ in more than their seed"),
     ],
 )
-def test_a_study_that_does_not_reach_says_why(tmp_path, written, reason):
-    """Write a study of LeNet alone, with what keeps its times from telling anything."""
+def test_a_study_without_enough_data_says_why(tmp_path, written, reason):
+    """The study has LeNet only, with times that allow no fit for various reasons."""
     momentum = {"momentum": written["twice"]} if "twice" in written else {}
     for number, cell in enumerate(
         cell for cell in printed.CELLS if cell not in written["leave_out"]
@@ -222,7 +222,7 @@ def test_a_study_that_does_not_reach_says_why(tmp_path, written, reason):
     assert "No study here can test this yet." in answer_text(paper_pairs(), found)
 
 
-def test_the_page_stands_without_a_study_and_lists_several(tmp_path):
+def test_the_page_works_without_studies_and_with_several(tmp_path):
     other = write_study(tmp_path / "other")
     found = load_studies([find_study("runs/demo"), other])
     assert len(left_out_figure(paper_pairs(), found).axes) == 6
@@ -240,7 +240,7 @@ def test_the_closing_sentence_follows_the_numbers():
         "several ranks were faster than one process in 0 of 19 pairs with DeepSpeed"
         in answer_text(pairs, demo)
     )
-    # Were the ViT slower with DeepSpeed too, nothing would pay soon, and the sentence would say so.
+    # If the ViT were slower with DeepSpeed too, it would not pay at 10 images.
     slower = pairs["seconds"].where(pairs["architecture"] != "vit", 3 * pairs["seconds"])
     other = answer_text(pairs.assign(seconds=slower), demo)
     assert "ViT 10," in answer_text(pairs, demo)

@@ -1,4 +1,4 @@
-"""Intervals against printed tables and against sums done by hand."""
+"""Intervals, compared with printed tables and with calculations by hand."""
 
 import math
 
@@ -53,7 +53,7 @@ def test_one_value_has_no_interval_and_excludes_nothing():
     assert not none.excludes(0)
 
 
-def test_values_without_spread_still_tell():
+def test_an_interval_without_width_excludes_other_values():
     same = mean_interval([2.0, 2.0])
     assert (same.low, same.high) == (2.0, 2.0)
     assert same.excludes(0)

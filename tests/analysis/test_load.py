@@ -56,10 +56,10 @@ def test_every_architecture_of_a_study_has_its_six_cells(tmp_path):
         assert frame["state"].value_counts().to_dict() == {"missing": 5, "completed": 1}
 
 
-def test_bold_and_differences_of_a_study_that_repeats_the_paper(tmp_path):
+def test_bold_and_differences_of_a_study_with_the_papers_numbers(tmp_path):
     results = load_results(write_study(tmp_path))
     html = accuracy_table(results).to_html()
-    in_bold = {  # in the paper, all of normal training
+    in_bold = {  # as in the paper: normal training only
         "LeNet": "SGD",
         "AlexNet": "SGD",
         "VGG11_BN": "SGD",
@@ -86,7 +86,7 @@ def test_bold_and_differences_of_a_study_that_repeats_the_paper(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["failed", "diverged", "unfinished"])
-def test_a_trial_without_a_number_shows_its_word(tmp_path, status):
+def test_a_trial_without_a_number_shows_its_status(tmp_path, status):
     write_study(tmp_path, leave_out=(LENET,))
     if status == "unfinished":
         Record(tmp_path / "begun").start(trial_of(LENET))
@@ -152,7 +152,7 @@ def test_provenance_says_where_the_numbers_come_from(tmp_path):
 
 
 def test_provenance_names_the_machines_of_times_and_profiles_too(tmp_path):
-    """They may be measured elsewhere than the trials were trained."""
+    """These may be other machines than those that trained."""
     record = write_record(tmp_path, trial_of(LENET))
     environment = record.result()["environment"]
     environment["hardware"]["processor"] = "Xeon"
@@ -179,7 +179,7 @@ def test_only_synthetic_images_raise_the_banner(tmp_path):
     assert "synthetic images" in synthetic_warning(drawn).data
 
 
-def test_a_study_is_found_or_the_way_to_it_is_told(tmp_path, monkeypatch):
+def test_a_study_is_found_or_the_error_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path))
     with pytest.raises(InputError, match="'dsstudy run parameters/demo.yaml'"):
         find_study("runs/demo")
@@ -188,14 +188,14 @@ def test_a_study_is_found_or_the_way_to_it_is_told(tmp_path, monkeypatch):
     assert find_study(tmp_path / "demo") == tmp_path / "demo"
 
 
-def test_figure_names_what_it_lacks(tmp_path):
+def test_the_figure_names_what_is_missing(tmp_path):
     write_study(tmp_path, leave_out=(LENET,))
     figure = panels_figure(load_epochs(tmp_path))
     assert len(figure.axes) == 28
     assert "No curve: normal LeNet, SGD." in [text.get_text() for text in figure.texts]
 
 
-def test_a_study_that_has_just_begun_can_be_looked_at(tmp_path):
+def test_a_study_that_has_just_started_can_be_shown(tmp_path):
     Record(tmp_path / "begun").start(trial_of(LENET))
     results, epochs = load_results(tmp_path), load_epochs(tmp_path)
     figure = panels_figure(epochs, study_architectures(results))

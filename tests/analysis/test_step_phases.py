@@ -48,7 +48,7 @@ def test_a_step_is_that_of_the_middle_round_and_adds_up(profiles):
     assert (lenet["low"], lenet["high"]) == pytest.approx((0.9 * 4.8e-3, 3 * 4.8e-3))
 
 
-def test_ranks_count_alike(tmp_path):
+def test_ranks_have_equal_weight(tmp_path):
     one = row("lenet", 16, "ddp")
     waiting = {phase: 0.0 for phase in PHASES} | {"communication": 6e-3}
     one["ranks"] = [one["ranks"][0], one["ranks"][0] | {"rounds": [waiting] * 3}]
@@ -154,7 +154,7 @@ def test_a_profile_is_measured_under_the_engines_own_launcher(planned, engine):
             exchanged = phases.pop("communication")
             assert (exchanged > 0) == (engine != "normal")
             assert min(phases.values()) > 0  # every phase was found in the trace
-    # The numbers are those of the traces that stay, of the round in the middle.
+    # The numbers are those of the traces that are kept: those of the middle round.
     middle = profile["profiled_seconds"].index(min(profile["profiled_seconds"]))
     for rank in range(processes):
         trace = read_trace(study.folder / trial.name / f"trace-rank{rank}.json.gz")
@@ -163,6 +163,6 @@ def test_a_profile_is_measured_under_the_engines_own_launcher(planned, engine):
         assert len(line.bounds) == 4 + 1
         means = dict(zip(PHASES, line.seconds().mean(axis=0), strict=True))
         assert profile["ranks"][rank]["rounds"][middle].items() <= means.items()
-    # The trial's own record is not touched: it is still to be run.
+    # The trial's own record is not touched: it still has to run.
     assert not (study.folder / trial.name / "trial.json").exists()
     assert len(load_profiles(study.folder)) == 1
