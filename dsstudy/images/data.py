@@ -121,18 +121,19 @@ def load_data(trial: Trial, device: torch.device | str = "cpu", fingerprint: str
     return ImageData(name, fingerprint, classes, train, test)
 
 
-def check_data(trial: Trial) -> None:
-    """Check that a trial's data set is there, without decoding it.
+def check_data(trial: Trial) -> int:
+    """Check that a trial's data set is there, without decoding it; return its number of classes.
 
     Raises
     ------
     InputError
         It is absent.
     """
+    if trial.dataset == "synthetic":
+        return len(SYNTHETIC_CLASSES)
     if trial.dataset == "imagefolder":
-        list_images(trial.data_folder)
-    elif trial.dataset != "synthetic":
-        _open_cifar(trial)
+        return len(list_images(trial.data_folder)[0])
+    return len(_open_cifar(trial)["train"].classes)
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> torch.Tensor:

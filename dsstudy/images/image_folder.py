@@ -1,18 +1,16 @@
-"""Image folders: listed, fingerprinted, and decoded once into a cache."""
+"""Image folders: listed, checked, fingerprinted, and decoded once into the cache."""
 
+import contextlib
 import hashlib
 import os
-import shutil
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import platformdirs
-from PIL import Image, UnidentifiedImageError
-from tqdm.auto import tqdm
 
-from dsstudy.errors import InputError
+from dsstudy.errors import InputError, one_line
+from dsstudy.images.decoding import image_size, naming_image, readable_suffixes, wrong_file
+from dsstudy.images.image_cache import cached_arrays, fill_cache, in_threads
 from dsstudy.spec.trial import Trial
 
 SPLITS = ("train", "test")
@@ -20,6 +18,8 @@ SPLITS = ("train", "test")
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # by split: images and labels
 
 _Files = dict[str, list[tuple[str, int]]]  # by split: paths and labels
+
+_BESIDE_IMAGES = ("thumbs.db", "desktop.ini")  # files that systems put into folders of images
 
 
 def load_image_folder(trial: Trial, fingerprint: str = "") -> tuple[str, list[str], Splits]:
@@ -44,76 +44,141 @@ def load_image_folder(trial: Trial, fingerprint: str = "") -> tuple[str, list[st
         The folder lacks ``train/<class>/`` or ``test/<class>/``, or a file is damaged.
     """
     folder = trial.data_folder
-    classes, files = list_images(folder)
-    fingerprint = fingerprint or _hash_files(folder, files)
-    decoded = _decoded(files, fingerprint, trial.image_size)
+    classes, files, unread = list_images(folder)
+    if not fingerprint:
+        if unread:
+            print(_unread_text(folder, unread))
+        fingerprint = _hash_files(folder, files)
+    arrays = _decoded(files, fingerprint, trial.image_size)
     splits: Splits = {
-        split: (
-            np.load(decoded / f"{split}.npy", mmap_mode="r"),
-            np.array([label for _, label in files[split]], dtype=np.int64),
-        )
+        split: (arrays[split], np.array([label for _, label in files[split]], dtype=np.int64))
         for split in SPLITS
     }
     return fingerprint, classes, splits
 
 
-def _decoded(files: _Files, fingerprint: str, image_size: int) -> Path:
-    """Return the folder with the decoded arrays; decode the files if the cache lacks them.
+def _decoded(files: _Files, fingerprint: str, side: int) -> dict[str, np.ndarray]:
+    """Return the decoded arrays; decode the files if the cache lacks them.
 
     Images of one size, no larger than the input, are cached unscaled, for every `image_size`.
     Others are scaled to the input as they are decoded.
     """
-    as_they_are = cache_folder() / fingerprint
-    if as_they_are.exists():
-        height, width = np.load(as_they_are / "test.npy", mmap_mode="r").shape[2:]
-        if max(height, width) <= image_size:
-            return as_they_are
-    scaled = cache_folder() / f"{fingerprint}-{image_size}"
-    if scaled.exists():
+    counts = {split: len(files[split]) for split in SPLITS}
+    unscaled = cached_arrays(fingerprint, counts)
+    if unscaled is not None and max(unscaled["test"].shape[2:]) <= side:
+        return unscaled
+    name = f"{fingerprint}-{side}"
+    if (scaled := cached_arrays(name, counts)) is not None:
         return scaled
-    sizes = _sizes(files)
-    if len(sizes) == 1 and max(max(sizes)) <= image_size:
-        return _decode_into(as_they_are, files, sizes.pop())
-    return _decode_into(scaled, files, (image_size, image_size))
+    paths = {split: [path for path, _ in files[split]] for split in SPLITS}
+    sizes = set(in_threads(image_size, [path for some in paths.values() for path in some]))
+    size = (side, side)
+    if len(sizes) == 1 and max(max(sizes)) <= side:
+        name, size = fingerprint, sizes.pop()
+    fill_cache(name, paths, size)
+    arrays = cached_arrays(name, counts)
+    assert arrays is not None
+    return arrays
 
 
-def cache_folder() -> Path:
-    """Return the folder for decoded images: ``$DSSTUDY_CACHE``, or the user's cache."""
-    return Path(os.environ.get("DSSTUDY_CACHE") or platformdirs.user_cache_path("dsstudy"))
+def list_images(folder: Path) -> tuple[list[str], _Files, list[str]]:
+    """List an image folder, without opening its files.
 
+    Returns
+    -------
+    classes : list of str
+        Their names, sorted.
+    files : dict
+        By split: the images' paths, each with its class's index.
+    unread : list of str
+        The paths of files that are no images by their names.
 
-def list_images(folder: Path) -> tuple[list[str], _Files]:
-    """List the images in ``train/<class>`` and ``test/<class>`` with their class's index."""
-    names: dict[str, set[str]] = {}
+    Raises
+    ------
+    InputError
+        The folder has fewer than two classes, the splits differ in them, or what has an image's
+        name is no file.
+    """
+    names = {split: _class_names(folder, split) for split in SPLITS}
+    classes = sorted({*names["train"], *names["test"]})
+    suffixes = readable_suffixes()
+    files: _Files = {split: [] for split in SPLITS}
+    unread: list[str] = []
     for split in SPLITS:
-        if not (folder / split).is_dir():
-            wrong = f"has no folder {split}" if folder.exists() else "does not exist"
-            raise InputError(
-                f"data_dir={folder} {wrong}: set data_dir to a folder that holds "
-                "train/<class>/ and test/<class>/ with one image a file"
-            )
-        names[split] = {entry.name for entry in os.scandir(folder / split) if entry.is_dir()}
-    classes = sorted(names["train"] | names["test"])
-    suffixes = tuple(Image.registered_extensions())
-    files: _Files = {}
-    for split in SPLITS:
-        # Paths as text: there are as many files as images, and pathlib is slow.
-        files[split] = [
-            (path, label)
-            for label, name in enumerate(classes)
-            if name in names[split]
-            for path in sorted(entry.path for entry in os.scandir(folder / split / name))
-            if path.lower().endswith(suffixes)
-        ]
-        empty = set(range(len(classes))) - {label for _, label in files[split]}
-        if empty or not classes:
-            name = classes[min(empty)] if classes else "<class>"
-            raise InputError(
-                f"data_dir={folder} has no images in {split}/{name}: give both splits the same "
-                "classes, one image a file (an archive may have been extracted by half), or set "
-                "data_dir to another folder"
-            )
-    return classes, files
+        for label, name in enumerate(classes):
+            before = len(files[split])
+            for entry in _entries(folder / split / name) if name in names[split] else ():
+                # Paths as text: there are as many files as images, and pathlib is slow.
+                if entry.name.lower().endswith(suffixes):
+                    files[split].append((_image_path(entry), label))
+                elif not _is_expected(entry.name):
+                    unread.append(entry.path)
+            if len(files[split]) == before:
+                raise _no_images(folder, f"{split}/{name}", unread)
+    if len(classes) < 2:
+        only = f"has one class, {one_line(classes[0])}" if classes else "has no classes"
+        raise InputError(
+            f"data_dir={folder} {only}, and a classifier needs two or more: give each class a "
+            "folder of its own in train/ and in test/"
+        )
+    return classes, files, unread
+
+
+def _class_names(folder: Path, split: str) -> list[str]:
+    if (folder / split).is_dir():
+        return [entry.name for entry in _entries(folder / split) if Path(entry).is_dir()]
+    wrong = f"has no folder {split}" if folder.exists() else "does not exist"
+    raise InputError(
+        f"data_dir={folder} {wrong}: set data_dir to a folder that holds train/<class>/ and "
+        "test/<class>/ with one image a file"
+    )
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.path)
+    except OSError as error:
+        raise InputError(
+            f"data_dir holds {one_line(folder)}, which cannot be listed ({error.strerror}): give "
+            "yourself the right to read it, or set data_dir to another folder"
+        ) from None
+
+
+def _image_path(entry: os.DirEntry) -> str:
+    """Return the path of an entry with an image's name; refuse what is no file."""
+    with contextlib.suppress(OSError):  # a link that leads to itself
+        if entry.is_file():
+            return entry.path
+    if entry.is_symlink() and not Path(entry).exists():
+        raise wrong_file(entry.path, "is a broken link")
+    raise wrong_file(entry.path, "is a folder" if Path(entry).is_dir() else "is not a file")
+
+
+def _is_expected(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _BESIDE_IMAGES
+
+
+def _no_images(folder: Path, where: str, unread: list[str]) -> InputError:
+    here = [path for path in unread if Path(path).parent == folder / where]
+    found = f" in a format that is read, only {_suffixes_text(here)}" if here else ""
+    return InputError(
+        f"data_dir={folder} has no images in {where}{found}: give both splits the same classes, "
+        "one image a file (an archive may have been extracted by half), or set data_dir to another "
+        "folder"
+    )
+
+
+def _unread_text(folder: Path, unread: list[str]) -> str:
+    return (
+        f"{one_line(folder)}: {len(unread)} files are left out, as Pillow reads no format of their "
+        f"names ({_suffixes_text(unread)}; first {one_line(unread[0])}): convert them to PNG or "
+        "JPEG if they are images"
+    )
+
+
+def _suffixes_text(paths: list[str]) -> str:
+    counts = Counter(Path(path).suffix.lower() or "without a suffix" for path in paths)
+    return ", ".join(f"{number} {one_line(suffix)}" for suffix, number in counts.most_common(5))
 
 
 def _hash_files(folder: Path, files: _Files) -> str:
@@ -121,73 +186,9 @@ def _hash_files(folder: Path, files: _Files) -> str:
     digest = hashlib.sha256()
     for split in SPLITS:
         for path, _ in files[split]:
-            with open(path, "rb") as file:  # noqa: PTH123 (see _list_images)
+            with naming_image(path), open(path, "rb") as file:  # noqa: PTH123 (see list_images)
                 content = file.read()
             name = path[len(str(folder)) :].replace(os.sep, "/")
-            digest.update(f"{name}\0{len(content)}\0".encode())
+            digest.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape"))
             digest.update(content)
     return digest.hexdigest()[:16]
-
-
-def _decode_into(target: Path, files: _Files, size: tuple[int, int]) -> Path:
-    """Decode all files into one array per split; the cache gets all of it or nothing."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=target.parent, prefix="decoding-"))
-    try:
-        for split in SPLITS:
-            _decode_split(unfinished / f"{split}.npy", files[split], size, split)
-        try:
-            unfinished.rename(target)
-        except OSError:
-            if not target.exists():  # another process has finished first
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return target
-
-
-def _sizes(files: _Files) -> set[tuple[int, int]]:
-    """Return the (height, width) of all images, each once."""
-    with _pool() as pool:
-        return set(pool.map(_read_size, [path for split in SPLITS for path, _ in files[split]]))
-
-
-def _decode_split(
-    array_file: Path, files: list[tuple[str, int]], size: tuple[int, int], split: str
-) -> None:
-    array = np.lib.format.open_memmap(
-        array_file, mode="w+", dtype=np.uint8, shape=(len(files), 3, *size)
-    )
-    with _pool() as pool:
-        decoded = pool.map(lambda entry: _decode(entry[0], size), files)
-        for index, image in enumerate(tqdm(decoded, f"decoding {split}", len(files), leave=False)):
-            array[index] = image
-    array.flush()
-
-
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count())  # PIL decodes without Python's lock
-
-
-def _read_size(file: str) -> tuple[int, int]:
-    try:
-        with Image.open(file) as image:
-            return image.height, image.width
-    except (UnidentifiedImageError, OSError) as error:
-        raise _damaged(file, error) from None
-
-
-def _decode(file: str, size: tuple[int, int]) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            colour = image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise _damaged(file, error) from None
-    if (colour.height, colour.width) != size:
-        colour = colour.resize(size[::-1], Image.Resampling.BILINEAR)
-    return np.asarray(colour).transpose(2, 0, 1)
-
-
-def _damaged(file: str, error: Exception) -> InputError:
-    return InputError(f"data_dir holds {file}, which is no readable image ({error}): replace or "
-                      "remove that file")  # fmt: skip

@@ -73,11 +73,14 @@ def placement_problems(trial: Trial, placement: Placement) -> list[str]:
         *_engine_problems(trial, placement.machine),
         *(_device_problems(trial, placement) or _precision_problems(trial, placement)),
     ]
-    for check in (check_data, check_model):
-        try:
-            check(trial)
-        except InputError as error:
-            found.append(str(error))
+    try:
+        classes = check_data(trial)
+    except InputError as error:
+        return [*found, str(error)]
+    try:
+        check_model(trial, classes)
+    except InputError as error:
+        found.append(str(error))
     return found
 
 

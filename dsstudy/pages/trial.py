@@ -10,13 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dsstudy.records.record import Record
-from dsstudy.report.figure_style import ENGINE_COLORS
+from dsstudy.report.figure_style import ENGINE_COLORS, literal
 from dsstudy.report.image_row import image_row_figure
 from dsstudy.report.origin import values_table
 from dsstudy.spec.engines import ENGINES
 
 if TYPE_CHECKING:
     from dsstudy.images.data import ImageData
+
+MOST_LABELS = 100
+"""Of more classes, the confusion matrix shows their numbers instead of their names."""
 
 
 def curves_figure(record: Record) -> Figure:
@@ -52,19 +55,23 @@ def confusion_figure(record: Record, data: "ImageData") -> Figure:
     """Draw, for each true class, the share of its test images predicted as each class."""
     labels, predicted = data.test.labels.cpu().numpy(), record.predictions()
     count = len(data.classes)
-    table = np.zeros((count, count))
+    table = np.zeros((count, count), dtype=np.float32)
     np.add.at(table, (labels, predicted), 1)
     share = 100 * table / table.sum(axis=1, keepdims=True).clip(min=1)
     side = max(4.5, min(0.62 * count, 14))
     figure, axes = plt.subplots(figsize=(side + 1.5, side), layout="constrained")
-    names = {"xticklabels": data.classes, "yticklabels": data.classes}
-    numbers = {"annot": count <= 20, "fmt": ".0f", "annot_kws": {"size": 9}}
     scale = {"cmap": "cividis", "vmin": 0, "vmax": 100}
-    bar = {"label": "share of the true class (%)"}
-    sns.heatmap(share, ax=axes, square=True, cbar_kws=bar, **names, **numbers, **scale)
+    label = "share of the true class (%)"
+    if count > MOST_LABELS:  # a picture, since a mesh of a million cells takes a minute
+        figure.colorbar(axes.imshow(share, interpolation="nearest", **scale), label=label)
+    else:
+        names = list(map(literal, data.classes))
+        numbers = {"annot": count <= 20, "fmt": ".0f", "annot_kws": {"size": 9}}
+        labels = {"xticklabels": names, "yticklabels": names, "cbar_kws": {"label": label}}
+        sns.heatmap(share, ax=axes, square=True, **labels, **numbers, **scale)
+        axes.tick_params(axis="x", rotation=90)
+        axes.tick_params(axis="y", rotation=0)
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.tick_params(axis="x", rotation=90)
-    axes.tick_params(axis="y", rotation=0)
     return figure
 
 

@@ -6,6 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from dsstudy.report.figure_style import literal
+
 if TYPE_CHECKING:
     from dsstudy.images.data import ImageData, Split
 
@@ -29,5 +31,5 @@ def image_row_figure(split: "Split", indices: list[int], titles: list[str]) -> F
         row[0].text(0, 0.5, "none")
     for axes, index, title in zip(row, indices, titles, strict=False):
         axes.imshow(split.images[index].cpu().numpy().transpose(1, 2, 0))
-        axes.set_title(title, fontsize=9)
+        axes.set_title(literal(title), fontsize=9)
     return figure

@@ -40,7 +40,7 @@ def study(tmp_path, monkeypatch):
     [
         (None, "", "SLURM_ARRAY_TASK_ID: is not set: submit this with sbatch --array="),
         ("5", "", "the study has no trial number 5"),
-        ("1", "--only engine=nothing", "--only engine=nothing selects none of the 4 trials"),
+        ("1", "--only engine=nothing", "--only: engine=nothing is not allowed: set engine to"),
     ],
 )
 def test_a_task_without_a_trial_fails_and_says_why(study, task, arguments, said):

@@ -10,7 +10,7 @@ from torchvision import datasets
 
 from dsstudy.errors import InputError
 from dsstudy.images.data import balanced_subset, epoch_order, load_data, rank_batches
-from dsstudy.images.image_folder import cache_folder
+from dsstudy.images.image_cache import cache_folder
 from dsstudy.spec.trial import Trial
 
 
@@ -97,7 +97,7 @@ def test_images_of_several_sizes_are_scaled_to_the_input(image_folder, tmp_path)
 def test_damaged_or_missing_images_are_named(image_folder, tmp_path):
     copy = shutil.copytree(image_folder, tmp_path / "copy")
     (copy / "test" / "disc" / "broken.jpg").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"broken\.jpg, which is no readable image"):
+    with pytest.raises(InputError, match=r"broken\.jpg, which is not a readable image"):
         load_data(folder_trial(copy))
     (copy / "test" / "disc" / "broken.jpg").unlink()
     (copy / "test" / "cat").mkdir()

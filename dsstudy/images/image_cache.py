@@ -1,0 +1,139 @@
+"""The cache of decoded image folders: one array per split, in a folder named after the content."""
+
+import errno
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import platformdirs
+from tqdm.auto import tqdm
+
+from dsstudy.errors import InputError, one_line
+from dsstudy.images.decoding import decode_image
+
+LEFT_OVER_SECONDS = 86_400
+"""A decoding that was killed leaves a folder; after so many seconds the next one removes it."""
+
+Paths = Mapping[str, list[str]]  # by split
+
+Result = TypeVar("Result")
+
+Size = tuple[int, int]  # height and width in pixels
+
+
+def cache_folder() -> Path:
+    """Return the folder for decoded images: ``$DSSTUDY_CACHE``, or the user's cache."""
+    return Path(os.environ.get("DSSTUDY_CACHE") or platformdirs.user_cache_path("dsstudy"))
+
+
+def cached_arrays(name: str, counts: Mapping[str, int]) -> dict[str, np.ndarray] | None:
+    """Return the memory-mapped arrays of an entry, or None if it is absent or damaged.
+
+    Parameters
+    ----------
+    name
+        The entry's name.
+    counts
+        The number of images in each split.
+
+    Returns
+    -------
+    dict
+        By split: uint8, shape (images, 3, height, width).
+    """
+    try:
+        arrays = {
+            split: np.load(cache_folder() / name / f"{split}.npy", mmap_mode="r")
+            for split in counts
+        }
+    except (OSError, ValueError, EOFError):  # absent, cut off, or overwritten
+        return None
+    sizes = {array.shape[1:] for array in arrays.values()}
+    right = all(
+        array.dtype == np.uint8 and array.ndim == 4 and len(array) == counts[split]
+        for split, array in arrays.items()
+    )
+    return arrays if right and len(sizes) == 1 else None
+
+
+def fill_cache(name: str, paths: Paths, size: Size) -> None:
+    """Decode images into an entry of the cache, which gets all of them or none.
+
+    Raises
+    ------
+    InputError
+        A file is not a readable image, or the cache cannot be written.
+    """
+    need = sum(map(len, paths.values())) * 3 * size[0] * size[1]
+    with _writable(need):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        _remove_left_over()
+        unfinished = Path(tempfile.mkdtemp(dir=cache_folder(), prefix="decoding-"))
+        try:
+            for split, files in paths.items():
+                _decode_split(unfinished / f"{split}.npy", files, size, split)
+            _replace_entry(unfinished, cache_folder() / name)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _replace_entry(unfinished: Path, entry: Path) -> None:
+    shutil.rmtree(entry, ignore_errors=True)  # if it was damaged
+    try:
+        unfinished.rename(entry)
+    except OSError:
+        if not entry.exists():  # another process has finished first
+            raise
+
+
+def _decode_split(array_file: Path, files: list[str], size: Size, split: str) -> None:
+    shape = (len(files), 3, *size)
+    array = np.lib.format.open_memmap(array_file, mode="w+", dtype=np.uint8, shape=shape)
+    # A memory-mapped file that finds the disk full kills the process: so claim the space first.
+    with array_file.open("r+b") as stream:
+        os.posix_fallocate(stream.fileno(), 0, array_file.stat().st_size)
+    for index, image in enumerate(
+        tqdm(in_threads(lambda file: decode_image(file, size), files), f"decoding {split}",
+             len(files), leave=False)
+    ):  # fmt: skip
+        array[index] = image
+    array.flush()
+
+
+def in_threads(function: Callable[[str], Result], files: list[str]) -> Iterator[Result]:
+    """Yield a function's results for files, in order; Pillow decodes without Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            yield from pool.map(function, files)
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error, the remaining files do not matter
+
+
+def _remove_left_over() -> None:
+    for folder in cache_folder().glob("decoding-*"):
+        if time.time() - folder.stat().st_mtime > LEFT_OVER_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _writable(need: int) -> Iterator[None]:
+    """Turn an error of writing the cache into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        where = one_line(cache_folder())
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = f"has no room for {need / 1e6:,.0f} MB of decoded images" if full else (
+            f"cannot be written ({error.strerror})"
+        )  # fmt: skip
+        raise InputError(
+            f"the cache {where} {what}: free some space there, or set the environment variable "
+            "DSSTUDY_CACHE to another folder"
+        ) from None
