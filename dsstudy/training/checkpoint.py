@@ -107,7 +107,7 @@ def write_checkpoint(
         if full:
             raise InputError(
                 f"{root} has no space left for a checkpoint: free some, and run the trial again; "
-                "it goes on from the checkpoint before"
+                "it resumes from the previous checkpoint"
             ) from None
         raise
 

@@ -20,6 +20,8 @@ from dsstudy.spec.trial import Trial
 from dsstudy.training.checkpoint import State, checkpoint_name, write_checkpoint
 from dsstudy.training.memory import held_memory, peak_memory, reset_peak_memory
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
 PROGRESS_SECONDS = 0.25
 """How often progress is reported; reading the loss more often would slow down a GPU."""
 
@@ -80,19 +82,11 @@ class Session:
             from dsstudy.training.tensorboard_log import EventLog  # slow to import
 
             self._events = EventLog(record, self.steps_per_epoch)
-        self._dtype = torch.float32
-        if ENGINES[trial.engine].casts_model and trial.precision != "fp32":
-            self._dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[trial.precision]
+        self._dtype = DTYPES[trial.precision if ENGINES[trial.engine].casts_model else "fp32"]
         reset_peak_memory(device)
 
     def resume(self, state: State) -> None:
-        """Load the checkpoint, if there is one; later checkpoints save the same state.
-
-        Parameters
-        ----------
-        state
-            What the engine trains.
-        """
+        """Load the checkpoint, if there is one, into the given state; later ones save it."""
         self._state = state
         if self.start_from is None:
             return
@@ -121,10 +115,10 @@ class Session:
         self._skipped_before = self.skipped_steps
 
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield this rank's share of each of an epoch's batches; the clock runs meanwhile.
+        """Yield this rank's share of each of an epoch's remaining batches, and measure the time.
 
-        In the checkpoint's epoch these are the remaining batches. When the loop asks for a batch,
-        it has taken the step before; so checkpoints within an epoch are taken here.
+        When the loop asks for a batch, it has finished the previous step. So checkpoints within an
+        epoch are taken here.
 
         Yields
         ------
@@ -133,7 +127,7 @@ class Session:
         """
         drawn = epoch if self.trial.reshuffle else 1
         order = epoch_order(len(self.data.train), self.trial.seed, drawn).to(self.device)
-        self._started_at, self._told = time.time(), 0.0
+        self._started_at, self._reported = time.time(), 0.0
         shares = rank_batches(order, self.trial.batch_size, self.rank, self.trial.processes)
         left = shares[len(self._losses) :]
         self._start_clock()
@@ -167,14 +161,12 @@ class Session:
         return ((self._epoch - 1) * self.steps_per_epoch + step) % every == 0
 
     def _take_checkpoint(self) -> None:
+        facts = {"trial": self.trial.name, "fingerprint": self.data.fingerprint}
+        facts["device"] = self.device.type
         write_checkpoint(
             self.record.checkpoints,
             checkpoint_name(self._epoch, len(self._losses)),
-            {
-                "trial": self.trial.name,
-                "fingerprint": self.data.fingerprint,
-                "device": self.device.type,
-            },
+            facts,
             self._save,
             self.rank,
         )
@@ -195,20 +187,19 @@ class Session:
         torch.save(own, folder / f"rank{self.rank}.pt")
 
     def _steps_at_once(self, share: int) -> int:
-        """Return how many batches to make at once: for small images, calls cost more than work."""
+        """Return how many batches to make at once: small images cost less together."""
         return max(1, min(32, PIXELS_AT_ONCE // (share * self.trial.image_size**2)))
 
     def step(self, loss: torch.Tensor, learning_rate: float) -> None:
         """Record one step's loss (this rank's mean) and learning rate."""
         self._losses.append(loss.detach())
         self._rates.append(learning_rate)
-        self._tell_at_times()
+        self._report_sometimes()
 
-    def weigh(self) -> None:
-        """Measure the held memory once, at the last step of the first epoch.
+    def measure_held_memory(self) -> None:
+        """Measure the held memory once, after the last backward pass of the first epoch.
 
-        The loop calls this after the backward pass, when weights, gradients and optimizer states
-        all exist. Images and losses do not count.
+        Then weights, gradients and optimizer states all exist. Images and losses do not count.
         """
         if self._held is None and len(self._losses) == self.steps_per_epoch:
             self._stop_clock()
@@ -227,14 +218,13 @@ class Session:
         model
             The model or engine, callable on a batch.
         together
-            Whether all ranks evaluate, as ZeRO stage 3 requires, which spreads each layer over
-            them. Otherwise only rank 0 evaluates.
+            Whether all ranks evaluate (ZeRO stage 3 spreads each layer over them), not only rank 0.
         """
-        losses = self._over_ranks(torch.stack(self._losses).float()) / self.trial.processes
+        losses = self._sum_over_ranks(torch.stack(self._losses).float()) / self.trial.processes
         memory = [peak_memory(self.device), self._held or 0]
-        peak, held = self._over_ranks(torch.tensor(memory, device=self.device)).tolist()
+        peak, held = self._sum_over_ranks(torch.tensor(memory, device=self.device)).tolist()
         if epoch < self.trial.epochs or self.trial.keep_checkpoint:
-            self._tell()
+            self._report()
             self._take_checkpoint()
         recorded = self.record.epochs()[epoch - 1 : epoch]
         if recorded:
@@ -266,37 +256,37 @@ class Session:
                 self._events.add_epoch(line, *steps)
             self.record.add_epoch(
                 line
-            )  # last: with the line of the last epoch, the trial is trained
-            self._tell()
+            )  # last: the last epoch's line says that the trial is trained
+            self._report()
         elif together:
             self._evaluate(model)
 
     def _evaluate(self, model: nn.Module) -> tuple[float, torch.Tensor]:
-        return evaluate(model, self.data.test, self.trial, self._dtype, self._tell_at_times)
+        return evaluate(model, self.data.test, self.trial, self._dtype, self._report_sometimes)
 
     def _compare(self, recorded: dict[str, Any], loss: float | None) -> None:
         """Report an epoch whose loss differs from the recorded one when it is trained again."""
         self.accuracy = recorded["test_accuracy"]
         if self.rank == 0 and loss != recorded["train_loss"]:
             print(
-                f"epoch {recorded['epoch']} had to be trained again to go on from it, and its loss "
-                f"is now {loss}, not {recorded['train_loss']} as recorded, which stays: versions, "
-                "data or hardware have changed since, or a GPU added up in another order"
+                f"epoch {recorded['epoch']} had to be trained again to resume from it, and its "
+                f"loss is now {loss}, not {recorded['train_loss']} as recorded, which stays: "
+                "versions, data or hardware have changed, or a GPU added up in another order"
             )
 
-    def _over_ranks(self, values: torch.Tensor) -> torch.Tensor:
+    def _sum_over_ranks(self, values: torch.Tensor) -> torch.Tensor:
         if dist.is_initialized():
             dist.all_reduce(values)
         return values
 
-    def _tell_at_times(self) -> None:
-        if self.rank == 0 and time.perf_counter() - self._told > PROGRESS_SECONDS:
-            self._tell()
+    def _report_sometimes(self) -> None:
+        if self.rank == 0 and time.perf_counter() - self._reported > PROGRESS_SECONDS:
+            self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         if self.rank != 0:
             return
-        self._told = time.perf_counter()
+        self._reported = time.perf_counter()
         progress = {
             "epoch": self._epoch,
             "epochs": self.trial.epochs,
@@ -315,13 +305,13 @@ def evaluate(
     test: Split,
     trial: Trial,
     dtype: torch.dtype = torch.float32,
-    tell: Callable[[], None] = lambda: None,
+    report: Callable[[], None] = lambda: None,
 ) -> tuple[float, torch.Tensor]:
-    """Evaluate a model on a whole split, in the trial's mode; `tell` is called after each batch.
+    """Evaluate a model on a whole split, in the trial's mode; `report` is called after each batch.
 
-    In ``train()`` mode, as in the DeepSpeed example of 2022, a model drops out and normalises by
-    each batch. Then batches have the trial's size and mixed classes, as in CIFAR-10's own order: in
-    an image folder's order, each batch would be normalised by a single class.
+    In ``train()`` mode, as in the DeepSpeed example of 2022, dropout is active and batch
+    normalisation uses each batch's own statistics. So batches have the trial's size and mixed
+    classes: in an image folder's order, each batch would have a single class.
 
     Returns
     -------
@@ -335,7 +325,7 @@ def evaluate(
     order = torch.arange(len(test))
     if trial.evaluation == "train":
         size, guard = trial.batch_size, restore_after(model)
-        order = epoch_order(len(test), trial.seed, epoch=0)  # an epoch that no training has
+        order = epoch_order(len(test), trial.seed, epoch=0)  # training epochs start at 1
     total, predicted = 0.0, torch.empty_like(test.labels)
     model.train(trial.evaluation == "train")
     with torch.no_grad(), guard:
@@ -344,7 +334,7 @@ def evaluate(
             scores = model(images).float()
             total += F.cross_entropy(scores, labels, reduction="sum").item()
             predicted[indices] = scores.argmax(1)
-            tell()
+            report()
     return total / len(test), predicted
 
 

@@ -1,24 +1,26 @@
 """The training loops: one module per engine, to be read side by side.
 
-A loop is a function ``train(trial, model, session)``. It is given the trial's parameters, the model
-with its initial weights, and the `Session`, and calls the session in this order::
+A loop is a function ``train(trial, model, session)``. It receives the trial's parameters, the model
+with its initial weights, still on the CPU, and this rank's `Session`. It calls the session thus::
 
-    session.resume(state)                  once, when model, optimizer and scheduler exist
-    for epoch in session.epochs():
+    session.resume(state)                        load the checkpoint, if there is one
+    for epoch in session.epochs():               all epochs, or those that remain
         for images, labels in session.batches(epoch):
-            session.step(loss, learning_rate)    after the forward pass, before the update
-            session.weigh()                      after the backward pass
-        session.end_epoch(epoch, model)
+            session.step(loss, learning_rate)    after the forward pass: record both
+            session.measure_held_memory()        after the backward pass, when gradients exist
+        session.end_epoch(epoch, model)          evaluate, write the record and a checkpoint
 
-``resume`` loads the checkpoint, if there is one, into the given state, a `State` with ``save`` and
-``load``, which all ranks call together; the session saves further checkpoints of it. ``batches``
-yields this rank's share of each global batch, and takes the checkpoints within an epoch. ``step``
-records the loss, ``weigh`` measures memory, ``end_epoch`` evaluates and writes the record.
+``batches`` yields this rank's share of each global batch, on the training device. It measures the
+time and takes the checkpoints within an epoch. The loop does the rest: the process group, mixed
+precision, gradient clipping, the update, the scheduler. It also counts the steps that it skips when
+fp16 gradients overflow: ``session.skipped_steps`` must be right when ``end_epoch`` is called.
 
-The loop does all the rest: the process group, mixed precision, gradient clipping, the update, the
-scheduler. It counts the steps that it skips in ``session.skipped_steps``, before ``end_epoch``.
+``state`` is a `State` of all that training changes: weights, optimizer, scheduler, loss scaler. All
+ranks call its ``save`` and ``load`` together. On a CPU, a resumed training must equal an
+uninterrupted one bit for bit.
 
-A further engine is a row in `dsstudy.spec.engines`, and a module here with the engine's name.
+A further engine needs one row in `dsstudy.spec.engines`, one module here with the engine's name and
+a function ``train``, and the words about it in README and book.
 """
 
 from collections.abc import Callable

@@ -15,9 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from dsstudy.spec.trial import Trial
 from dsstudy.training.checkpoint import TorchState
 from dsstudy.training.loops import LONGEST_WAIT
-from dsstudy.training.loops.normal import DTYPES
 from dsstudy.training.optimizers import build_optimizer, build_scheduler
-from dsstudy.training.session import Session
+from dsstudy.training.session import DTYPES, Session
 
 
 def train(trial: Trial, model: nn.Module, session: Session) -> None:
@@ -44,7 +43,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
 
             optimizer.zero_grad()
             scaler.scale(loss).backward()  # now all ranks hold the same gradients
-            session.weigh()
+            session.measure_held_memory()
             if trial.gradient_clipping != "none":
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), trial.gradient_clipping)
@@ -62,7 +61,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
 
 @contextlib.contextmanager
 def _naming_unused(model: nn.Module) -> Iterator[None]:
-    """Name the parameters that took no part in the last step's loss, which DDP numbers."""
+    """Name the parameters that took no part in the last loss; DDP only numbers them."""
     try:
         yield
     except RuntimeError as error:
@@ -73,13 +72,13 @@ def _naming_unused(model: nn.Module) -> Iterator[None]:
         unused = [trained[int(number)] for number in numbers[1].split()]
         more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
         raise RuntimeError(
-            f"parameters of the model take no part in the loss, which DDP does not allow: "
+            "parameters of the model take no part in the loss, which DDP does not allow: "
             f"{', '.join(unused[:8])}{more}. Remove them or set their requires_grad to False"
         ) from error
 
 
 class DdpState(TorchState):
-    """The state of PyTorch's objects, and how DDP packs gradients, which they do not contain."""
+    """The state of PyTorch's objects; loading also restores how DDP packs gradients."""
 
     def __init__(
         self, parallel: DistributedDataParallel, batch_shape: tuple[int, ...], **parts: Any

@@ -39,7 +39,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
 
             scale_fp16_loss(engine, loss)
             engine.backward(loss)
-            session.weigh()
+            session.measure_held_memory()
             engine.step()
 
         session.skipped_steps = engine.skipped_steps
@@ -100,23 +100,15 @@ def deepspeed_config(trial: Trial) -> dict[str, Any]:
     Keys: https://www.deepspeed.ai/docs/config-json/. Loss scaling and warm-up: the official
     CIFAR-10 example, ``training/cifar`` in DeepSpeedExamples, which the paper follows.
     """
-    optimizers: dict[str, dict[str, Any]] = {
-        "sgd": {"type": "SGD", "params": {"momentum": trial.momentum}},
-        "adam": {
-            "type": "Adam",
-            "params": {
-                "betas": [trial.beta1, trial.beta2],
-                "eps": 1e-8,
-                # By default "Adam" decouples the weight decay, as AdamW does.
-                "adam_w_mode": trial.decoupled_weight_decay,
-            },
-        },
-    }
-    optimizer = optimizers[trial.optimizer]
-    optimizer["params"] |= {"lr": trial.learning_rate, "weight_decay": trial.weight_decay}
+    kind, own = "SGD", {"momentum": trial.momentum}
+    if trial.optimizer == "adam":
+        # By default "Adam" decouples the weight decay, as AdamW does.
+        decoupled = {"adam_w_mode": trial.decoupled_weight_decay}
+        kind, own = "Adam", {"betas": [trial.beta1, trial.beta2], "eps": 1e-8} | decoupled
+    common = {"lr": trial.learning_rate, "weight_decay": trial.weight_decay}
     settings: dict[str, Any] = {
         "train_batch_size": trial.batch_size,
-        "optimizer": optimizer,
+        "optimizer": {"type": kind, "params": own | common},
         # 0 means none. By default DeepSpeed clips at 1.0 (since June 2026, its pull request 8068).
         "gradient_clipping": 0.0 if trial.gradient_clipping == "none" else trial.gradient_clipping,
         "zero_optimization": zero_config(trial),
@@ -133,14 +125,9 @@ def deepspeed_config(trial: Trial) -> dict[str, Any]:
         "steps_per_print": 2**31,
     }
     if trial.scheduler == "warmup":
-        settings["scheduler"] = {
-            "type": "WarmupLR",
-            "params": {
-                "warmup_min_lr": 0.0,
-                "warmup_max_lr": trial.learning_rate,
-                "warmup_num_steps": trial.warmup_steps,
-            },
-        }
+        rate, steps = trial.learning_rate, trial.warmup_steps
+        course = {"warmup_min_lr": 0.0, "warmup_max_lr": rate, "warmup_num_steps": steps}
+        settings["scheduler"] = {"type": "WarmupLR", "params": course}
     return settings
 
 
@@ -150,20 +137,14 @@ def zero_config(trial: Trial) -> dict[str, int]:
     A bucket of 500,000,000 elements gives DeepSpeed's defaults. The limits on how many weights
     stage 3 gathers at a time scale with the bucket.
     """
-    if trial.zero_stage == 0:
-        return {"stage": 0}
-    buckets = {
-        "stage": trial.zero_stage,
-        "reduce_bucket_size": trial.bucket_size,
-        "allgather_bucket_size": trial.bucket_size,
-    }
-    if trial.zero_stage < 3:
-        return buckets
-    return buckets | {
-        "stage3_prefetch_bucket_size": trial.bucket_size // 10,
-        "stage3_max_live_parameters": 2 * trial.bucket_size,
-        "stage3_max_reuse_distance": 2 * trial.bucket_size,
-    }
+    stage, size = trial.zero_stage, trial.bucket_size
+    settings = {"stage": stage}
+    if stage > 0:
+        settings |= {"reduce_bucket_size": size, "allgather_bucket_size": size}
+    if stage == 3:
+        settings["stage3_prefetch_bucket_size"] = size // 10
+        settings["stage3_max_live_parameters"] = settings["stage3_max_reuse_distance"] = 2 * size
+    return settings
 
 
 def release_shared_memory_at_exit(rank: int) -> None:

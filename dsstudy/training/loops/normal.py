@@ -7,9 +7,7 @@ from torch import nn
 from dsstudy.spec.trial import Trial
 from dsstudy.training.checkpoint import TorchState
 from dsstudy.training.optimizers import build_optimizer, build_scheduler
-from dsstudy.training.session import Session
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+from dsstudy.training.session import DTYPES, Session
 
 
 def train(trial: Trial, model: nn.Module, session: Session) -> None:
@@ -32,7 +30,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
 
             optimizer.zero_grad()
             scaler.scale(loss).backward()
-            session.weigh()
+            session.measure_held_memory()
             if trial.gradient_clipping != "none":
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), trial.gradient_clipping)
