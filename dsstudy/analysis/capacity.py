@@ -176,9 +176,9 @@ def way_kind(trials: pd.DataFrame, line: str) -> str:
 
 def zero_ways(trials: pd.DataFrame, small_buckets: bool) -> list[str]:
     """Return DeepSpeed's ways with trials, by stage: those with small buckets, or those without."""
-    begun = trials[trials["engine"].eq(DEEPSPEED) & trials["parameters"].notna()]
+    known = trials[trials["engine"].eq(DEEPSPEED) & trials["parameters"].notna()]
     chosen = [
-        line for line in begun["line"].unique() if has_small_buckets(trials, line) == small_buckets
+        line for line in known["line"].unique() if has_small_buckets(trials, line) == small_buckets
     ]
     return sorted(chosen, key=lambda line: way_kind(trials, line))
 

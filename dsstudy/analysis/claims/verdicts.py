@@ -215,7 +215,7 @@ def beyond_scale(study: Evidence) -> Verdict:
     raise UndecidedError(
         f"The largest of the seven, {NAMES[capacity.idxmax()]}, has "
         f"{capacity.max() / 1e6:.0f} million parameters and was trained on one GPU without "
-        "DeepSpeed: none lies beyond the normal scale."
+        "DeepSpeed: none is beyond the normal scale."
     )
 
 
