@@ -236,7 +236,7 @@ def stage_figure(trials: pd.DataFrame) -> Figure:
         known = values.reindex(chosen).astype(float)
         stages = [int(way_kind(trials, way)) for way in chosen]
         (marks[name],) = axes.plot(stages, known, **style)
-    for way in _begun_ways(trials):
+    for way in _started_ways(trials):
         kind = way_kind(trials, way)
         if kind in ENGINE_COLORS and np.isfinite(growth[way]):
             look = {"color": ENGINE_COLORS[kind], "linewidth": 1.5, "linestyle": "-."}
@@ -251,7 +251,7 @@ def peaks_figure(trials: pd.DataFrame) -> Figure:
     """Draw a rank's peak over the model's parameters; the slope is the memory per parameter."""
     figure, axes = plt.subplots(figsize=(9, 5.4), layout="constrained")
     found = memory_by_size(trials, "peak") / MIB
-    marks = {way: _draw_way(axes, trials, way, found.loc[way]) for way in _begun_ways(trials)}
+    marks = {way: _draw_way(axes, trials, way, found.loc[way]) for way in _started_ways(trials)}
     axes.set(ylabel="peak memory of a rank (MiB)", ylim=(0, None))
     axes.yaxis.set_major_formatter("{x:,.0f}")
     _name_sizes(axes, trials)
@@ -268,7 +268,7 @@ def ratios_figure(trials: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     axes.set_xscale("log")
     marks: dict[str, Any] = {}
-    drawn = [way for way in _begun_ways(trials) if way != BASE_WAY]
+    drawn = [way for way in _started_ways(trials) if way != BASE_WAY]
     for place, way in enumerate(drawn):
         aside = 1.015 ** (place - len(drawn) / 2)  # so that points do not overlap
         some = ratios.loc[way].reindex(sizes.index)
@@ -292,10 +292,10 @@ def ratios_figure(trials: pd.DataFrame) -> Figure:
     return figure
 
 
-def _begun_ways(trials: pd.DataFrame) -> list[str]:
+def _started_ways(trials: pd.DataFrame) -> list[str]:
     """Return the ways that have trials."""
-    begun = set(trials.loc[trials["parameters"].notna(), "line"])
-    return [way for way in ways(trials) if way in begun]
+    started = set(trials.loc[trials["parameters"].notna(), "line"])
+    return [way for way in ways(trials) if way in started]
 
 
 def _way_style(trials: pd.DataFrame, way: str) -> dict[str, Any]:
