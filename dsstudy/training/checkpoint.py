@@ -3,7 +3,7 @@
 A trial's ``checkpoint/`` holds the newest two. Each is a folder with the name of its step::
 
     epoch-00003-step-00000500/
-      manifest.json    what it belongs to, and the SHA-256 of every other file; written last
+      manifest.json    its trial, data and device, and the SHA-256 of every other file; written last
       rank0.pt ...     one file per rank: random numbers' state, losses of the epoch so far
       training.pt      weights, optimizer, scheduler, loss scaler (DeepSpeed: its own files)
 
@@ -77,7 +77,7 @@ def write_checkpoint(
     name
         From `checkpoint_name`.
     facts
-        What the manifest states besides the checksums.
+        What the manifest contains besides the checksums.
     save
         Writes this rank's part into a folder.
     rank
@@ -98,7 +98,9 @@ def write_checkpoint(
         _wait_for_all_ranks()
         if rank == 0:
             _seal(unfinished, facts)
-            _publish_checkpoint(unfinished, root / name)
+            remove_checkpoint(root / name)  # an earlier attempt may have written it
+            unfinished.rename(root / name)
+            sync_names(root)
             for old in newest_checkpoints(root)[KEPT_CHECKPOINTS:]:
                 remove_checkpoint(old)
     except (OSError, RuntimeError):  # torch.save raises a RuntimeError if the disk is full
@@ -141,7 +143,7 @@ def newest_sound_checkpoint(root: Path, epochs: int, say: Callable[[str], None])
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """Return what a checkpoint's manifest states besides the checksums."""
+    """Return what a checkpoint's manifest contains besides the checksums."""
     return json.loads((folder / "manifest.json").read_text())["facts"]
 
 
@@ -163,12 +165,6 @@ def _seal(folder: Path, facts: dict[str, Any]) -> None:
 
 def _sum_of(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _publish_checkpoint(unfinished: Path, folder: Path) -> None:
-    remove_checkpoint(folder)  # an earlier attempt may have got this far
-    unfinished.rename(folder)
-    sync_names(folder.parent)
 
 
 def _damage(folder: Path) -> str:

@@ -42,7 +42,7 @@ def held_memory(device: torch.device, apart_from: Iterable[torch.Tensor] = ()) -
     device
         Only tensors on this type of device count.
     apart_from
-        Tensors that do not count, nor others that share their memory.
+        Neither these tensors count, nor others that share their memory.
     """
     known = {tensor.untyped_storage().data_ptr() for tensor in apart_from}
     sizes = {}

@@ -88,11 +88,8 @@ def build_model(trial: Trial, classes: int) -> nn.Module:
         if trial.model == "vit":
             return _build_timm("vit_base_patch16_224", trial, classes)
         library, _, name = trial.model.rpartition("/")
-        return (
-            _build_timm(name, trial, classes)
-            if library == "timm"
-            else _build_torchvision(name, trial, classes)
-        )
+        build = _build_timm if library == "timm" else _build_torchvision
+        return build(name, trial, classes)
     except _REFUSALS as error:
         if isinstance(error, InputError):
             raise
@@ -107,20 +104,18 @@ def is_own_model(trial: Trial) -> bool:
 def shapes_device(trial: Trial) -> AbstractContextManager:
     """Return the device on which to inspect a trial's model: one without memory if possible.
 
-    The user's own module may do anything when it is made, so it is made on the CPU.
+    The user's own model is built on the CPU, as its code may not support a device without memory.
     """
     return torch.device("cpu" if is_own_model(trial) else "meta")
 
 
 def check_model(trial: Trial, classes: int = 10) -> None:
-    """Check that a trial's model exists and takes its image size.
-
-    Libraries' models need no memory for this: see `shapes_device`.
+    """Check that a trial's model exists, takes its image size, and returns scores of classes.
 
     Raises
     ------
     InputError
-        It does not.
+        It does not; the sentence says why.
     """
     with shapes_device(trial):
         model = build_model(trial, classes)
@@ -155,25 +150,15 @@ def count_model(trial: Trial, classes: int = COUNTED_CLASSES) -> Counts:
 
     with shapes_device(trial):
         model = build_model(trial, classes)
-        images = torch.empty(
-            2, 3, trial.image_size, trial.image_size
-        )  # batch normalisation needs more than one image
+        # Batch normalisation needs more than one image.
+        images = torch.empty(2, 3, trial.image_size, trial.image_size)
     with FlopCounterMode(display=False) as counter:
         model(images).sum().backward()
     return Counts(parameter_count(model), counter.get_total_flops() // len(images))
 
 
 def model_summary(trial: Trial, classes: int = 10, depth: int = 2) -> "pandas.DataFrame":
-    """Summarise a trial's model layer by layer with torchinfo.
-
-    Parameters
-    ----------
-    trial
-        Only `model` and `image_size` matter.
-    classes
-        Width of the output layer.
-    depth
-        How many levels of nested layers to show.
+    """Summarise a trial's model with torchinfo, down to some depth of nested layers.
 
     Returns
     -------
@@ -210,13 +195,11 @@ def _build_timm(name: str, trial: Trial, classes: int) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
-        raise _unknown_model(
-            trial, "timm", timm.list_models(), "import timm; print(timm.list_models())"
-        )
+        lists = "import timm; print(timm.list_models())"
+        raise _unknown_model(trial, "timm", timm.list_models(), lists)
     config = timm.get_pretrained_cfg(name)
-    size: dict[str, Any] = {}
-    if config is not None and config.fixed_input_size:
-        size["img_size"] = trial.image_size
+    fixed = config is not None and config.fixed_input_size
+    size: dict[str, Any] = {"img_size": trial.image_size} if fixed else {}
     return timm.create_model(name, num_classes=classes, **size)
 
 

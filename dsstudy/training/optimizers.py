@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch.optim import lr_scheduler
@@ -16,20 +17,11 @@ def build_optimizer(
 
     DeepSpeed builds its own optimizer from the same settings, in its loop's `deepspeed_config`.
     """
+    common: dict[str, Any] = {"lr": trial.learning_rate, "weight_decay": trial.weight_decay}
     if trial.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=trial.learning_rate,
-            momentum=trial.momentum,
-            weight_decay=trial.weight_decay,
-        )
+        return torch.optim.SGD(parameters, momentum=trial.momentum, **common)
     adam = torch.optim.AdamW if trial.decoupled_weight_decay else torch.optim.Adam
-    return adam(
-        parameters,
-        lr=trial.learning_rate,
-        betas=(trial.beta1, trial.beta2),
-        weight_decay=trial.weight_decay,
-    )
+    return adam(parameters, betas=(trial.beta1, trial.beta2), **common)
 
 
 def build_scheduler(trial: Trial, optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
@@ -43,16 +35,12 @@ def build_scheduler(trial: Trial, optimizer: torch.optim.Optimizer) -> lr_schedu
 def warmup_factor(warmup_steps: int) -> Callable[[int], float]:
     """Return DeepSpeed's ``WarmupLR`` from 0 as a factor of the learning rate.
 
-    Parameters
-    ----------
-    warmup_steps
-        Steps until the full rate is reached; the rate rises with the logarithm of the step.
+    The rate rises with the logarithm of the step, and is full after `warmup_steps` steps.
 
     Returns
     -------
     callable
-        Maps the number of steps taken so far to a factor from 0 to 1. The factor is 0 for the first
-        two steps, as in DeepSpeed.
+        Maps the number of steps taken so far to a factor from 0 to 1; the first two give 0.
 
     References
     ----------

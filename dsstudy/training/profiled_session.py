@@ -1,6 +1,6 @@
 """A session that profiles a training and marks the phases of each step.
 
-A training that is not profiled does not load it: see `dsstudy.training.rank.PROFILED`.
+Only profiled trainings load this module: see `dsstudy.training.rank.PROFILED`.
 """
 
 import contextlib
@@ -15,13 +15,16 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from dsstudy.training.session import Session
 
+STEP_RANGE = "step"
+"""The range of a whole step. Ranges with the name of a phase mark that phase."""
+
 
 class ProfiledSession(Session):
     """A session in which every second epoch is profiled.
 
-    The first epoch warms up. Then plain and profiled epochs alternate, so that the record shows
-    what profiling costs. Each profiled epoch leaves a trace in the record's folder, `trace_name`.
-    There are no checkpoints: the trained model is thrown away.
+    The first epoch is a warm-up. Then plain and profiled epochs alternate, so that the record shows
+    what profiling costs. The record's folder gets a trace of each profiled epoch, `trace_name`, and
+    no checkpoints, as nobody uses the trained model.
     """
 
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -45,9 +48,7 @@ class ProfiledSession(Session):
             with record_function(STEP_RANGE):
                 with record_function("data"):
                     batch = next(batches)
-                self._forward = (
-                    contextlib.ExitStack()
-                )  # closed by `step`, when it is given the loss
+                self._forward = contextlib.ExitStack()  # `step` closes it
                 self._forward.enter_context(record_function("forward"))
                 yield batch
         next(batches, None)  # stops the clock
@@ -74,7 +75,7 @@ def trace_name(turn: int, rank: int) -> str:
 
 @contextlib.contextmanager
 def _named_ranges() -> Iterator[None]:
-    """Name the ranges that have no name in a trace by default; optimizers have one."""
+    """Mark the phases that a trace does not name by default, as it does the optimizer's."""
     places: list[tuple[Any, str, str]] = [(torch.autograd, "backward", "backward")]
     if deepspeed := sys.modules.get("deepspeed"):
         places.append((deepspeed.DeepSpeedEngine, "allreduce_gradients", "communication"))
@@ -91,7 +92,3 @@ def _in_range(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
 
     return ranged
-
-
-STEP_RANGE = "step"
-"""The range of a whole step. Ranges with the name of a phase mark that phase."""

@@ -1,6 +1,6 @@
 """A trial's log for TensorBoard: ``tensorboard --logdir runs/`` shows it beside the others.
 
-The log states what the record states. It grows at the end of each epoch: reading every step's loss
+The log repeats the record. It is written at the end of each epoch: to read the loss at every step
 would make a GPU wait, and the mean over the ranks is not known earlier.
 """
 
@@ -18,13 +18,6 @@ class EventLog:
 
     It starts with all recorded epochs and replaces the file of an earlier attempt, so that no step
     appears twice; a running TensorBoard forgets the earlier file.
-
-    Parameters
-    ----------
-    record
-        The trial's record.
-    steps_per_epoch
-        How many steps each epoch has.
     """
 
     def __init__(self, record: Record, steps_per_epoch: int):
@@ -43,8 +36,7 @@ class EventLog:
         Parameters
         ----------
         epoch
-            As in ``epochs.jsonl``; None stands for a number that is not finite and is logged as
-            NaN.
+            As in ``epochs.jsonl``; None, for a number that is not finite, is logged as NaN.
         loss, learning_rate
             Shape (steps of the epoch,).
         """
