@@ -1,4 +1,4 @@
-"""Running a study: one trial at a time by papermill; it resumes, and continues past failures."""
+"""Runs a study's trials, by default one at a time, and continues after a trial that fails."""
 
 import contextlib
 import threading
@@ -25,7 +25,7 @@ class Runner(Protocol):
         """Raise an `InputError` for trials that cannot run there."""
 
     def run(self, study: Study, trials: Sequence[Trial], bar: tqdm) -> None:
-        """Run trials; advance the bar, and print there what their records do not say."""
+        """Run trials, advance the bar, and print there what their records do not contain."""
 
 
 class ThisMachine:
@@ -45,8 +45,8 @@ class ThisMachine:
         """Run trials one after the other, each by papermill in a kernel of its own."""
         for trial in trials:
             with _progress_beside(Record(trial.folder), trial.name, bar):
-                if word := run_notebook(trial):
-                    bar.write(f"{trial.name}: {word}")
+                if note := run_notebook(trial):
+                    bar.write(f"{trial.name}: {note}")
             bar.update()
 
 
@@ -56,18 +56,18 @@ def run_study(
     rerun_failed: bool = False,
     runner: Runner | None = None,
 ) -> dict[str, str]:
-    """Run the remaining trials of a study, each by papermill in a kernel of its own.
+    """Run those of a study's trials that are not done, each by papermill in its own kernel.
 
     Parameters
     ----------
     study
-        The whole study; its trials are written to its folder, for `study_states`.
+        The whole study; the list of its trials is written to its folder, for `study_states`.
     trials
         The trials to run.
     rerun_failed
-        Whether to run trials again that failed before.
+        Whether to run failed trials again.
     runner
-        What runs them; by default this machine.
+        Where the trials run; by default on this machine.
 
     Returns
     -------
@@ -77,8 +77,8 @@ def run_study(
     Raises
     ------
     InputError
-        A trial cannot run there, the study's folder cannot be written, or another process runs the
-        study. Nothing was started.
+        A trial cannot run there, the study's folder cannot be written, or another process is
+        running the study. Nothing was started.
     """
     names = [trial.name for trial in trials]
     again = ("left", "unfinished", *(["failed"] if rerun_failed else []))
@@ -119,8 +119,7 @@ def _progress_beside(record: Record, name: str, bar: tqdm) -> Iterator[None]:
     def watch() -> None:
         while not ended.wait(0.5):
             progress = record.progress()
-            where = progress_text(progress) if progress else "starting"
-            bar.set_postfix_str(f"{name}: {where}")
+            bar.set_postfix_str(f"{name}: {progress_text(progress) if progress else 'starting'}")
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -18,7 +18,7 @@ from dsstudy.studies.timing import time_study
 from dsstudy.training.models import build_model, parameter_count, shapes_device
 
 SMALL_PART = 8
-"""The second batch size on one device, as a part of the first."""
+"""The whole batch size divided by the smaller one, which is also timed on one device."""
 
 SMALLEST_BATCH = 2
 """Batch normalisation needs two images."""
@@ -29,9 +29,9 @@ _NOT_SETTABLE = {"engine": "it compares them all", "output_dir": "it has a folde
 def measure_engines(parameters: Mapping[str, Any], steps: int = 60, rounds: int = 5) -> Study:
     """Measure the training steps of one model under every engine that this machine can run.
 
-    All engines train with the same settings on the same devices: each on one device, and launched
-    engines also on all devices. Rounds alternate between the engines, so that a drift of the
-    machine's speed affects all alike. Each engine's step is profiled separately.
+    All engines train with the same settings: each on one device, and launched engines also on all
+    devices. The engines take turns, so that a drift of the machine's speed affects all alike. Each
+    engine's step is profiled separately.
 
     Parameters
     ----------
@@ -47,10 +47,9 @@ def measure_engines(parameters: Mapping[str, Any], steps: int = 60, rounds: int 
     Returns
     -------
     Study
-        Its folder, ``runs/comparisons/<name>``, holds the latest comparison with these settings,
+        Its folder, ``runs/comparisons/<name>``, contains the latest comparison with these settings,
         steps and rounds: ``comparison.json`` (what was compared, and what was left out for which
-        reason), ``times.jsonl`` and ``profiles.jsonl`` (see `dsstudy.studies.timing` and
-        `dsstudy.studies.profiling`).
+        reason), ``times.jsonl`` (`time_study`) and ``profiles.jsonl`` (`profile_study`).
 
     Raises
     ------
@@ -75,13 +74,9 @@ def measure_engines(parameters: Mapping[str, Any], steps: int = 60, rounds: int 
         time_study(study, timed, steps, rounds)
     except TrialError as error:
         raise InputError(f"the comparison was cut short: {last_line(error)}") from None
-    about = _comparison_facts(trials[0], machine) | {
-        "timed": [
-            {key: getattr(trial, key) for key in ("name", "engine", "processes", "batch_size")}
-            for trial in timed
-        ],
-        "left_out": left_out,
-    }
+    keys = ("name", "engine", "processes", "batch_size")
+    rows = [{key: getattr(trial, key) for key in keys} for trial in timed]
+    about = _comparison_facts(trials[0], machine) | {"timed": rows, "left_out": left_out}
     write_text(study.folder / "comparison.json", json.dumps(about, indent=1))
     return study
 
@@ -91,8 +86,8 @@ def plan_comparison(
 ) -> tuple[list[Trial], list[dict[str, str]]]:
     """Return the trials to time, normal training first, and the engines that cannot run here.
 
-    Each engine runs on one device with the whole batch and with a small one, which separates
-    arithmetic from the rest of a step; and on all devices, if there are several.
+    Each engine runs on one device with the whole batch and with a small one, to separate arithmetic
+    from the rest of a step. Launched engines also run on all devices, if there are several.
 
     Raises
     ------
@@ -130,9 +125,8 @@ def _engine_trial(parameters: Mapping[str, Any], engine: str, processes: Any) ->
     given = {name: value for name, value in parameters.items() if name != "zero_stage"}
     if ENGINES[engine].has_zero and "zero_stage" in parameters:
         given["zero_stage"] = parameters["zero_stage"]
-    # A comparison keeps no checkpoints.
-    mine = {"engine": engine, "processes": processes, "keep_checkpoint": False}
-    return Trial(**(given | mine))
+    own = {"engine": engine, "processes": processes, "keep_checkpoint": False}
+    return Trial(**(given | own))
 
 
 def _on_one_device(trial: Trial) -> list[Trial]:
@@ -141,7 +135,7 @@ def _on_one_device(trial: Trial) -> list[Trial]:
 
 
 def _most_processes(trial: Trial, machine: Machine) -> int:
-    """Return the number of ranks to try here: all GPUs, or two on a CPU; a divisor of the batch."""
+    """Return one rank per GPU, or two on a CPU, or the next smaller divisor of the batch size."""
     cuda = machine.device(trial) == "cuda"
     places = len(machine.gpus) if cuda else min(2, machine.cores)
     return max(n for n in range(1, places + 1) if trial.batch_size % n == 0)
@@ -149,9 +143,8 @@ def _most_processes(trial: Trial, machine: Machine) -> int:
 
 def _profile_engines(study: Study, steps: int, rounds: int) -> dict[str, str]:
     """Profile each engine on its largest number of devices; return the engines that fail."""
-    last = {
-        trial.engine: trial for trial in study.trials if trial.batch_size == _whole_batch(study)
-    }
+    whole = study.trials[0].batch_size
+    last = {trial.engine: trial for trial in study.trials if trial.batch_size == whole}
     failed: dict[str, str] = {}
     for engine, trial in last.items():
         try:
@@ -163,21 +156,17 @@ def _profile_engines(study: Study, steps: int, rounds: int) -> dict[str, str]:
     return failed
 
 
-def _whole_batch(study: Study) -> int:
-    return study.trials[0].batch_size
-
-
 def _comparison_facts(trial: Trial, machine: Machine) -> dict[str, Any]:
     from dsstudy.images.data import load_data
 
     data = load_data(trial)
     with shapes_device(trial):
         model = build_model(trial, len(data.classes))
-    said = ("batch_size", "precision", "image_size", "optimizer", "scheduler")
+    keys = ("batch_size", "precision", "image_size", "optimizer", "scheduler")
     return {
         "model": trial.model,
         "dataset": data.name,
-        "settings": {name: getattr(trial, name) for name in said},
+        "settings": {name: getattr(trial, name) for name in keys},
         "device": machine.device(trial),
         "parameters": parameter_count(model),
     }

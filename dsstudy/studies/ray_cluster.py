@@ -21,7 +21,7 @@ from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
 
 MOST_LOSSES = 5
-"""How often a trial is restarted after its node, or its process there, was lost."""
+"""How often a trial is restarted after its node, or its process there, has died."""
 
 LOST_TRIAL_SECONDS = 60.0
 """How long to wait until a trial's processes on a lost node have ended."""
@@ -30,10 +30,10 @@ LOST_TRIAL_SECONDS = 60.0
 class RayCluster:
     """Runs a study's trials on a Ray cluster instead of this machine.
 
-    Each node has the project installed in the Python of its ``ray start``, and images in its own
-    ``$DSSTUDY_DATA``. If a node shares the study's folder, a trial trains there, and resumes from
-    its checkpoint if a node is lost. Otherwise it trains in the node's ``$DSSTUDY_RUNS``, and its
-    record is copied back when it is done.
+    Each node needs the project in the Python that runs ``ray start``, and the images in its own
+    ``$DSSTUDY_DATA``. On a node that shares the study's folder, a trial trains in that folder, and
+    resumes from its checkpoint if its node dies. Otherwise it trains in the node's
+    ``$DSSTUDY_RUNS``, and its record is copied back at the end.
 
     Parameters
     ----------
@@ -66,13 +66,7 @@ class RayCluster:
         self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
     def check(self, trials: Sequence[Trial]) -> None:
-        """Refuse trials that need more than any node has: they would wait for ever.
-
-        Raises
-        ------
-        InputError
-            It names the first of them.
-        """
+        """Raise an `InputError` for a trial that needs more than any node has."""
         for trial in trials:
             for kind, number in self.needs(trial).items():
                 most = max((int(node.get(kind, 0)) for node in self._nodes), default=0)
@@ -85,18 +79,18 @@ class RayCluster:
                     )
 
     def needs(self, trial: Trial) -> dict[str, int]:
-        """Return how many CPU slots and GPUs of one node a trial needs: one of each per process."""
+        """Return how many CPU slots and GPUs of one node a trial needs: one of each per rank."""
         needed = {"CPU": trial.processes}
         return needed | ({"GPU": trial.processes} if self._device(trial) == "cuda" else {})
 
     def _device(self, trial: Trial) -> str:
-        """Return where a trial trains; it is the same for all nodes of a study."""
+        """Return the kind of device on which a trial trains, the same on every node."""
         if trial.device != "auto":
             return trial.device
         return "cuda" if any(node.get("GPU") for node in self._nodes) else "cpu"
 
     def run(self, study: Study, trials: Sequence[Trial], bar: tqdm) -> None:
-        """Run trials, as many at a time as there is room for, and copy their records back."""
+        """Run as many trials at a time as the nodes have room for; copy their records back."""
         with _shared_folder_token(study.folder) as token:
             running = {self._start(trial, token): trial for trial in trials}
             try:
@@ -104,8 +98,8 @@ class RayCluster:
                     bar.set_postfix_str(f"{len(running)} waiting or running")
                     (done,), _ = self._ray.wait(list(running))
                     trial = running.pop(done)
-                    if word := self._fetch(done, trial):
-                        bar.write(f"{trial.name}: {word}")
+                    if note := self._fetch(done, trial):
+                        bar.write(f"{trial.name}: {note}")
                     bar.update()
             finally:
                 for task in running:
@@ -114,25 +108,23 @@ class RayCluster:
 
     def _start(self, trial: Trial, token: Path) -> Any:
         needs = self.needs(trial)
-        # A process per trial, which shares neither threads nor GPUs.
+        # Each trial gets a process of its own, which shares neither threads nor GPUs.
         task = self._ray.remote(max_calls=1, max_retries=MOST_LOSSES)(train_on_node)
         parameters = trial.model_dump() | {"device": self._device(trial)}
         placed = task.options(name=trial.name, num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0))
         return placed.remote(parameters, str(token))
 
     def _fetch(self, task: Any, trial: Trial) -> str:
-        """Write the files that a trial sends back; return what the user should know about it."""
+        """Write the files that a trial sends back; return a note about it for the user."""
         try:
-            word, files = self._ray.get(task)
+            note, files = self._ray.get(task)
         except self._ray.exceptions.RayError as error:
             return f"lost {MOST_LOSSES} times with its node: {str(error).strip().splitlines()[0]}"
-        for name in sorted(
-            files, key=lambda name: name == "result.json"
-        ):  # result.json is last: it ends the trial
+        for name in sorted(files, key="result.json".__eq__):  # last, as it ends the trial
             file = trial.folder / Path(name).name
             file.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(file, files[name])
-        return word
+        return note
 
 
 def _check_listening(address: str) -> None:
@@ -150,11 +142,11 @@ def train_on_node(parameters: dict[str, Any], token: str) -> tuple[str, dict[str
     parameters
         The trial's; its `output_dir` is in the study's folder.
     token
-        A file in the study's folder; if the node can see it, the node shares that folder.
+        A file in the study's folder; a node that sees it shares that folder.
 
     Returns
     -------
-    word : str
+    note : str
         What the user should know about the trial besides its record.
     files : dict
         The record's files by name, without checkpoints; empty if the folder is shared.
@@ -166,19 +158,19 @@ def train_on_node(parameters: dict[str, Any], token: str) -> tuple[str, dict[str
     deadline = time.monotonic() + LOST_TRIAL_SECONDS
     while folder_holder(trial.folder) and time.monotonic() < deadline:
         time.sleep(0.5)
-    word = run_notebook(trial)
-    return word, {} if shared else _record_files(Record(trial.folder))
+    note = run_notebook(trial)
+    return note, {} if shared else _record_files(Record(trial.folder))
 
 
 def _record_files(record: Record) -> dict[str, bytes]:
-    """Return a record's files; those with a leading dot matter only where they are."""
+    """Return a record's files, except hidden ones: locks and unfinished files."""
     files = [file for file in record.folder.glob("[!.]*") if file.is_file()]
     return {file.name: file.read_bytes() for file in files}
 
 
 @contextmanager
 def _shared_folder_token(folder: Path) -> Iterator[Path]:
-    """Create a file in a folder by which a node can recognise the same folder."""
+    """Create a file in a folder for a while; a node that sees the file shares the folder."""
     token = folder / f".shared-{uuid.uuid4()}.tmp"
     token.touch()
     try:

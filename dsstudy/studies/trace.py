@@ -1,10 +1,10 @@
 """A profiler's trace: every moment of a training step, attributed to one phase.
 
 PyTorch's profiler exports traces in Chrome's format; `dsstudy.training.profiled_session` names the
-ranges in them. On a CPU, the timeline is that of the training thread: communication in other
-threads counts only while that thread waits for it. On a GPU, it is that of the device: a kernel
-belongs to the phase in which the host launched it, a collective counts only while no other kernel
-runs, and time without a kernel is rest.
+ranges in them. On a CPU, the timeline shows the training thread: communication in other threads
+counts only while that thread waits for it. On a GPU, it shows the device: a kernel belongs to the
+phase in which the host launched it, a collective counts only while no other kernel runs, and time
+without a kernel is rest.
 
 References
 ----------
@@ -25,32 +25,25 @@ from dsstudy.training.profiled_session import STEP_RANGE
 
 _DATA, _FORWARD, _BACKWARD, _COMMUNICATION, _OPTIMIZER, _REST = range(len(PHASES))
 
-# Names in PyTorch's traces. In the training thread: packing, starting and unpacking an exchange.
-# In other threads: what is being sent meanwhile.
+# How names in PyTorch's traces begin. In the training thread: packing, starting and unpacking an
+# exchange; the optimizer; arithmetic. In other threads: what is being sent. On a GPU: a collective.
 _EXCHANGE = ("c10d::", "torch::distributed::reducer::", "torch.distributed.ddp.reducer::copy")
-
-_IN_FLIGHT = ("gloo:", "nccl:", "mpi:", "ucc:")
-
 _OPTIMIZER_RANGES = "Optimizer."
-
 _ARITHMETIC = "aten::"
-
+_IN_FLIGHT = ("gloo:", "nccl:", "mpi:", "ucc:")
 _COLLECTIVE_KERNEL = "nccl"
-
+# Categories of events: on the device, calls that launch those, and ranges of the host repeated.
 _ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
-
 _LAUNCHES = ("cuda_runtime", "cuda_driver")
-
-_CORRELATION = "correlation"  # the number shared by a kernel and the call that launched it
-
 _REPEATED = "gpu_user_annotation"
+_CORRELATION = "correlation"  # the number shared by a kernel and the call that launched it
 
 Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Some steps, cut into pieces that each belong to one phase.
+    """Some training steps, cut into pieces, each of one phase.
 
     Attributes
     ----------
@@ -59,8 +52,7 @@ class Timeline:
     labels : numpy.ndarray
         int, shape (pieces,): each piece's index in `PHASES`.
     bounds : numpy.ndarray
-        Microseconds, shape (steps + 1,), a subset of the edges: the start of each step, and the
-        end.
+        Microseconds, shape (steps + 1,): those edges at which a step starts, and the last edge.
     """
 
     edges: np.ndarray
@@ -93,7 +85,7 @@ class Timeline:
 
 
 def read_trace(file: str | Path) -> dict[str, Any]:
-    """Return a trace: ``traceEvents``, and what else the profiler was told to store."""
+    """Return a trace: ``traceEvents``, and metadata that was added to it, such as ``threads``."""
     with gzip.open(file, "rb") as stream:
         return json.load(stream)
 
@@ -111,7 +103,7 @@ def timeline(events: Iterable[Event]) -> Timeline:
     ValueError
         There is no step in the trace.
     """
-    # Only complete events; a GPU's trace repeats the host's ranges.
+    # Keep complete events, without the host's ranges that a GPU's trace repeats.
     events = [e for e in events if e.get("ph") == "X" and e.get("cat") != _REPEATED]
     host = _host_timeline(events)
     kernels = [event for event in events if event.get("cat") in _ON_DEVICE]
@@ -124,16 +116,14 @@ def _host_timeline(events: Sequence[Event]) -> Timeline:
     if not steps:
         raise ValueError("the trace holds no step")
     here = [event for event in events if event["tid"] == steps[0]["tid"]]
-    # From the request for one batch to the request for the next.
+    # A step lasts from the request for its batch to the request for the next one.
     bounds = np.array([step["ts"] for step in steps] + [steps[-1]["ts"] + steps[-1]["dur"]])
 
     ranges = [_spans(e for e in here if e["name"] == phase) for phase in PHASES]
     updates = _spans(e for e in here if e["name"].startswith(_OPTIMIZER_RANGES))
     exchange = _spans(e for e in here if e["name"].startswith(_EXCHANGE))
-    in_flight = _within(
-        _spans(e for e in events if e["name"].startswith(_IN_FLIGHT)),
-        np.concatenate([*ranges, updates]),
-    )
+    sent = _spans(e for e in events if e["name"].startswith(_IN_FLIGHT))
+    in_flight = _within(sent, np.concatenate([*ranges, updates]))
     arithmetic = _spans(e for e in here if e["name"].startswith(_ARITHMETIC))
 
     edges = _edges(bounds, *ranges, updates, exchange, in_flight, arithmetic)
@@ -147,7 +137,7 @@ def _host_timeline(events: Sequence[Event]) -> Timeline:
 
 
 def _device_timeline(events: Sequence[Event], kernels: Sequence[Event], host: Timeline) -> Timeline:
-    """Attribute the time of a GPU; the host's phase when it launched a kernel counts."""
+    """Attribute the time of a GPU: a kernel has the phase in which the host launched it."""
     calls = [e for e in events if e.get("cat") in _LAUNCHES and _CORRELATION in e["args"]]
     launched = {call["args"][_CORRELATION]: call["ts"] for call in calls}
     known = [e for e in kernels if e["args"].get(_CORRELATION) in launched]
@@ -155,7 +145,7 @@ def _device_timeline(events: Sequence[Event], kernels: Sequence[Event], host: Ti
     inside = (steps >= 0) & (steps < len(host.bounds) - 1)
     collective = np.array([e["name"].startswith(_COLLECTIVE_KERNEL) for e in known])
     spans = _spans(known)
-    # The host is ahead: on the device a step starts with the first kernel that it launched.
+    # The host runs ahead; on the device, a step starts with the first kernel launched in it.
     begins = [spans[steps == step, 0].min() for step in np.unique(steps[inside])]
     bounds = np.array([*begins, spans[inside, 1].max()])
 
@@ -175,8 +165,8 @@ def _spans(events: Iterable[Event]) -> np.ndarray:
 def _within(spans: np.ndarray, ranges: np.ndarray) -> np.ndarray:
     """Cut spans off at the end of the range in which they start.
 
-    The training thread waits for a collective before it leaves a phase, but the thread that carried
-    it out may record its end later, when it gets the CPU again.
+    The training thread waits for a collective before it leaves a phase. The thread that carries it
+    out may record its end later, when it gets the CPU again.
     """
     spans = spans.copy()
     for begin, end in ranges:
@@ -192,7 +182,7 @@ def _edges(bounds: np.ndarray, *spans: np.ndarray) -> np.ndarray:
 
 
 def _covered(edges: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """Say for every piece between two edges whether any of the spans covers it."""
+    """Return for each piece between two edges whether any span covers it."""
     open_spans = np.zeros(len(edges) + 1, dtype=int)
     np.add.at(open_spans, np.searchsorted(edges, spans[:, 0]), 1)
     np.add.at(open_spans, np.searchsorted(edges, spans[:, 1]), -1)
