@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,8 @@ def time(file: Path, overrides: tuple[str, ...], only: str, steps: int, rounds: 
     from dsstudy.studies.timing import time_study
 
     study, trials = _chosen(file, overrides, only)
-    click.echo(f"times in {time_study(study, trials, steps, rounds)}")
+    with _failures_in_one_line():
+        click.echo(f"times in {time_study(study, trials, steps, rounds)}")
 
 
 @_study_command
@@ -163,7 +164,8 @@ def profile(file: Path, overrides: tuple[str, ...], only: str, steps: int, round
     from dsstudy.studies.profiling import profile_study
 
     study, trials = _chosen(file, overrides, only)
-    click.echo(f"profiles in {profile_study(study, trials, steps, rounds)}")
+    with _failures_in_one_line():
+        click.echo(f"profiles in {profile_study(study, trials, steps, rounds)}")
 
 
 @main.command()
@@ -215,6 +217,18 @@ def book(study: Path, output: Path) -> None:
     click.echo("Executing the notebooks and building the pages (some minutes) ...")
     page = build_book(study, output)
     click.echo(f"The book is ready: open {page.as_uri()} in a browser.")
+
+
+@contextlib.contextmanager
+def _failures_in_one_line() -> Iterator[None]:
+    """Turn a failed training into a sentence; its details, for programs, are in the error."""
+    from dsstudy.launching.launcher import TrialError
+
+    try:
+        yield
+    except TrialError as error:
+        which = getattr(error, "__notes__", [])  # the trial, of several
+        raise click.ClickException(": ".join([*which, last_line(error)])) from None
 
 
 def _chosen(file: Path, overrides: tuple[str, ...], only: str) -> tuple[Any, list[Trial]]:

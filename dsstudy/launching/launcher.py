@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from dsstudy.errors import InputError, last_line
+from dsstudy.errors import LONGEST_REASON, InputError, last_line
 from dsstudy.launching.crashes import Crash, first_crash, reported_exit_codes
 from dsstudy.launching.launcher_command import check_reachable, launcher_command
 from dsstudy.launching.machine import memory_kills
@@ -34,6 +34,9 @@ PORT_TRIES = 3
 
 RANKS_END_SECONDS = 60.0
 """Seconds to wait for the ranks of a killed attempt to end; they notice within a second."""
+
+STACK_LINES = 60
+"""How many lines of the log an error has for the stack of each rank that hangs."""
 
 OUT_OF_MEMORY = (
     "killed by the system, which had run out of memory: set a smaller batch_size or image_size, or "
@@ -213,50 +216,54 @@ class _Ranks:
 
     def failure(self, hung: str) -> TrialError:
         """Return the error that says why the ranks ended before the training did."""
+        log = self.log.read_text(errors="replace")
         if hung:
-            return TrialError(f"{self._log_line()}\n{hung}")
+            return TrialError(self._text(_tail(log, STACK_LINES * self.trial.processes), hung))
         errors = [json.loads(file.read_text()) for file in self.errors.glob("rank*.json")]
         causes = [error for error in errors if not error["lost_connection"]]
         first = min(causes, key=lambda error: error["time"], default=None)
-        log = self.log.read_text(errors="replace")
-        tail = "\n".join(log.splitlines()[-20:])
         crash = first_crash(self.errors, log)
         if crash and (first is None or crash.time < first["time"]):
-            return CrashedTrialError(f"{tail}\n{crash.stack}\n{self._log_line()}\n{crash}", crash)
+            text = self._text(f"{_tail(log)}\n{crash.stack}", str(crash))
+            return CrashedTrialError(text, crash)
         if first:
-            if first["input"]:
-                return InterruptedTrialError(first["input"])
-            return TrialError(
-                f"{first['traceback']}\n{self._log_line()}\nrank {first['rank']} of "
-                f"{self.trial.processes} failed with {first['error']}"
-            )
+            return self._rank_error(first)
         if own := self._launchers_own_failure(log):
-            return TrialError(f"{tail}\n{self._log_line()}\n{own}")
+            return TrialError(self._text(_tail(log), own))
+        return InterruptedTrialError(self._text(_tail(log), self._end_from_outside(errors)))
+
+    def _text(self, details: str, reason: str) -> str:
+        return f"{details}\nEverything that the ranks printed: {self.log}\n{reason}"
+
+    def _rank_error(self, error: dict[str, Any]) -> TrialError:
+        if error["input"]:
+            return InterruptedTrialError(error["input"])
+        who = f"rank {error['rank']} of {self.trial.processes}"
+        return TrialError(self._text(error["traceback"], f"{who} failed with {error['error']}"))
+
+    def _end_from_outside(self, errors: list[dict[str, Any]]) -> str:
         silent = sorted(set(range(self.trial.processes)) - {error["rank"] for error in errors})
         who = f"rank {silent[0]}" if len(silent) == 1 and errors else "the launcher or a rank"
         why = "killed" if memory_kills() == self.memory_kills else OUT_OF_MEMORY
-        return InterruptedTrialError(
-            f"{tail}\n{self._log_line()}\n{who} was ended from outside, without an error of its "
-            f"own: {why} (launcher's exit code {self.launcher.returncode}); run the trial again to "
-            "resume it"
+        return (
+            f"{who} was ended from outside, without an error of its own: {why} (launcher's exit "
+            f"code {self.launcher.returncode}); run the trial again to resume it"
         )
 
-    def _log_line(self) -> str:
-        return f"Everything that the ranks printed: {self.log}"
-
     def _launchers_own_failure(self, log: str) -> str:
-        """Say why the launcher gave up, or a rank ended itself; nothing if neither did."""
-        code = self.launcher.returncode
-        if any(1 < code < 128 for code in reported_exit_codes(log)):
-            number = next(code for code in reported_exit_codes(log) if 1 < code < 128)
-            return f"a rank ended itself with exit code {number}, without an error"
+        """Say why the launcher gave up, or that a rank ended itself; nothing if neither did."""
+        codes, code = reported_exit_codes(log), self.launcher.returncode
+        if own := [number for number in codes if 1 < number < 128]:
+            return f"a rank ended itself with exit code {own[0]}, without an error"
         started = any(self.errors.glob("crash-rank*.txt"))
-        if started or code <= 0 or any(number < 0 for number in reported_exit_codes(log)):
+        if started or code <= 0 or any(number < 0 for number in codes):
             return ""
         said = _ERROR_LINE.search(log)
         reason = last_line(said[1] if said else log) or f"exit code {code}, without a word"
-        launcher = ENGINES[self.trial.engine].launcher
-        return f"{launcher} failed before any rank had started: {reason}"
+        return (
+            f"{ENGINES[self.trial.engine].launcher} failed before any rank had started: "
+            f"{reason[:LONGEST_REASON]}"
+        )
 
     def _trained(self) -> bool:
         return len(self.record.epochs()) == self.trial.epochs
@@ -288,6 +295,10 @@ class _Ranks:
         who = f"rank {' and '.join(sorted(stopped))} was stopped from outside; " if stopped else ""
         return (
             f"no rank made progress for {self.trial.watchdog_seconds} s, {where}: ended by the "
-            f"watchdog ({who}each rank's stack is at the end of its log). If a step may take that "
+            f"watchdog ({who}each rank's stack is in the error's details). If a step may take that "
             "long here, set watchdog_seconds to more, or to none"
         )
+
+
+def _tail(log: str, lines: int = 20) -> str:
+    return "\n".join(log.splitlines()[-lines:])

@@ -67,7 +67,7 @@ def problems(trial: Trial, machine: Machine) -> list[str]:
 def placement_problems(trial: Trial, placement: Placement) -> list[str]:
     """Return what keeps a trial from running where it is placed, as `problems` does."""
     from dsstudy.images.data import check_data
-    from dsstudy.training.models import check_model
+    from dsstudy.training.model_check import check_model
 
     found = [
         *_engine_problems(trial, placement.machine),

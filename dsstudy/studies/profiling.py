@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import statistics
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from dsstudy.records.record import Record
 from dsstudy.records.schema import PHASES
 from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
-from dsstudy.studies.timing import shortened
+from dsstudy.studies.timing import briefly_trained
 from dsstudy.studies.trace import Timeline, read_trace, timeline
 
 _ROW_PARAMETERS = ("model", "architecture", "engine", "setting", "processes", "batch_size",
@@ -74,12 +73,13 @@ def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds
 
 def _profile_trial(trial: Trial, steps: int, rounds: int, keep: Path) -> dict[str, Any]:
     """Profile one trial, and keep the traces of its middle round in a folder."""
-    from dsstudy.launching.run import run_trial
     from dsstudy.training.profiled_session import is_profiled, trace_name
     from dsstudy.training.rank import PROFILED
 
-    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, {PROFILED: "1"}):
-        record = run_trial(shortened(trial, steps, 1 + 2 * rounds, folder))
+    with (
+        patch.dict(os.environ, {PROFILED: "1"}),
+        briefly_trained(trial, steps, 1 + 2 * rounds) as record,
+    ):
         seconds = {epoch["epoch"]: epoch["train_seconds"] / steps for epoch in record.epochs()}
         profiled = [seconds[epoch] for epoch in seconds if is_profiled(epoch)]
         files = [

@@ -1,16 +1,19 @@
 """Times of a study: a few steps per trial, trials interleaved and repeated, with spread."""
 
+import contextlib
 import json
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from dsstudy.errors import InputError
 from dsstudy.records.files import write_text
 from dsstudy.records.reading import read_lines
+from dsstudy.records.record import Record
 from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
 
@@ -37,7 +40,6 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
         As `dsstudy.launching.run.run_trial`; earlier measurements are kept.
     """
     from dsstudy.images.data import load_data
-    from dsstudy.launching.run import run_trial
 
     results: dict[str, list[dict[str, Any]]] = {trial.name: [] for trial in trials}
     full = {trial.name: len(load_data(trial).train) // trial.batch_size for trial in trials}
@@ -45,9 +47,7 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
     file = study.folder / "times.jsonl"
     turns = [trial for _ in range(rounds) for trial in trials]
     for trial in tqdm(turns, desc=f"{study.name}: times", unit="trial"):
-        with tempfile.TemporaryDirectory() as folder:
-            short = shortened(trial, min(steps, full[trial.name]), 2, folder)
-            record = run_trial(short)
+        with briefly_trained(trial, min(steps, full[trial.name]), 2) as record:
             memory = max(epoch["peak_memory_mb"] for epoch in record.epochs())
             results[trial.name].append((record.result() or {}) | {"peak_memory_mb": memory})
         rows = [
@@ -60,10 +60,38 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
     return file
 
 
-def shortened(trial: Trial, steps: int, epochs: int, folder: str) -> Trial:
-    """Return a trial with a given number of steps per epoch, in a temporary folder."""
+@contextlib.contextmanager
+def briefly_trained(trial: Trial, steps: int, epochs: int) -> Iterator[Record]:
+    """Train a trial for some steps an epoch, in a folder that is removed in the end.
+
+    Raises
+    ------
+    InputError, TrialError
+        As `dsstudy.launching.run.run_trial`, without the names of files that are gone.
+    """
+    from dsstudy.launching.launcher import TrialError
+    from dsstudy.launching.run import run_trial
+
     few = {"epochs": epochs, "train_images": steps * trial.batch_size, "test_images": 10}
-    return trial.model_copy(update={**few, "output_dir": folder, "overwrite": True})
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            record = run_trial(
+                trial.model_copy(update={**few, "output_dir": folder, "overwrite": True})
+            )
+        except (InputError, TrialError) as error:
+            kind = InputError if isinstance(error, InputError) else TrialError
+            raised = kind(_without_files(folder, str(error)))
+            raised.add_note(f"trial {trial.name}")
+            raise raised from None
+        yield record
+
+
+def _without_files(folder: str, text: str) -> str:
+    """Remove what an error's details say of a folder; the reason names its parent instead."""
+    *details, reason = text.splitlines()
+    place = reason.replace(f"output_dir={folder}", f"the folder {Path(folder).parent}")
+    place = place.replace("set output_dir to a folder of your own", "set TMPDIR to another folder")
+    return "\n".join([*(line for line in details if folder not in line), place])
 
 
 def _time_row(trial: Trial, results: list[dict[str, Any]], steps: int, full: int) -> dict[str, Any]:

@@ -44,6 +44,10 @@ _BACKEND_LOST = re.compile(
 )
 """NCCL's words for a peer or a network that is lost; other errors of it are a rank's own."""
 
+LOST_RANK_SECONDS = 3.0
+"""How long a rank that has lost another one stays: launchers, which look each second, are to find
+the other one's exit code."""
+
 
 def train_rank(
     trial: Trial,
@@ -98,15 +102,15 @@ def main() -> None:
     """
     record, rank = Record(sys.argv[1]), int(os.environ["RANK"])
     faulthandler.register(signal.SIGUSR1)  # asked so, a rank prints where it stands
-    errors = Path(os.environ["DSSTUDY_ERRORS"])
-    # A crash leaves its signal and stack there; the empty file says that the rank has started.
-    crash = (errors / f"crash-rank{rank}.txt").open("w")
-    faulthandler.enable(crash, all_threads=False)
     _end_with(record)
     lock = rank_lock(record, rank)
     lock.acquire()  # which another attempt's rank may hold
     if not _is_wanted(record):  # before anything is written
         os.killpg(0, signal.SIGKILL)
+    errors = Path(os.environ["DSSTUDY_ERRORS"])
+    # A crash leaves its signal and stack there; the empty file says that the rank has started.
+    crash = (errors / f"crash-rank{rank}.txt").open("w")
+    faulthandler.enable(crash, all_threads=False)
     # Asked for the CPU's kind, py-cpuinfo measures for seconds in each rank; without it,
     # DeepSpeed asks lscpu.
     sys.modules["cpuinfo"] = None  # type: ignore[assignment]
@@ -125,6 +129,8 @@ def main() -> None:
     except (Exception, SystemExit) as error:  # a model may call sys.exit
         traceback.print_exc()
         _leave_error(errors / f"rank{rank}.json", rank, error)
+        if is_lost_connection(error):
+            time.sleep(LOST_RANK_SECONDS)
         os._exit(1)  # no waiting for peers that wait for this rank
 
 
