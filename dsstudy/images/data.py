@@ -118,6 +118,11 @@ def load_data(trial: Trial, device: torch.device | str = "cpu", fingerprint: str
             f"batch_size={trial.batch_size} is more than the {len(train)} training images of "
             f"{name}: set a smaller batch_size"
         )
+    if trial.evaluation == "train" and len(test) < 2:
+        raise InputError(
+            f"test_images={len(test)} is too few for evaluation=train, which normalises by the "
+            "test images themselves: set test_images to 2 or more, or evaluation to eval"
+        )
     return ImageData(name, fingerprint, classes, train, test)
 
 

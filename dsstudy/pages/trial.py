@@ -1,6 +1,6 @@
 """Figures and tables of one trial."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -60,15 +60,15 @@ def confusion_figure(record: Record, data: "ImageData") -> Figure:
     share = 100 * table / table.sum(axis=1, keepdims=True).clip(min=1)
     side = max(4.5, min(0.62 * count, 14))
     figure, axes = plt.subplots(figsize=(side + 1.5, side), layout="constrained")
-    scale = {"cmap": "cividis", "vmin": 0, "vmax": 100}
+    scale: dict[str, Any] = {"cmap": "cividis", "vmin": 0, "vmax": 100}
     label = "share of the true class (%)"
     if count > MOST_LABELS:  # a picture, since a mesh of a million cells takes a minute
         figure.colorbar(axes.imshow(share, interpolation="nearest", **scale), label=label)
     else:
         names = list(map(literal, data.classes))
         numbers = {"annot": count <= 20, "fmt": ".0f", "annot_kws": {"size": 9}}
-        labels = {"xticklabels": names, "yticklabels": names, "cbar_kws": {"label": label}}
-        sns.heatmap(share, ax=axes, square=True, **labels, **numbers, **scale)
+        axis = {"xticklabels": names, "yticklabels": names, "cbar_kws": {"label": label}}
+        sns.heatmap(share, ax=axes, square=True, **axis, **numbers, **scale)
         axes.tick_params(axis="x", rotation=90)
         axes.tick_params(axis="y", rotation=0)
     axes.set(xlabel="predicted class", ylabel="true class")

@@ -39,6 +39,8 @@ class Engine:
     casts_model : bool
         Whether it keeps the whole model in the lower precision, so that images and gradients are
         in it too. The others compute in it only (autocast).
+    takes_scalars : bool
+        Whether a parameter may be a single number, a tensor without dimensions.
     exchanges : int
         How many times a step sends the gradients around the ring of ranks.
     """
@@ -54,6 +56,7 @@ class Engine:
     compiles: bool = False
     has_zero: bool = False
     casts_model: bool = False
+    takes_scalars: bool = True
     exchanges: int = 1
 
 
@@ -72,6 +75,7 @@ _TABLE = (
         compiles=True,
         has_zero=True,
         casts_model=True,
+        takes_scalars=False,
     ),
 )
 

@@ -64,6 +64,7 @@ def measure_engines(parameters: Mapping[str, Any], steps: int = 60, rounds: int 
             )
     machine = Machine.here()
     trials, left_out = plan_comparison(parameters, machine)
+    about = _comparison_facts(trials[0], machine)  # first, as it may fail
     study = Study(f"comparisons/{trials[0].name}-{steps}x{rounds}", Path("comparison.json"), trials)
     for file in study.folder.glob("*.json*"):  # from an earlier comparison
         file.unlink()
@@ -76,7 +77,7 @@ def measure_engines(parameters: Mapping[str, Any], steps: int = 60, rounds: int 
         raise InputError(f"the comparison was cut short: {last_line(error)}") from None
     keys = ("name", "engine", "processes", "batch_size")
     rows = [{key: getattr(trial, key) for key in keys} for trial in timed]
-    about = _comparison_facts(trials[0], machine) | {"timed": rows, "left_out": left_out}
+    about |= {"timed": rows, "left_out": left_out}
     write_text(study.folder / "comparison.json", json.dumps(about, indent=1))
     return study
 

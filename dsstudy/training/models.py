@@ -1,8 +1,11 @@
 """The networks: the paper's seven, all of timm's and torchvision's, and the user's own."""
 
+import contextlib
 import difflib
 import importlib
+import io
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,17 +13,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from dsstudy.errors import InputError, quoted
+from dsstudy.errors import InputError, last_line, quoted
 from dsstudy.spec.model_counts import COUNTED_CLASSES, Counts
 from dsstudy.spec.trial import Trial
 
 if TYPE_CHECKING:
     import pandas
 
-
-_REFUSALS = (AssertionError, RuntimeError, ValueError)
-"""What the libraries' models raise for an image size that they cannot take."""
 
 # torchvision and timm are imported where they are used: each takes a rank seconds to load.
 
@@ -81,7 +82,7 @@ def build_model(trial: Trial, classes: int) -> nn.Module:
     """
     torch.manual_seed(trial.seed)
     if is_own_model(trial):
-        return _build_own(trial, classes)
+        return _made_real(trial, _build_own(trial, classes))
     try:
         if trial.model == "lenet":
             return LeNet(classes, trial.image_size)
@@ -90,10 +91,13 @@ def build_model(trial: Trial, classes: int) -> nn.Module:
         library, _, name = trial.model.rpartition("/")
         build = _build_timm if library == "timm" else _build_torchvision
         return build(name, trial, classes)
-    except _REFUSALS as error:
-        if isinstance(error, InputError):
-            raise
-        raise _cannot_take(trial, error) from None
+    except InputError:
+        raise
+    except Exception as error:  # what the libraries raise is not limited
+        raise InputError(
+            f"image_size={trial.image_size} is not possible for model={trial.model}: "
+            f"{error_reason(error)}; set image_size to one that the architecture takes"
+        ) from None
 
 
 def is_own_model(trial: Trial) -> bool:
@@ -107,36 +111,6 @@ def shapes_device(trial: Trial) -> AbstractContextManager:
     The user's own model is built on the CPU, as its code may not support a device without memory.
     """
     return torch.device("cpu" if is_own_model(trial) else "meta")
-
-
-def check_model(trial: Trial, classes: int = 10) -> None:
-    """Check that a trial's model exists, takes its image size, and returns scores of classes.
-
-    Raises
-    ------
-    InputError
-        It does not; the sentence says why.
-    """
-    with shapes_device(trial):
-        model = build_model(trial, classes)
-        images = torch.zeros(2, 3, trial.image_size, trial.image_size)
-        try:
-            scores = model(images)
-        except Exception as error:
-            if not (is_own_model(trial) or isinstance(error, _REFUSALS)):
-                raise
-            raise _cannot_take(trial, error) from None
-    if not isinstance(scores, torch.Tensor) or scores.shape != (2, classes):
-        instead = (
-            "have its forward return scores of shape (images, num_classes)"
-            if is_own_model(trial)
-            else "set model to a classifier of timm's or torchvision's"
-        )
-        found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise InputError(
-            f"model={trial.model} does not classify images: for 2 images of {classes} classes it "
-            f"returns {found}, not (2, {classes}); {instead}"
-        )
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -228,19 +202,19 @@ def _build_own(trial: Trial, classes: int) -> nn.Module:
     if here not in sys.path:  # a console script or a notebook server may lack it
         sys.path.insert(0, here)
     try:
-        make = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:
+        make = _without_exit(lambda: getattr(importlib.import_module(module), name))
+    except Exception as error:
         raise InputError(
-            f"model={trial.model} cannot be imported ({_error_reason(error)}): set model to "
+            f"model={trial.model} cannot be imported ({error_reason(error)}): set model to "
             f"module:callable, of a module in the current folder, {here}, installed, or on "
             "PYTHONPATH"
         ) from None
     try:
-        model = make(num_classes=classes)
+        model = _without_exit(lambda: make(num_classes=classes))
     except Exception as error:
         raise InputError(
             f"model={trial.model} fails when it is called with num_classes={classes} "
-            f"({_error_reason(error)}): make it a function or a class that takes num_classes and "
+            f"({error_reason(error)}): make it a function or a class that takes num_classes and "
             "returns a torch.nn.Module"
         ) from None
     if not isinstance(model, nn.Module):
@@ -249,6 +223,35 @@ def _build_own(trial: Trial, classes: int) -> nn.Module:
             "have it return the network"
         )
     return model
+
+
+def _without_exit(function: Callable[[], Any]) -> Any:
+    """Call a user's function; one that ends the process, as argparse does, raises instead."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return function()
+    except SystemExit as error:
+        words = last_line(printed.getvalue()) or f"exit code {error.code}"
+        raise RuntimeError(
+            f"it ends the process, as a parser of command lines does: {words}"
+        ) from None
+
+
+def _made_real(trial: Trial, model: nn.Module) -> nn.Module:
+    """Give a model's lazy parameters their shapes and first values, the same on every rank."""
+    if not any(is_lazy(one) for one in (*model.parameters(), *model.buffers())):
+        return model
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, 3, trial.image_size, trial.image_size))
+    except Exception as error:
+        raise InputError(
+            f"model={trial.model} fails for 2 images, float32 of shape (2, 3, {trial.image_size}, "
+            f"{trial.image_size}), from which its lazy layers take their shapes: "
+            f"{error_reason(error)}; correct its forward, or set image_size to one that it takes"
+        ) from None
+    return model.train()
 
 
 def _unknown_model(trial: Trial, library: str, known: list[str], lists: str) -> InputError:
@@ -260,14 +263,6 @@ def _unknown_model(trial: Trial, library: str, known: list[str], lists: str) -> 
     )
 
 
-def _cannot_take(trial: Trial, error: Exception) -> InputError:
-    own = ", or correct its forward" if is_own_model(trial) else ""
-    return InputError(
-        f"image_size={trial.image_size} is not possible for model={trial.model}: "
-        f"{_error_reason(error)}; set image_size to one that the architecture takes{own}"
-    )
-
-
-def _error_reason(error: BaseException) -> str:
+def error_reason(error: BaseException) -> str:
     """Return an error's message on one line, or its type if it has none."""
     return quoted(" ".join(str(error).split()).rstrip(".") or type(error).__name__)

@@ -13,12 +13,15 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
+from dsstudy.errors import InputError
 from dsstudy.images.data import ImageData, Split, epoch_order, rank_batches
 from dsstudy.records.record import Record
 from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import Trial
+from dsstudy.training.agreement import check_ranks_agree
 from dsstudy.training.checkpoint import State, checkpoint_name, write_checkpoint
 from dsstudy.training.memory import held_memory, peak_memory, reset_peak_memory
+from dsstudy.training.models import error_reason, is_own_model
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -90,7 +93,7 @@ class Session:
         self._state = state
         if self.start_from is None:
             return
-        state.load(self.start_from)
+        self._load(state, self.start_from)
         own = torch.load(self.start_from / f"rank{self.rank}.pt", weights_only=True)
         self._epoch, self.skipped_steps = own["epoch"], own["skipped_steps"]
         self._skipped_before, self._train_seconds = own["skipped_before"], own["train_seconds"]
@@ -99,6 +102,18 @@ class Session:
         torch.set_rng_state(own["random"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_cuda"], self.device)
+
+    def _load(self, state: State, checkpoint: Path) -> None:
+        try:
+            state.load(checkpoint)
+        except RuntimeError as error:  # the checksums are right, so it fits another network
+            if not is_own_model(self.trial):
+                raise
+            raise InputError(
+                f"checkpoint {checkpoint.name} does not fit model={self.trial.model}, whose code "
+                f"has changed since it was written ({error_reason(error)}): put the code back, or set "
+                "overwrite to true to train from the beginning"
+            ) from None
 
     def epochs(self) -> Iterator[int]:
         """Yield the epochs to train: from 1, or from the checkpoint's epoch."""
@@ -220,6 +235,8 @@ class Session:
         together
             Whether all ranks evaluate (ZeRO stage 3 spreads each layer over them), not only rank 0.
         """
+        if epoch == self.trial.epochs and not together:  # then each rank has a share of the weights
+            check_ranks_agree(model)
         losses = self._sum_over_ranks(torch.stack(self._losses).float()) / self.trial.processes
         memory = [peak_memory(self.device), self._held or 0]
         peak, held = self._sum_over_ranks(torch.tensor(memory, device=self.device)).tolist()
@@ -322,14 +339,16 @@ def evaluate(
     """
     size = max(16, min(512, 2**22 // trial.image_size**2))  # about 100 MB of images at a time
     guard: AbstractContextManager = contextlib.nullcontext()
-    order = torch.arange(len(test))
+    batches = torch.arange(len(test)).split(size)
     if trial.evaluation == "train":
-        size, guard = trial.batch_size, restore_after(model)
+        guard = restore_after(model)
         order = epoch_order(len(test), trial.seed, epoch=0)  # training epochs start at 1
+        # A last batch of one image could not be normalised: spread what is left over.
+        batches = order.tensor_split(max(1, len(test) // trial.batch_size))
     total, predicted = 0.0, torch.empty_like(test.labels)
     model.train(trial.evaluation == "train")
     with torch.no_grad(), guard:
-        for indices in order.to(test.labels.device).split(size):
+        for indices in (some.to(test.labels.device) for some in batches):
             images, labels = test.batch(indices, trial.image_size, dtype)
             scores = model(images).float()
             total += F.cross_entropy(scores, labels, reduction="sum").item()

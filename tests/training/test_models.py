@@ -5,9 +5,9 @@ from renew_counts import counted
 from dsstudy.errors import InputError
 from dsstudy.spec.model_counts import model_counts
 from dsstudy.spec.trial import ARCHITECTURES, Trial
+from dsstudy.training.model_check import check_model
 from dsstudy.training.models import (
     build_model,
-    check_model,
     count_model,
     model_summary,
     parameter_count,
@@ -77,19 +77,19 @@ def test_weights_are_a_function_of_the_seed():
 def test_summary_counts_parameters_and_multiplications():
     table = model_summary(Trial())
     assert table["parameters"].iloc[0] == "62,006"
-    # 28*28*6*75 + 10*10*16*150 + the biases' additions, torchinfo's convention
+    # 28*28*6*75 + 10*10*16*150, and the biases' additions, as torchinfo counts
     assert table["multiply-adds"].iloc[0] == "658,238"
 
 
 def test_the_arithmetic_of_a_step_is_counted_forward_and_backward():
-    first = 28 * 28 * 6 * 75  # whose input, the image, needs no gradient
+    first = 28 * 28 * 6 * 75  # its input, the image, needs no gradient
     forward = first + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10
     assert count_model(Trial()).flops == 2 * (3 * forward - first)
 
 
 @pytest.mark.parametrize("key", counted(), ids=str)
 def test_the_counts_are_those_of_the_models_that_the_study_files_name(key):
-    # Where this fails: python tests/renew_counts.py
+    # If this fails, run: python tests/renew_counts.py
     assert model_counts()[key] == count_model(counted()[key])
 
 

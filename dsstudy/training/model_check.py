@@ -1,0 +1,107 @@
+"""What can be known of a model before it is trained: that it classifies images, as it will run."""
+
+import torch
+from torch import nn
+
+from dsstudy.errors import InputError
+from dsstudy.spec.engines import ENGINES, one_of
+from dsstudy.spec.trial import Trial
+from dsstudy.training.models import build_model, error_reason, is_own_model, shapes_device
+
+
+def check_model(trial: Trial, classes: int = 10) -> None:
+    """Check that a trial's model exists and returns scores of classes for images of its size.
+
+    It is tried in the modes in which it will run: ``train()`` for the training, with one image if
+    that is all that a rank has, and ``eval()`` unless the trial is evaluated in ``train()`` mode.
+
+    Raises
+    ------
+    InputError
+        It does not; the sentence says why.
+    """
+    with shapes_device(trial):
+        model = build_model(trial, classes)
+        _check_parameters(trial, model)
+        _check_scores(trial, model, classes, training=True)
+        if trial.batch_size == trial.processes:
+            _check_single_image(trial, model)
+        if trial.evaluation == "eval":
+            _check_scores(trial, model, classes, training=False)
+
+
+def _check_parameters(trial: Trial, model: nn.Module) -> None:
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(
+            f"model={trial.model} has no trainable parameter: leave requires_grad of some of them "
+            "true, or set model to another one"
+        )
+    scalars = [name for name, parameter in model.named_parameters() if parameter.dim() == 0]
+    if scalars and not ENGINES[trial.engine].takes_scalars:
+        others = one_of(name for name, engine in ENGINES.items() if engine.takes_scalars)
+        raise InputError(
+            f"model={trial.model} has parameters that are single numbers ({', '.join(scalars[:3])})"
+            f", which engine={trial.engine} cannot share among ranks: give them the shape (1,), or "
+            f"set engine to {others}"
+        )
+
+
+def _check_scores(trial: Trial, model: nn.Module, classes: int, training: bool) -> None:
+    model.train(training)
+    mode = "train()" if training else "eval()"
+    try:
+        scores = model(_images(trial, 2))
+    except Exception as error:  # what libraries and users raise is not limited
+        raise _fails(trial, mode, error) from None
+    right = isinstance(scores, torch.Tensor) and scores.shape == (2, classes)
+    if not right or not scores.is_floating_point():
+        instead = "set model to a classifier of timm's or torchvision's"
+        if is_own_model(trial):
+            instead = "have its forward return scores of shape (images, num_classes), in every mode"
+        raise InputError(
+            f"model={trial.model} does not classify images: in {mode} mode it returns "
+            f"{_kind(scores)} for 2 images of {classes} classes, not numbers of shape "
+            f"(2, {classes}); {instead}"
+        )
+    if training and not scores.requires_grad:
+        raise InputError(
+            f"model={trial.model} cannot learn: no trainable parameter takes part in its scores; "
+            "have its forward compute them from its parameters, without detach or no_grad"
+        )
+
+
+def _check_single_image(trial: Trial, model: nn.Module) -> None:
+    model.train()
+    try:
+        model(_images(trial, 1))
+    except Exception as error:
+        raise InputError(
+            f"batch_size={trial.batch_size} leaves one image per rank with processes="
+            f"{trial.processes}, with which model={trial.model} cannot train "
+            f"({error_reason(error)}): set batch_size to at least {2 * trial.processes}"
+        ) from None
+
+
+def _images(trial: Trial, number: int) -> torch.Tensor:
+    return torch.zeros(number, 3, trial.image_size, trial.image_size)
+
+
+def _kind(scores: object) -> str:
+    if not isinstance(scores, torch.Tensor):
+        return f"a {type(scores).__name__}"
+    kind = "" if scores.is_floating_point() else f"{scores.dtype} "
+    return f"{kind}{tuple(scores.shape)}"
+
+
+def _fails(trial: Trial, mode: str, error: Exception) -> InputError:
+    side = trial.image_size
+    if not is_own_model(trial):
+        return InputError(
+            f"image_size={side} is not possible for model={trial.model}: {error_reason(error)}; "
+            "set image_size to one that the architecture takes"
+        )
+    return InputError(
+        f"model={trial.model} fails in {mode} mode for 2 images, float32 of shape (2, 3, {side}, "
+        f"{side}): {type(error).__name__}: {error_reason(error)}; correct its forward, or set "
+        "image_size to one that it takes"
+    )
