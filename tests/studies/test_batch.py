@@ -29,7 +29,7 @@ overrides:
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """A study of three trials, of which the second takes long, in folders of its own."""
+    """A study of three trials, in folders of its own; the second trial takes long."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(paths, "results_folder", lambda: tmp_path / "published")
     file = tmp_path / "tiny.yaml"
@@ -57,7 +57,7 @@ def test_a_study_is_killed_resumed_and_read(study):
     assert shown.returncode == 1
     assert b"1 completed, 1 unfinished, 1 left" in shown.stdout
 
-    # The long trial is made short, as a user would who has seen how long it takes.
+    # The user sees how long the long trial takes, and shortens it.
     study.file.write_text(TINY.replace("epochs: 400", "epochs: 2"))
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -70,7 +70,7 @@ def test_a_study_is_killed_resumed_and_read(study):
 
 
 def test_a_failed_trial_is_passed_over_and_run_again_when_asked(study):
-    # One image a batch: ResNet's last batch normalisation has a single value a channel.
+    # One image per batch: ResNet's last batch normalisation has a single value per channel.
     study.file.write_text(
         "defaults: {train_images: 20, test_images: 10, epochs: 1, image_size: 32}\n"
         "matrix: {model: [resnet18, lenet]}\n"
@@ -108,7 +108,7 @@ def test_published_trials_count_as_done_and_read_the_same(study):
     shared = [c for c in results if c not in ("output_dir", "data_dir")]
     assert committed[shared].equals(results[shared])
     assert len(dsstudy.load_epochs(target)) == 1
-    # On another machine, which has the repository alone:
+    # On another machine, which has only the repository:
     study.folder.rename(study.folder.with_name("away"))
     write_study(study)
     states = study_states(study.folder)

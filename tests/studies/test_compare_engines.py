@@ -1,4 +1,4 @@
-"""The verdict on one model: measured once for real, its branches on numbers that are known."""
+"""A comparison of the engines: measured once, otherwise computed from known numbers."""
 
 import json
 import math
@@ -82,7 +82,7 @@ def test_a_model_of_ones_own_is_measured_under_every_engine(own):
     batches = {row["name"]: row["steps_per_epoch"] for row in read_lines(folder / "times.jsonl")}
     assert len(batches) == 8
     assert len(set(batches.values())) == 2  # of 16 images, and of 2
-    # What it measures is thrown away: no trial of its own is left among the others.
+    # The records of its trials are removed; none appears among the other trials.
     assert not (own / "runs" / "trials").exists()
 
 
@@ -144,13 +144,13 @@ def test_an_engine_that_cannot_run_here_is_left_out_with_the_reason():
     assert "C++ compiler" in reason
 
 
-# On numbers that are known
+# From known numbers
 
 NEAR = (0.99, 1.0, 1.01)
 
 
 def written(folder: Path, seconds: dict, device: str = "cuda", **about) -> Path:
-    """Write a comparison of known seconds a step, by engine, ranks and images, in three rounds."""
+    """Write a comparison with given seconds per step, by engine, ranks and images: three rounds."""
     settings = {"batch_size": 64, "precision": "fp32", "image_size": 32, "optimizer": "sgd"}
     hardware = {"processor": "EPYC", "cores": 2, "memory_gib": 8.0, "gpus": [{"name": "A"}] * 2}
     timed, times = [], []
@@ -164,7 +164,7 @@ def written(folder: Path, seconds: dict, device: str = "cuda", **about) -> Path:
             "steps": 5,
             "peak_memory_mb": 1000.0 * processes, "environment": {"hardware": hardware},
         })  # fmt: skip
-    ranks = {engine: processes for engine, processes, _ in seconds}  # the most, which come last
+    ranks = {engine: processes for engine, processes, _ in seconds}  # the largest number is last
     profiles = [
         profile_row(
             "lenet", 64, engine, (1.0, 2.0, 3.0, {"normal": 0.0}.get(engine, 5.0), 1, 1),
@@ -180,7 +180,7 @@ def written(folder: Path, seconds: dict, device: str = "cuda", **about) -> Path:
     return folder
 
 
-# 2 ms of rest; 0.1 ms an image for each engine.
+# 2 ms of rest, and 0.1 ms per image, for each engine.
 ALONE = {
     ("normal", 1, 64): 8.4e-3, ("normal", 1, 8): 2.8e-3,
     ("ddp", 1, 64): 8.9e-3, ("ddp", 1, 8): 3.3e-3,
@@ -228,8 +228,8 @@ def test_an_engine_is_judged_on_the_ranks_on_which_it_is_fastest(tmp_path):
     advice = advice_of(tmp_path, ALONE | TWO | {("deepspeed", 1, 64): 2e-3}, device="cpu")
     assert advice.sentence == "Train with DeepSpeed: it is the fastest here, measurably."
     against = next(reason for reason in advice.reasons if "with DDP on 2 ranks" in reason)
-    assert "most of the difference" not in against  # what was profiled is DeepSpeed on two ranks
-    # Of all that was timed: two ranks take 2,000 MiB together, one takes 1,000.
+    assert "most of the difference" not in against  # only DeepSpeed on two ranks was profiled
+    # Of everything that was timed: two ranks take 2,000 MiB together, one takes 1,000.
     assert any("1,000 MiB" in reason for reason in advice.reasons)
 
 
@@ -239,12 +239,12 @@ def test_the_fastest_stays_where_only_a_less_simple_one_comes_near(tmp_path):
     assert "no other engine is measurably faster, and those that may be as fast" in advice.sentence
 
 
-def test_one_round_tells_nothing(tmp_path):
+def test_one_round_decides_nothing(tmp_path):
     one = {key: (step,) for key, step in (ALONE | TWO).items()}
     advice = advice_of(tmp_path, one)
     assert (advice.choice.engine, advice.certain) == ("normal", False)
     assert "one round has no spread" in advice.sentence
-    # A page and JSON can be had of it, too.
+    # The page and the JSON can be made from it, too.
     found = load_comparison(tmp_path)
     assert "one round" in report_text(found)
     first = json.loads(json.dumps(comparison_json(found), allow_nan=False))["timed"][0]
@@ -271,13 +271,13 @@ def test_more_devices_are_predicted_from_two_batch_sizes(tmp_path):
     found = load_comparison(written(tmp_path, ALONE | TWO))
     frame = predict_epochs(found, bandwidth=4e9).set_index(["engine", "devices"])
     assert frame.loc[("normal", 1), "seconds"] == pytest.approx(100 * 8.4e-3)
-    # 2.5 ms of rest, 3.2 ms of arithmetic; a ring sends 4 MB from each of two ranks: 1 ms.
+    # 2.5 ms of rest, 3.2 ms of arithmetic, and 1 ms in which each of two ranks sends 4 MB.
     assert frame.loc[("ddp", 2), "seconds"] == pytest.approx(100 * 6.7e-3)
     assert frame.loc[("ddp", 2), "measured"] == pytest.approx(100 * 6.0e-3)
     assert frame.loc[("ddp", 8), "seconds"] == pytest.approx(100 * (2.5e-3 + 0.8e-3 + 1.75e-3))
     assert frame.loc[("ddp", 2), "speedup"] == pytest.approx(8.4 / 6.7, rel=1e-3)
     assert math.isnan(frame.loc[("ddp", 4), "measured"])
-    # (0.5 ms of rest and 1 ms of gradients more) / (0.05 ms an image saved)
+    # (0.5 ms more rest and 1 ms of gradients) / (0.05 ms saved per image)
     assert measured_break_even(found, "ddp", 4e9) == pytest.approx(30)
     assert efficiency(found.timed[2], found.normal) == pytest.approx(0.7)
 

@@ -49,7 +49,7 @@ def start(study, address: str, *options: str) -> subprocess.Popen:
 
 
 def alone(trial: Trial, folder: Path) -> Record:
-    """Train a trial here, with the one thread a process that a slot of the cluster gives."""
+    """Train a trial here, with one thread per process, as in a slot of the cluster."""
     parameters = trial.model_dump() | {"output_dir": str(folder / trial.name)}
     one = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", TRAIN, json.dumps(parameters)]
@@ -58,7 +58,7 @@ def alone(trial: Trial, folder: Path) -> Record:
 
 
 @pytest.mark.slow
-def test_a_lost_nodes_trial_goes_on_elsewhere_from_its_checkpoint(planned, tmp_path):
+def test_a_lost_nodes_trial_resumes_elsewhere_from_its_checkpoint(planned, tmp_path):
     from raynodes import NODE, ray_nodes
 
     with ray_nodes() as nodes:
@@ -76,7 +76,7 @@ def test_a_lost_nodes_trial_goes_on_elsewhere_from_its_checkpoint(planned, tmp_p
 
         record = wait_until(on_node_two)
         nodes.lose("two")
-        wait_until(lambda: not nodes.left("two"), 30)  # nothing goes on training there
+        wait_until(lambda: not nodes.left("two"), 30)  # nothing trains there any longer
         recorded = record.epochs()
         assert len(recorded) < 12
         output, _ = running.communicate(timeout=2 * PATIENCE)
@@ -88,7 +88,7 @@ def test_a_lost_nodes_trial_goes_on_elsewhere_from_its_checkpoint(planned, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives a node storage of its own")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a node storage of its own")
 def test_records_come_back_from_a_node_with_storage_of_its_own(planned, tmp_path):
     from raynodes import ray_nodes
 
@@ -101,7 +101,7 @@ def test_records_come_back_from_a_node_with_storage_of_its_own(planned, tmp_path
         assert "2 completed" in output, output
     for trial in (trial for trial in planned.trials if trial.engine == "normal"):
         record, here = Record(trial.folder), alone(trial, tmp_path)
-        shutil.copytree(here.checkpoints, record.checkpoints)  # which alone do not come back
+        shutil.copytree(here.checkpoints, record.checkpoints)  # these are not copied back
         assert outcome(record).keys() == outcome(here).keys()
         assert_same(record, here)
         assert (record.folder / "trial.ipynb").exists()

@@ -31,7 +31,7 @@ def test_times_alone_are_repeated_and_win_over_a_trials_own(tmp_path, monkeypatc
     (study.folder / "times.jsonl").write_text(others + "\n")
     times = time_study(study, study.trials, steps=5, rounds=2)
     before, after = times.read_text().splitlines()
-    assert before == others  # which --only left out this time
+    assert before == others  # rows of trials that are not timed stay
     row = json.loads(after)
     assert row["name"] == study.trials[0].name
     assert len(row["seconds_per_step"]) == 2

@@ -1,4 +1,4 @@
-"""Every moment of a step belongs to one phase: on traces whose times are known."""
+"""Every moment of a step belongs to one phase, shown on traces with known times."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ def event(name: str, begin: float, end: float, tid: int = MAIN, cat: str = "cpu_
 
 
 def kernel(name: str, correlation: int, launch: float, begin: float, end: float, stream=STREAM):
-    """Return a kernel and its launch by the thread that trains."""
+    """Return a kernel and its launch by the training thread."""
     return [
         event("cudaLaunchKernel", launch, launch + 1, cat="cuda_runtime", correlation=correlation),
         event(name, begin, end, stream, "kernel", correlation=correlation, device=0),
@@ -68,7 +68,7 @@ def test_communication_counts_only_where_the_training_waits_for_it():
     assert sum(step.values()) == 100
 
 
-def test_a_collective_whose_end_is_noted_late_does_not_reach_into_the_next_phase():
+def test_a_collective_whose_end_is_recorded_late_does_not_reach_into_the_next_phase():
     late = [event("c10d::allreduce_", 70, 71), event("gloo:all_reduce", 71, 99, WORKER)]
     (step,) = phases(STEP + late)
     assert (step["communication"], step["optimizer"]) == (10, 10)
@@ -93,7 +93,7 @@ def test_on_a_gpu_kernels_belong_to_the_phase_that_launched_them():
         *kernel("ncclDevKernel_AllReduce_Sum_f32_RING_LL", 4, 60, 140, 170, NCCL),
         *kernel("sgd", 5, launch=90, begin=180, end=190),
         event("a kernel whose launch was not seen", 0, 500, STREAM, "kernel", correlation=99),
-        event("step", 20, 190, STREAM, "gpu_user_annotation"),  # the host's range, once more
+        event("step", 20, 190, STREAM, "gpu_user_annotation"),  # repeats the host's range
         event("backward", 20, 30, STREAM, "gpu_user_annotation"),
     ]
     # 20 µs of the collective are exposed; the device idles from 170 to 180.

@@ -1,4 +1,4 @@
-"""Real training: the engines must be several ways of doing the same thing."""
+"""Real training: all engines must do the same thing in different ways."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from dsstudy.training.models import count_model
 from dsstudy.training.session import evaluate
 
 SMALL_VIT = {"model": "timm/vit_tiny_patch16_224", "image_size": 16}
-"""A model whose gradients have norms of 5 and more: what clips them is noticed."""
+"""A model whose gradients have norms of 5 and more, so that clipping changes them."""
 
 DDP = {"engine": "ddp", "processes": 2}
 DEEPSPEED = {"engine": "deepspeed", "processes": 2}
@@ -65,7 +65,7 @@ needs_fp16 = pytest.mark.skipif(
 @needs_fp16
 @pytest.mark.parametrize("zero_stage", [0, 1])
 def test_deepspeed_learns_in_fp16_what_it_learns_in_fp32(short, zero_stage):
-    """In version 0.19, without ZeRO, it takes a loss for scaled that it has not scaled."""
+    """Without ZeRO, version 0.19 unscales the gradients of a loss that it has not scaled."""
     own = DEEPSPEED | SMALL_VIT | {"zero_stage": zero_stage, "learning_rate": 0.01}
     single = run_trial(short("single", **own)).steps()["loss"]
     half = run_trial(short("half", precision="fp16", **own)).steps()["loss"]
@@ -74,11 +74,11 @@ def test_deepspeed_learns_in_fp16_what_it_learns_in_fp32(short, zero_stage):
 
 
 def test_all_ranks_of_ddp_skip_the_same_steps(short, monkeypatch):
-    """At so high a rate some images are taken for the wrong class for sure, which overflows fp16.
+    """At this high learning rate, some confident predictions are wrong, which overflows fp16.
 
-    With one image a rank, it overflows on one rank alone.
+    With one image per rank, only one of the ranks overflows.
     """
-    # A CPU without hardware for fp16 is refused for its slowness, which does no harm here.
+    # fp16 is refused on a CPU without hardware for it, as it is slow; this trial is short.
     here = dataclasses.replace(Machine.here(), cpu_fp16=True)
     monkeypatch.setattr(Machine, "here", lambda: here)
     half = {"precision": "fp16", "device": "cpu", "learning_rate": 0.5}
@@ -94,7 +94,7 @@ def test_without_a_scheduler_or_clipping_deepspeed_has_none_either():
     from dsstudy.training.loops.deepspeed import deepspeed_config
 
     settings = deepspeed_config(dsstudy.Trial(engine="deepspeed"))
-    assert settings["gradient_clipping"] == 0.0  # left out, DeepSpeed clips at 1.0
+    assert settings["gradient_clipping"] == 0.0  # without this setting, DeepSpeed clips at 1.0
     assert "scheduler" not in settings
 
 
@@ -130,7 +130,7 @@ def test_record_holds_what_the_contract_says(short):
     ],
     ids=str,
 )
-def test_what_a_rank_holds_is_counted_on_its_tensors(short, engine, bytes_each):
+def test_held_memory_is_that_of_a_ranks_tensors(short, engine, bytes_each):
     trial = short(optimizer="adam", train_images=32, **SMALL_VIT, **engine)
     (epoch,) = run_trial(trial).epochs()
     held = epoch["held_memory_mb"] * 2**20 / trial.processes
@@ -158,12 +158,12 @@ def test_a_loss_that_is_not_finite_is_recorded_not_raised(short):
     assert "NaN" not in (record.folder / "epochs.jsonl").read_text()
 
 
-def test_a_finished_trial_is_shown_and_never_written_over_unasked(short, capsys):
+def test_a_finished_trial_is_shown_and_not_overwritten_unless_asked(short, capsys):
     trial = short()
     record = run_trial(trial)
     before = (record.folder / "result.json").read_text()
     run_trial(trial)
-    assert "shown, not trained again" in capsys.readouterr().out
+    assert "it is not trained again" in capsys.readouterr().out
     with pytest.raises(dsstudy.InputError, match="already holds another trial"):
         run_trial(short(seed=5))
     assert (record.folder / "result.json").read_text() == before
@@ -173,8 +173,8 @@ def test_a_finished_trial_is_shown_and_never_written_over_unasked(short, capsys)
 
 
 @pytest.mark.parametrize("reshuffle", [True, False])
-def test_the_images_come_in_another_order_each_epoch_unless_told_otherwise(short, reshuffle):
-    """At this rate the weights stay as they are: the same order gives the same losses."""
+def test_each_epoch_has_another_order_of_images_unless_reshuffle_is_off(short, reshuffle):
+    """At this rate the weights do not change, so the same order gives the same losses."""
     losses = run_trial(short(epochs=2, learning_rate=1e-30, reshuffle=reshuffle)).steps()["loss"]
     assert np.array_equal(losses[:20], losses[20:]) != reshuffle
 
@@ -183,7 +183,7 @@ def test_the_images_come_in_another_order_each_epoch_unless_told_otherwise(short
     "model", [{"model": "squeezenet1_0", "image_size": 21}, {"model": "timm/test_resnet"}]
 )
 def test_evaluation_in_train_mode_differs_and_leaves_training_alone(short, model):
-    """A model that drops out, and one that normalises by batches."""
+    """One model has dropout, the other has batch normalisation."""
     few = {"train_images": 64, "epochs": 2, "image_size": 32, **model}
     one = run_trial(short("eval", **few))
     other = run_trial(short("train", evaluation="train", **few))
@@ -194,7 +194,7 @@ def test_evaluation_in_train_mode_differs_and_leaves_training_alone(short, model
 
 
 def test_evaluation_in_train_mode_mixes_the_classes_of_an_image_folder():
-    """A folder holds its images class by class; each prediction still belongs to its image."""
+    """A folder lists its images by class; each prediction must still belong to its image."""
     labels = torch.arange(4).repeat_interleave(16)
     gray = (labels * 60).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
     mixed = []

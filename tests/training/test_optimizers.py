@@ -7,7 +7,7 @@ from dsstudy.training.optimizers import build_optimizer, build_scheduler
 
 
 def course(trial: Trial, steps: int) -> tuple[list[float], list[float]]:
-    """Return learning rate and momentum (or beta1) with which each step is taken."""
+    """Return the learning rate and the momentum (or beta1) of each step."""
     optimizer = build_optimizer(trial, [torch.nn.Parameter(torch.zeros(1))])
     scheduler = build_scheduler(trial, optimizer)
     rates, momenta = [], []
@@ -41,10 +41,10 @@ def test_cyclic_is_a_triangle_with_momentum_against_it():
     assert momenta == pytest.approx([0.9 - 0.1 * x for x in up + up[-2::-1]])
 
 
-def test_cyclic_leaves_adams_beta_alone_unless_told():
+def test_cyclic_leaves_adams_beta_alone_by_default():
     assert set(course(Trial(optimizer="adam", scheduler="cyclic"), 9)[1]) == {0.9}
-    told = Trial(optimizer="adam", scheduler="cyclic", cycle_steps=4, cycle_momentum=True)
-    assert min(course(told, 9)[1]) == pytest.approx(0.8)
+    cycled = Trial(optimizer="adam", scheduler="cyclic", cycle_steps=4, cycle_momentum=True)
+    assert min(course(cycled, 9)[1]) == pytest.approx(0.8)
 
 
 def test_without_scheduler_the_rate_stays():

@@ -1,4 +1,4 @@
-"""TensorBoard's log: what the record says, once, also after an interruption."""
+"""TensorBoard's log repeats the record, also after an interruption."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ from dsstudy.spec.trial import Trial
 
 
 def logged(folder: Path) -> dict[str, dict[int, float]]:
-    """Read the trial's only event file: by tag, each step's value; no step comes twice."""
+    """Return each step's value, by tag, from the only event file; no step may occur twice."""
     (file,) = folder.glob(EVENTS)
     log = EventAccumulator(str(file), size_guidance={"scalars": 0}, purge_orphaned_data=False)
     log.Reload()
@@ -52,12 +52,12 @@ def test_rank_0_logs_the_mean_over_the_ranks(short):
 @pytest.mark.parametrize(("epochs", "checkpoints"), [(2, 1), (1, 2)])
 def test_a_resumed_trial_logs_no_step_twice(whole, tmp_path, epochs, checkpoints):
     record = Record(shutil.copytree(whole.folder, tmp_path / "trial"))
-    forget_the_end(record, epochs, checkpoints)  # and steps and log know more than the epochs do
+    forget_the_end(record, epochs, checkpoints)  # the steps and the log are ahead of the epochs
     run_trial(Trial(**SMALL, tensorboard=True, output_dir=str(record.folder)))
     assert_log_says_what_the_record_says(record)
 
 
-def test_it_is_no_other_trial_and_off_unless_asked(whole, tmp_path):
+def test_it_makes_no_other_trial_and_is_off_by_default(whole, tmp_path):
     folder = tmp_path / "trial"
     shutil.copytree(whole.folder, folder)
     trial = Trial(**SMALL, output_dir=str(folder))
