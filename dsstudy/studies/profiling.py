@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from dsstudy.records.files import write_text
 from dsstudy.records.reading import read_lines
-from dsstudy.records.record import Record
 from dsstudy.records.schema import PHASES
 from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
@@ -80,14 +79,16 @@ def _profile_trial(trial: Trial, steps: int, rounds: int, keep: Path) -> dict[st
         patch.dict(os.environ, {PROFILED: "1"}),
         briefly_trained(trial, steps, 1 + 2 * rounds) as record,
     ):
+        result = record.result() or {}
         seconds = {epoch["epoch"]: epoch["train_seconds"] / steps for epoch in record.epochs()}
         profiled = [seconds[epoch] for epoch in seconds if is_profiled(epoch)]
+        middle = profiled.index(statistics.median_low(profiled))
         files = [
             [record.folder / trace_name(turn, rank) for rank in range(trial.processes)]
             for turn in range(1, rounds + 1)
         ]
-        lines = [[timeline(read_trace(file)["traceEvents"]) for file in some] for some in files]
-        middle = profiled.index(statistics.median_low(profiled))
+        lines = [[timeline(read_trace(file)["traceEvents"]) for file in turn] for turn in files]
+        ranks = zip(zip(*lines, strict=True), _median_step(lines[middle]), strict=True)
         keep.mkdir(parents=True, exist_ok=True)
         for rank, file in enumerate(files[middle]):
             shutil.copy(file, keep / f"trace-rank{rank}.json.gz")
@@ -99,12 +100,11 @@ def _profile_trial(trial: Trial, steps: int, rounds: int, keep: Path) -> dict[st
             "plain_seconds": [seconds[epoch - 1] for epoch in seconds if is_profiled(epoch)],
             "profiled_seconds": profiled,
             "ranks": [
-                {"rounds": [_phase_means(one) for one in some], "step": step}
-                for some, step in zip(
-                    zip(*lines, strict=True), _median_step(lines[middle]), strict=True
-                )
+                {"rounds": [_phase_means(line) for line in rounds_of_rank], "step": step}
+                for rounds_of_rank, step in ranks
             ],
-            **_timing_and_environment(record),
+            "timing": result["timing"],
+            "environment": result["environment"],
         }
 
 
@@ -124,8 +124,3 @@ def _median_step(lines: Sequence[Timeline]) -> list[list[tuple[str, float, float
         ]
         for line in lines
     ]
-
-
-def _timing_and_environment(record: Record) -> dict[str, Any]:
-    result = record.result() or {}
-    return {"timing": result["timing"], "environment": result["environment"]}

@@ -22,8 +22,8 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
     """Measure how long a training step of each trial takes, and estimate its epoch.
 
     The trials take turns, `rounds` times, so that a drift of the machine's speed affects all alike.
-    In each turn a trial trains two epochs of `steps` steps (fewer if its data set is smaller); the
-    second counts. Rows of other trials stay.
+    In each turn a trial trains two epochs of `steps` steps (fewer if its data set is smaller); only
+    the second is timed. Rows of other trials stay.
 
     Returns
     -------
@@ -43,18 +43,15 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
 
     results: dict[str, list[dict[str, Any]]] = {trial.name: [] for trial in trials}
     full = {trial.name: len(load_data(trial).train) // trial.batch_size for trial in trials}
+    few = {name: min(steps, number) for name, number in full.items()}
     study.folder.mkdir(parents=True, exist_ok=True)
     file = study.folder / "times.jsonl"
     turns = [trial for _ in range(rounds) for trial in trials]
     for trial in tqdm(turns, desc=f"{study.name}: times", unit="trial"):
-        with briefly_trained(trial, min(steps, full[trial.name]), 2) as record:
+        with briefly_trained(trial, few[trial.name], 2) as record:
             memory = max(epoch["peak_memory_mb"] for epoch in record.epochs())
             results[trial.name].append((record.result() or {}) | {"peak_memory_mb": memory})
-        rows = [
-            _time_row(trial, results[trial.name], min(steps, full[trial.name]), full[trial.name])
-            for trial in trials
-            if results[trial.name]
-        ]
+        rows = [_time_row(n, some, few[n], full[n]) for n, some in results.items() if some]
         others = [row for row in read_lines(file) if row["name"] not in results]
         write_text(file, "".join(json.dumps(row) + "\n" for row in others + rows))
     return file
@@ -62,22 +59,21 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
 
 @contextlib.contextmanager
 def briefly_trained(trial: Trial, steps: int, epochs: int) -> Iterator[Record]:
-    """Train a trial for some steps an epoch, in a folder that is removed in the end.
+    """Train a trial with a given number of steps per epoch, in a temporary folder.
 
     Raises
     ------
     InputError, TrialError
-        As `dsstudy.launching.run.run_trial`, without the names of files that are gone.
+        As `dsstudy.launching.run.run_trial`, without the names of temporary files.
     """
     from dsstudy.launching.launcher import TrialError
     from dsstudy.launching.run import run_trial
 
     few = {"epochs": epochs, "train_images": steps * trial.batch_size, "test_images": 10}
     with tempfile.TemporaryDirectory() as folder:
+        brief = trial.model_copy(update=few | {"output_dir": folder, "overwrite": True})
         try:
-            record = run_trial(
-                trial.model_copy(update={**few, "output_dir": folder, "overwrite": True})
-            )
+            record = run_trial(brief)
         except (InputError, TrialError) as error:
             kind = InputError if isinstance(error, InputError) else TrialError
             raised = kind(_without_files(folder, str(error)))
@@ -87,18 +83,18 @@ def briefly_trained(trial: Trial, steps: int, epochs: int) -> Iterator[Record]:
 
 
 def _without_files(folder: str, text: str) -> str:
-    """Remove what an error's details say of a folder; the reason names its parent instead."""
+    """Drop the details of an error that name a temporary folder; name its parent in the reason."""
     *details, reason = text.splitlines()
     place = reason.replace(f"output_dir={folder}", f"the folder {Path(folder).parent}")
     place = place.replace("set output_dir to a folder of your own", "set TMPDIR to another folder")
     return "\n".join([*(line for line in details if folder not in line), place])
 
 
-def _time_row(trial: Trial, results: list[dict[str, Any]], steps: int, full: int) -> dict[str, Any]:
+def _time_row(name: str, results: list[dict[str, Any]], steps: int, full: int) -> dict[str, Any]:
     seconds = [result["seconds_per_epoch"] / steps for result in results]
     shared = any(result["timing"] != "exclusive" for result in results)
     return {
-        "name": trial.name,
+        "name": name,
         "steps": steps,
         "seconds_per_step": seconds,
         "median": statistics.median(seconds),

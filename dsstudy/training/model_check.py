@@ -1,4 +1,4 @@
-"""What can be known of a model before it is trained: that it classifies images, as it will run."""
+"""Checks of a model before it is trained: it must classify images in each mode in which it runs."""
 
 import torch
 from torch import nn
@@ -51,7 +51,7 @@ def _check_scores(trial: Trial, model: nn.Module, classes: int, training: bool) 
     mode = "train()" if training else "eval()"
     try:
         scores = model(_images(trial, 2))
-    except Exception as error:  # what libraries and users raise is not limited
+    except Exception as error:  # libraries and users may raise anything
         raise _fails(trial, mode, error) from None
     right = isinstance(scores, torch.Tensor) and scores.shape == (2, classes)
     if not right or not scores.is_floating_point():

@@ -30,14 +30,8 @@ class LeNet(nn.Module):
     """The network of the DeepSpeed CIFAR-10 example, after LeCun et al. (1998).
 
     Two 5x5 convolutions of 6 and 16 channels, each with ReLU and 2x2 max-pooling, then linear
-    layers of 120, 84 and `classes`: 62,006 parameters for 10 classes of 32x32 images.
-
-    Parameters
-    ----------
-    classes
-        Width of the output layer.
-    image_size
-        Side of the input images in pixels, at least 16.
+    layers of 120, 84 and `classes`: 62,006 parameters for 10 classes of 32x32 images. `image_size`
+    is the side of the images in pixels, at least 16.
     """
 
     def __init__(self, classes: int = 10, image_size: int = 32):
@@ -93,7 +87,7 @@ def build_model(trial: Trial, classes: int) -> nn.Module:
         return build(name, trial, classes)
     except InputError:
         raise
-    except Exception as error:  # what the libraries raise is not limited
+    except Exception as error:  # the libraries may raise anything
         raise InputError(
             f"image_size={trial.image_size} is not possible for model={trial.model}: "
             f"{error_reason(error)}; set image_size to one that the architecture takes"

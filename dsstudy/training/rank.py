@@ -34,19 +34,18 @@ from dsstudy.training.session import Session
 PROFILED = "DSSTUDY_PROFILED"
 """The environment variable that makes ranks profile; `dsstudy.studies.profiling` sets it."""
 
-
 _GLOO_LOST = re.compile(r"\[\S*/gloo/\S+:\d+\]|Gloo connectFullMesh failed")
-"""gloo's errors name its source file: the mark of a lost peer, but for what was asked wrongly."""
+"""gloo's errors name its source file. Unless a call was wrong, they mean a lost peer."""
 
 _BACKEND_LOST = re.compile(
     r"ncclRemoteError|ncclSystemError|NCCL communicator was aborted|[Ww]atchdog|[Tt]imed? ?out"
     r"|[Cc]onnection|[Bb]roken pipe|[Ss]ocket|remote process"
 )
-"""NCCL's words for a peer or a network that is lost; other errors of it are a rank's own."""
+"""NCCL's words for a lost peer or network; its other errors are the rank's own."""
 
 LOST_RANK_SECONDS = 3.0
-"""How long a rank that has lost another one stays: launchers, which look each second, are to find
-the other one's exit code."""
+"""How long a rank that lost another one waits: launchers, which look once per second, must see the
+other one's exit code first."""
 
 
 def train_rank(
@@ -101,18 +100,17 @@ def main() -> None:
     that launched the trial.
     """
     record, rank = Record(sys.argv[1]), int(os.environ["RANK"])
-    faulthandler.register(signal.SIGUSR1)  # asked so, a rank prints where it stands
+    faulthandler.register(signal.SIGUSR1)  # then a rank prints its stack
     _end_with(record)
     lock = rank_lock(record, rank)
-    lock.acquire()  # which another attempt's rank may hold
+    lock.acquire()  # another attempt's rank may still hold it
     if not _is_wanted(record):  # before anything is written
         os.killpg(0, signal.SIGKILL)
     errors = Path(os.environ["DSSTUDY_ERRORS"])
     # A crash leaves its signal and stack there; the empty file says that the rank has started.
     crash = (errors / f"crash-rank{rank}.txt").open("w")
     faulthandler.enable(crash, all_threads=False)
-    # Asked for the CPU's kind, py-cpuinfo measures for seconds in each rank; without it,
-    # DeepSpeed asks lscpu.
+    # DeepSpeed asks py-cpuinfo for the CPU's kind, which takes seconds; without it, it asks lscpu.
     sys.modules["cpuinfo"] = None  # type: ignore[assignment]
     trial = record.trial()
     assert trial is not None
@@ -131,7 +129,7 @@ def main() -> None:
         _leave_error(errors / f"rank{rank}.json", rank, error)
         if is_lost_connection(error):
             time.sleep(LOST_RANK_SECONDS)
-        os._exit(1)  # no waiting for peers that wait for this rank
+        os._exit(1)  # at once: its peers wait for this rank
 
 
 def _leave_error(file: Path, rank: int, error: BaseException) -> None:
@@ -140,26 +138,24 @@ def _leave_error(file: Path, rank: int, error: BaseException) -> None:
         "time": time.time(),
         "error": reason_line(error),
         "traceback": "".join(traceback.format_exception(error)),
-        # The mark of another rank's end, not a cause.
-        "lost_connection": is_lost_connection(error),
-        # The sentence says it all.
-        "input": str(error) if isinstance(error, InputError) else "",
+        "lost_connection": is_lost_connection(error),  # because another rank ended first
+        "input": str(error) if isinstance(error, InputError) else "",  # it needs no traceback
     }
-    with contextlib.suppress(OSError):  # no space for it: the log has the traceback too
+    with contextlib.suppress(OSError):  # if the disk is full, the log has the traceback
         write_text(file, json.dumps(description))
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether an error only says that another rank, or the way to it, is gone.
+    """Whether an error only says that another rank, or the connection to it, is lost.
 
-    Told by the types and words of torch's store, NCCL and gloo, as a model's own error may well
-    speak of connections.
+    The types and words are those of torch's store, NCCL and gloo: a model's own error may also
+    mention connections.
     """
     if isinstance(error, dist.DistNetworkError | dist.DistStoreError):
         return True
     if isinstance(error, dist.DistError):
         return _BACKEND_LOST.search(str(error)) is not None
-    # gloo's errors come as this very type.
+    # gloo raises a plain RuntimeError.
     return type(error) is RuntimeError and _GLOO_LOST.search(str(error)) is not None
 
 
@@ -178,7 +174,7 @@ def _end_with(record: Record) -> None:
 
 
 def _is_wanted(record: Record) -> bool:
-    """Whether the process that asked for the trial lives; another machine's says so in its lock."""
+    """Whether the process that asked for the trial lives, or holds its folder from another host."""
     parent, host = int(os.environ["DSSTUDY_PARENT"]), os.environ["DSSTUDY_PARENT_HOST"]
     if host == socket.gethostname():
         return _lives(parent, float(os.environ["DSSTUDY_PARENT_STARTED"]))
@@ -187,7 +183,7 @@ def _is_wanted(record: Record) -> bool:
 
 
 def _lives(pid: int, started: float) -> bool:
-    """Whether a process lives: not one that reuses its number, nor a zombie."""
+    """Whether a process lives: neither a later one with its number nor a zombie counts."""
     try:
         process = psutil.Process(pid)
         return process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE

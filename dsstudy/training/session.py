@@ -106,13 +106,13 @@ class Session:
     def _load(self, state: State, checkpoint: Path) -> None:
         try:
             state.load(checkpoint)
-        except RuntimeError as error:  # the checksums are right, so it fits another network
+        except RuntimeError as error:  # the checksums are right, so the network has changed
             if not is_own_model(self.trial):
                 raise
             raise InputError(
                 f"checkpoint {checkpoint.name} does not fit model={self.trial.model}, whose code "
-                f"has changed since it was written ({error_reason(error)}): put the code back, or set "
-                "overwrite to true to train from the beginning"
+                f"has changed since it was written ({error_reason(error)}): put the code back, or "
+                "set overwrite to true to train from the beginning"
             ) from None
 
     def epochs(self) -> Iterator[int]:
@@ -144,12 +144,10 @@ class Session:
         order = epoch_order(len(self.data.train), self.trial.seed, drawn).to(self.device)
         self._started_at, self._reported = time.time(), 0.0
         shares = rank_batches(order, self.trial.batch_size, self.rank, self.trial.processes)
-        left = shares[len(self._losses) :]
+        left, size = shares[len(self._losses) :], self.trial.image_size
         self._start_clock()
         for some in left.split(self._steps_at_once(shares.shape[1])) if len(left) else ():
-            images, labels = self.data.train.batch(
-                some.flatten(), self.trial.image_size, self._dtype
-            )
+            images, labels = self.data.train.batch(some.flatten(), size, self._dtype)
             self._made = images
             split = (each.split(shares.shape[1]) for each in (images, labels))
             for batch in zip(*split, strict=True):
@@ -169,7 +167,7 @@ class Session:
         self._train_seconds += time.perf_counter() - self._clock
 
     def _checkpoint_is_due(self) -> bool:
-        """Whether to take one within the epoch; `end_epoch` takes the one at its end."""
+        """Whether to take a checkpoint after this step; `end_epoch` does so after the last one."""
         every, step = self.trial.checkpoint_steps, len(self._losses)
         if every == "none" or step == self.steps_per_epoch:
             return False
@@ -178,13 +176,8 @@ class Session:
     def _take_checkpoint(self) -> None:
         facts = {"trial": self.trial.name, "fingerprint": self.data.fingerprint}
         facts["device"] = self.device.type
-        write_checkpoint(
-            self.record.checkpoints,
-            checkpoint_name(self._epoch, len(self._losses)),
-            facts,
-            self._save,
-            self.rank,
-        )
+        name = checkpoint_name(self._epoch, len(self._losses))
+        write_checkpoint(self.record.checkpoints, name, facts, self._save, self.rank)
 
     def _save(self, folder: Path) -> None:
         self._state.save(folder)
@@ -235,7 +228,7 @@ class Session:
         together
             Whether all ranks evaluate (ZeRO stage 3 spreads each layer over them), not only rank 0.
         """
-        if epoch == self.trial.epochs and not together:  # then each rank has a share of the weights
+        if epoch == self.trial.epochs and not together:  # in stage 3, ranks have different weights
             check_ranks_agree(model)
         losses = self._sum_over_ranks(torch.stack(self._losses).float()) / self.trial.processes
         memory = [peak_memory(self.device), self._held or 0]
@@ -343,7 +336,7 @@ def evaluate(
     if trial.evaluation == "train":
         guard = restore_after(model)
         order = epoch_order(len(test), trial.seed, epoch=0)  # training epochs start at 1
-        # A last batch of one image could not be normalised: spread what is left over.
+        # Spread the remainder: batch normalisation fails for a last batch of one image.
         batches = order.tensor_split(max(1, len(test) // trial.batch_size))
     total, predicted = 0.0, torch.empty_like(test.labels)
     model.train(trial.evaluation == "train")

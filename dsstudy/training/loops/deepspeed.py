@@ -48,7 +48,7 @@ def train(trial: Trial, model: nn.Module, session: Session) -> None:
 
 
 def make_contiguous(model: nn.Module) -> None:
-    """Store weights row by row: DeepSpeed cannot broadcast others, as in ``channels_last``.
+    """Store weights row by row; DeepSpeed cannot broadcast other layouts, such as channels_last.
 
     Source: ``DeepSpeedEngine._broadcast_model`` and ``deepspeed.comm`` in version 0.19.8.
     """
@@ -59,9 +59,7 @@ def make_contiguous(model: nn.Module) -> None:
 class DeepSpeedState:
     """The state of DeepSpeed's engine, saved and loaded by its own functions at any ZeRO stage.
 
-    References
-    ----------
-    https://deepspeed.readthedocs.io/en/latest/model-checkpointing.html
+    Source: https://deepspeed.readthedocs.io/en/latest/model-checkpointing.html
     """
 
     TAG = "deepspeed"
