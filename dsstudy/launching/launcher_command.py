@@ -69,6 +69,8 @@ def _torchrun_options(_trial: Trial, placement: Placement) -> list[str]:
     nodes = ["--standalone", "--local_addr=127.0.0.1", "--nnodes=1"]  # it finds a free port itself
     if placement.hosts:
         nodes = [f"--nnodes={len(placement.hosts)}", "--node_rank=%n", *_meeting_point(placement)]
+    # Kubernetes' operators may set torchrun's options by PET_ variables.
+    nodes += ["--max_restarts=0"]
     # Without a log_dir, torchrun leaves a folder in /tmp.
     return [*nodes, f"--nproc_per_node={placement.ranks_per_host}", f"--log_dir={os.devnull}"]
 

@@ -25,6 +25,20 @@ def test_deepspeed_is_told_which_gpus_are_the_trials(visible, device, option):
     assert option in launcher_command(trial, placement, ["module"])
 
 
+def test_without_a_hostfile_deepspeed_reads_none_of_its_own():
+    # Its default is /job/hostfile, which Kubernetes' operators write.
+    trial = Trial(engine="deepspeed", processes=2)
+    command = launcher_command(trial, Placement(MACHINE, "cpu", {}, 2, 1, {}), ["module"])
+    assert "--hostfile=/dev/null" in command
+
+
+def test_torchrun_does_not_restart_ranks():
+    # PET_MAX_RESTARTS, which Kubernetes' operators set, would have it do so.
+    trial = Trial(engine="ddp", processes=2)
+    command = launcher_command(trial, Placement(MACHINE, "cpu", {}, 2, 1, {}), ["module"])
+    assert "--max_restarts=0" in command
+
+
 @pytest.mark.parametrize("engine", LAUNCHED)
 def test_ranks_on_other_machines_have_the_environment_that_they_need(tmp_path, engine):
     file = tmp_path / "environment"
