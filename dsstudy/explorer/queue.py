@@ -7,9 +7,11 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterable
 
-from dsstudy.errors import InputError, last_line
+from dsstudy.errors import InputError, last_line, reason_line
+from dsstudy.launching.crashes import Crash, crash_signal
 from dsstudy.spec.trial import Trial
 
 STOP_SECONDS = 10.0
@@ -48,9 +50,12 @@ class Training:
         self._input.close()
 
     def error(self) -> str:
-        """Return the last line that a failed training printed; otherwise nothing."""
-        if self.process.poll() in (None, 0, -signal.SIGKILL, 128 + signal.SIGTERM):
+        """Return the reason of a failed training: a crash, or the last line that it printed."""
+        code = self.process.poll()
+        if code in (None, 0, -signal.SIGKILL, 128 + signal.SIGTERM):
             return ""
+        if name := crash_signal(code):
+            return str(Crash("the training's process", name))
         self._output.seek(0)
         return last_line(self._output.read().decode(errors="replace"))
 
@@ -105,6 +110,9 @@ def train_from_input() -> None:
         run_trial(trial)
     except (InputError, TrialError) as error:
         sys.exit(str(error))
+    except Exception as error:
+        traceback.print_exc()
+        sys.exit(reason_line(error))
 
 
 def _end_with_input() -> None:

@@ -121,7 +121,10 @@ def compile_ops() -> None:
         text=True,
     )
     if done.returncode:
-        raise InputError(f"DeepSpeed's C++ ops do not compile here:\n{done.stdout}{done.stderr}")
+        raise InputError(
+            f"{done.stdout}{done.stderr}\nDeepSpeed's C++ ops do not compile here: the compiler's "
+            "own words are above"
+        )
 
 
 def describe_environment(machine: Machine) -> dict[str, Any]:
