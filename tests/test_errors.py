@@ -5,7 +5,7 @@ import pytest
 from dsstudy.errors import LONGEST_REASON, last_line, reason_line
 
 
-class Unspeakable(Exception):
+class UnspeakableError(Exception):
     def __str__(self):
         raise ValueError("no words")
 
@@ -22,7 +22,7 @@ class Unspeakable(Exception):
         (ValueError("\x1b[31mred\x1b[0m\r\nand \x07 größer"), "ValueError: red and \\x07 größer"),
         (ValueError("a \udc80 surrogate"), "ValueError: a \\udc80 surrogate"),
         (AssertionError(), "AssertionError"),
-        (Unspeakable(), "Unspeakable"),
+        (UnspeakableError(), "UnspeakableError"),
         (KeyError("x"), "KeyError: 'x'"),
     ],
 )  # fmt: skip

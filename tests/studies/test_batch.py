@@ -11,6 +11,7 @@ from waiting import wait_until
 
 import dsstudy
 from dsstudy import paths
+from dsstudy.errors import last_line
 from dsstudy.records.folder_lock import folder_holder
 from dsstudy.records.published_copy import publish_study
 from dsstudy.records.record import Record
@@ -24,6 +25,24 @@ matrix:
   seed: [0, 1, 2]
 overrides:
   - {when: {seed: 1}, set: {epochs: 400}}
+"""
+
+FAILING = """\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))
+        self.steps = 0
+
+    def forward(self, images):
+        self.steps += self.training and torch.is_grad_enabled()
+        if self.steps == 3:
+            raise ValueError("no such value in step 3\\n\\na hint")
+        return self.net(images)
 """
 
 
@@ -69,19 +88,22 @@ def test_a_study_is_killed_resumed_and_read(study):
     assert "trial" in done.stderr  # the bar over trials
 
 
-def test_a_failed_trial_is_passed_over_and_run_again_when_asked(study):
-    # One image per batch: ResNet's last batch normalisation has a single value per channel.
+def test_a_failed_trial_is_passed_over_and_run_again_when_asked(study, tmp_path, monkeypatch):
+    (tmp_path / "own_failing.py").write_text(FAILING)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     study.file.write_text(
-        "defaults: {train_images: 20, test_images: 10, epochs: 1, image_size: 32}\n"
-        "matrix: {model: [resnet18, lenet]}\n"
-        "overrides: [{when: {model: resnet18}, set: {batch_size: 1}}]\n"
+        "defaults: {train_images: 64, test_images: 10, epochs: 1, image_size: 32}\n"
+        "matrix: {model: ['own_failing:Net', lenet]}\n"
     )
     study = load_study(study.file)
     broken, fine = study.trials
     states = run_study(study, study.trials)
     assert states == {broken.name: "failed", fine.name: "completed"}
     file = broken.folder / "result.json"
-    assert "Expected more than 1 value per channel" in json.loads(file.read_text())["error"]
+    # The whole reason is on the last line, whatever lines the message has.
+    error = json.loads(file.read_text())["error"]
+    assert last_line(error) == "ValueError: no such value in step 3 a hint"
     written = file.stat().st_mtime_ns
     assert run_study(study, study.trials) == states
     assert file.stat().st_mtime_ns == written
