@@ -42,19 +42,6 @@ PLACES = (
 )
 """Parameters of where and how safely a trial runs; they are not part of its identity."""
 
-SWITCHES = (
-    "overwrite",
-    "cycle_momentum",
-    "keep_checkpoint",
-    "decoupled_weight_decay",
-    "reshuffle",
-    "tensorboard",
-)
-"""Parameters that are true or false."""
-
-TEXTS = ("model", "architecture", "data_dir", "output_dir", "hostfile")
-"""Free texts; papermill would read some of them as numbers."""
-
 DEFAULT_BUCKET = 500_000_000
 """DeepSpeed's default size of a bucket, in elements."""
 
@@ -223,28 +210,17 @@ class Trial(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        engine, launched = ENGINES[self.engine], one_of(LAUNCHED)
-        if not engine.launcher and self.processes != 1:
-            raise ValueError(
-                f"processes={self.processes} is not possible with engine={self.engine}, which "
-                f"trains in one process: set processes=1, or engine to {launched}"
-            )
-        if not engine.launcher and self.hostfile != "none":
-            raise ValueError(
-                f"hostfile={quoted(self.hostfile)} is not possible with engine={self.engine}, "
-                f"which trains in one process: set hostfile=none, or engine to {launched}"
-            )
-        if not engine.has_zero and self.zero_stage != 0:
+        engine = ENGINES[self.engine]
+        if not engine.launcher:
+            why, other = "trains in one process", f"engine to {one_of(LAUNCHED)}"
+            self._require("processes", 1, "engine", why, other)
+            self._require("hostfile", "none", "engine", why, other)
+        if not engine.has_zero:
             with_zero = one_of(name for name, one in ENGINES.items() if one.has_zero)
-            raise ValueError(
-                f"zero_stage={self.zero_stage} is not possible with engine={self.engine}, which "
-                f"has no ZeRO: set zero_stage=0, or engine={with_zero}"
-            )
-        if self.zero_stage == 0 and self.bucket_size != DEFAULT_BUCKET:
-            raise ValueError(
-                f"bucket_size={self.bucket_size} is not possible with zero_stage=0, which has no "
-                f"such buckets: set bucket_size={DEFAULT_BUCKET}, or zero_stage to 1, 2 or 3"
-            )
+            self._require("zero_stage", 0, "engine", "has no ZeRO", f"engine={with_zero}")
+        if self.zero_stage == 0:
+            why, other = "has no such buckets", "zero_stage to 1, 2 or 3"
+            self._require("bucket_size", DEFAULT_BUCKET, "zero_stage", why, other)
         if self.decoupled_weight_decay and self.optimizer != "adam":
             raise ValueError(
                 f"decoupled_weight_decay=true is not possible with optimizer={self.optimizer}: set "
@@ -266,6 +242,15 @@ class Trial(BaseModel):
                 "that holds train/<class>/ and test/<class>/"
             )
         return self
+
+    def _require(self, name: str, only: Any, other: str, why: str, remedy: str) -> None:
+        """Refuse any but one value of a parameter, because of the value of another one."""
+        value = getattr(self, name)
+        if value != only:
+            raise ValueError(
+                f"{name}={quoted(value)} is not possible with {other}={getattr(self, other)}, "
+                f"which {why}: set {name}={only}, or {remedy}"
+            )
 
     @classmethod
     def from_namespace(cls, namespace: Mapping[str, Any]) -> Self:
@@ -346,6 +331,18 @@ class Trial(BaseModel):
             f"{self.precision}) with {self.setting}, global batch size {self.batch_size}, "
             f"{self.epochs} epochs, seed {self.seed}"
         )
+
+
+def _parameters_of_type(kind: type) -> tuple[str, ...]:
+    fields = Trial.model_fields.items()
+    return tuple(name for name, field in fields if field.annotation is kind)
+
+
+SWITCHES = _parameters_of_type(bool)
+"""Parameters that are true or false."""
+
+TEXTS = _parameters_of_type(str)
+"""Free texts; papermill would read some of them as numbers."""
 
 
 def without_auto(given: Mapping[str, Any]) -> dict[str, Any]:
