@@ -1,7 +1,7 @@
 """Count the parameters and operations of the study files' models: spec/model_counts.csv."""
 
 from dsstudy.paths import project_root
-from dsstudy.spec.study import expand
+from dsstudy.spec.study import load_study
 from dsstudy.spec.trial import ARCHITECTURES, Trial
 from dsstudy.training.models import count_model
 
@@ -10,7 +10,7 @@ def counted() -> dict[tuple[str, int], Trial]:
     """Return a trial of each model and image size: the paper's, then the study files'."""
     trials = [Trial(model=name) for name in ARCHITECTURES]
     for file in sorted((project_root() / "parameters").glob("*.yaml")):
-        trials += expand(file)
+        trials += load_study(file).trials
     return {(trial.model, trial.image_size): trial for trial in reversed(trials)}
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -70,17 +70,15 @@ def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> 
         The file is not a study, or one of its trials is not possible. The sentence names the file,
         the line and the key.
     """
-    study = _empty(file, overrides)
+    file = Path(file)
+    with naming_file(file):
+        check_name(file.stem)
+    study = Study(file.stem, file, [], dict(overrides or {}))
     for trial, labels in _expand(study):
         study.trials.append(trial)
         if labels:
             study.labels[trial.name] = labels
     return study
-
-
-def expand(file: str | Path, overrides: Mapping[str, str] | None = None) -> Iterator[Trial]:
-    """Yield the trials of `load_study` one by one; it raises the same errors."""
-    return (trial for trial, _ in _expand(_empty(file, overrides)))
 
 
 def _expand(study: Study) -> Iterator[tuple[Trial, dict[str, str]]]:
@@ -93,30 +91,31 @@ def _expand(study: Study) -> Iterator[tuple[Trial, dict[str, str]]]:
         if name in names:
             raise InputError(
                 f"{where}: two combinations of the matrix are the same trial, {name}: let "
-                "every axis change something, or drop one (also when --set fixes an axis)"
+                "every axis change something, or drop one (also if --set fixes an axis)"
             )
         names.add(name)
         labels = {axis: str(label) for axis, label, some in combination if axis not in some}
         yield trial.model_copy(update={"output_dir": str(folder / name)}), labels
 
 
-def select(trials: Iterable[Trial], conditions: Mapping[str, str]) -> list[Trial]:
-    """Return the trials that meet all conditions on parameters, ``setting`` or ``name``."""
-    return list(selected(trials, conditions))
+def select(trials: Sequence[Trial], conditions: Mapping[str, str]) -> list[Trial]:
+    """Return the trials that meet all conditions on parameters, ``setting`` or ``name``.
 
-
-def selected(trials: Iterable[Trial], conditions: Mapping[str, str]) -> Iterator[Trial]:
-    """Yield the trials of `select` one by one; raise at the end if there are none."""
+    Raises
+    ------
+    InputError
+        A condition is not possible, or no trial meets all of them.
+    """
     wanted = {name: _selected_value(name, value) for name, value in conditions.items()}
-    of = found = 0
-    for trial in trials:
-        of += 1
-        if all(getattr(trial, name) == value for name, value in wanted.items()):
-            found += 1
-            yield trial
+    found = [
+        trial
+        for trial in trials
+        if all(getattr(trial, name) == value for name, value in wanted.items())
+    ]
     if not found:
         given = ",".join(f"{name}={value}" for name, value in conditions.items())
-        raise InputError(f"--only {given} selects none of the {of} trials of the study")
+        raise InputError(f"--only {given} selects none of the {len(trials)} trials of the study")
+    return found
 
 
 def _selected_value(name: str, text: str) -> Any:
@@ -131,22 +130,19 @@ def _selected_value(name: str, text: str) -> Any:
         raise InputError(f"--only: {error}") from None
 
 
-def _empty(file: str | Path, overrides: Mapping[str, str] | None) -> Study:
-    file = Path(file)
-    with naming_file(file):
-        check_name(file.stem)
-    return Study(file.stem, file, [], dict(overrides or {}))
-
-
 _Parameters = dict[str, tuple[Any, int]]  # by name: the value, and the line in the file
 
 _SCALARS = (str, int, float, bytes, date, type(None))  # what YAML has besides lists and mappings
 
 
+def _matrices(content: Lines) -> list[Lines]:
+    given = content["matrix"]
+    return given if isinstance(given, list) else [given]
+
+
 def _combinations(file: str, content: Lines) -> Iterator[Sequence[Any]]:
     """Yield every combination of every matrix, in the file's order."""
-    given = content["matrix"]
-    matrices = [_axes(file, matrix) for matrix in (given if isinstance(given, list) else [given])]
+    matrices = [_axes(file, matrix) for matrix in _matrices(content)]
     if sum(math.prod(map(len, axes)) for axes in matrices) > MOST_TRIALS:
         raise InputError(
             f"{file} has more than {MOST_TRIALS:,} combinations: shorten the lists in its matrix"
@@ -156,7 +152,7 @@ def _combinations(file: str, content: Lines) -> Iterator[Sequence[Any]]:
 
 
 def _axes(file: str, matrix: Lines) -> list[list[tuple[str, Any, _Parameters]]]:
-    """Return the points of every axis: the axis, a label, and the parameters that it stands for."""
+    """Return the points of every axis: its name, a label, and the parameters that this sets."""
     axes = []
     for axis, values in matrix.items():
         line = matrix.lines[axis]
@@ -183,7 +179,7 @@ def _parameters_of(file: str, mapping: Lines) -> _Parameters:
 
 
 def _single_parameter(file: str, line: int, name: Any, value: Any) -> _Parameters:
-    """Return one parameter; refuse a list, which might contain itself."""
+    """Return one parameter; refuse anything but a scalar, as a list might contain itself."""
     if not isinstance(name, str):
         raise InputError(f"{file}:{line}: {quoted(name)} is not a parameter of a trial")
     if not isinstance(value, _SCALARS):
@@ -205,7 +201,7 @@ def _combination_trial(study: Study, content: Lines, combination: Sequence[Any])
         if not _is_rule(override):
             line = content.lines["overrides"]
             raise InputError(
-                f"{file}:{line}: each of overrides needs a when and a set, both names with values"
+                f"{file}:{line}: each override needs a when and a set, both names with values"
             )
         given = {name: value for name, (value, _) in parameters.items()} | study.overrides
         if _applies(file, override["when"], labels, axes, given):
@@ -232,8 +228,7 @@ def _is_rule(override: Any) -> bool:
 def _label_axes(content: Lines) -> dict[str, set[str]]:
     """Return the labels of every axis that has labels, in any of the matrices."""
     axes: dict[str, set[str]] = {}
-    given = content["matrix"]
-    for matrix in given if isinstance(given, list) else [given]:
+    for matrix in _matrices(content):
         for axis, values in matrix.items():
             if isinstance(values, Lines):
                 axes.setdefault(axis, set()).update(map(str, values))
@@ -247,10 +242,10 @@ def _applies(
     axes: Mapping[str, set[str]],
     given: Mapping[str, Any],
 ) -> bool:
-    """Say whether a trial meets all conditions of a rule; check every one of them.
+    """Return whether a trial meets all conditions of a rule; check each condition.
 
-    A condition on an axis with labels compares labels. One on a parameter compares the value that
-    the trial would have, be it given or a default, with values that a trial can have.
+    A condition on an axis with labels compares labels. One on a parameter compares the trial's
+    value, given or default, with values that a trial can have.
     """
     values = without_auto(given)
     met = []
@@ -291,5 +286,5 @@ def _has_one_of(place: str, name: str, value: Any, allowed: Sequence[Any]) -> bo
         raise InputError(f"{place}: when: {error}") from None
     try:
         return parameter_value(name, value) in wanted
-    except InputError:  # the trial's own value is wrong, which is reported with its own line
+    except InputError:  # the trial's own value is wrong, which is reported later, with its line
         return False

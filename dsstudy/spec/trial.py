@@ -40,7 +40,7 @@ PLACES = (
     "watchdog_seconds",
     "tensorboard",
 )
-"""Parameters of where and how safely a trial runs; they are not part of its identity."""
+"""Parameters of where and how a trial runs; they are not part of its identity."""
 
 DEFAULT_BUCKET = 500_000_000
 """DeepSpeed's default size of a bucket, in elements."""
@@ -91,7 +91,7 @@ class Trial(BaseModel):
     architecture: str = _parameter(
         "auto",
         "a short name of letters, digits and _ . - / :",
-        "the paper's row that the model stands for (auto: the model itself)",
+        "the row of the paper's tables that the model belongs to (auto: its own name)",
         pattern=r"^\w[\w./:\-]{0,99}$",
         strict=True,
     )
@@ -100,14 +100,14 @@ class Trial(BaseModel):
     )
     optimizer: Literal["sgd", "adam"] = _parameter("sgd", "sgd or adam", "the optimizer")
     scheduler: Literal["none", "warmup", "cyclic"] = _parameter(
-        "none", "none, warmup or cyclic", "the course of the learning rate"
+        "none", "none, warmup or cyclic", "the schedule of the learning rate"
     )
     precision: Literal["fp32", "fp16", "bf16"] = _parameter(
         "fp32", "fp32, fp16 or bf16", "the floating-point type of the arithmetic"
     )
     processes: Count = _parameter(1, _COUNT, "training processes (ranks), one GPU each")
     zero_stage: int = _parameter(
-        0, "0, 1, 2 or 3", "DeepSpeed's ZeRO stage: what the ranks share out", ge=0, le=3
+        0, "0, 1, 2 or 3", "DeepSpeed's ZeRO stage: what is partitioned over the ranks", ge=0, le=3
     )
     bucket_size: Count = _parameter(
         DEFAULT_BUCKET, _COUNT, "elements that ZeRO gathers before the ranks exchange them"
@@ -115,10 +115,10 @@ class Trial(BaseModel):
     epochs: Count = _parameter(3, _COUNT, "passes over the training images")
     batch_size: Count = _parameter(16, _COUNT, "images per step, over all processes (global)")
     learning_rate: Positive = _parameter(
-        1e-3, "a number above 0", "the base, and with a scheduler the highest"
+        1e-3, "a number above 0", "the base rate; with a scheduler, the highest"
     )
     momentum: Fraction = _parameter(
-        0.9, "a number from 0 to below 1", "of SGD, and where its cycle begins"
+        0.9, "a number from 0 to below 1", "SGD's momentum, from which its cycle starts"
     )
     beta1: Fraction = _parameter(0.9, "a number from 0 to below 1", "Adam's decay of the mean")
     beta2: Fraction = _parameter(
@@ -142,7 +142,7 @@ class Trial(BaseModel):
         "synthetic", "cifar10, cifar100, imagefolder or synthetic", "the images"
     )
     data_dir: str = _parameter(
-        "none", "a folder, or none", "the data set's folder, taken from $DSSTUDY_DATA (data/)",
+        "none", "a folder, or none", "the data set's folder, relative to $DSSTUDY_DATA (data/)",
         pattern=_PATH, strict=True,
     )  # fmt: skip
     train_images: Literal["all"] | Count = _parameter(
@@ -152,24 +152,24 @@ class Trial(BaseModel):
         "all", f"all or {_COUNT}", "test images, balanced over classes"
     )
     reshuffle: bool = _parameter(
-        True, "true or false", "a new order of the images each epoch (false: the first's again)"
+        True, "true or false", "reorder the images each epoch (false: keep the first order)"
     )
     evaluation: Literal["eval", "train"] = _parameter(
-        "eval", "eval or train", "the model's mode while it is tested"
+        "eval", "eval or train", "the model's mode during evaluation"
     )
     image_size: int = _parameter(
         "auto", "a whole number of pixels from 8 to 1024, or auto", "side of the square input"
         " (auto: 32 for lenet, 224 otherwise)", ge=8, le=1024
     )  # fmt: skip
     seed: int = _parameter(
-        0, "a whole number from 0 to 4294967295", "of weights and of the images' order",
+        0, "a whole number from 0 to 4294967295", "the seed of weights and image order",
         ge=0, lt=2**32
     )  # fmt: skip
     device: Literal["auto", "cpu", "cuda"] = _parameter(
         "auto", "auto, cpu or cuda", "where to train (auto: a GPU if there is one)"
     )
     hostfile: str = _parameter(
-        "none", "a file, or none", "the machines to share the ranks out to (none: this one)",
+        "none", "a file, or none", "the machines that run the ranks (none: this one)",
         pattern=_PATH, strict=True,
     )  # fmt: skip
     output_dir: str = _parameter(
@@ -187,7 +187,7 @@ class Trial(BaseModel):
         True, "true or false", "keep the last checkpoint, with the weights, of a finished trial"
     )
     watchdog_seconds: Literal["none"] | Count = _parameter(
-        600, f"none or seconds, {_COUNT}", "silence after which ranks are ended"
+        600, f"none or seconds, {_COUNT}", "time without progress before the ranks are ended"
     )
     tensorboard: bool = _parameter(
         False, "true or false", "log to TensorBoard too, in the trial's folder"
@@ -346,7 +346,7 @@ TEXTS = _parameters_of_type(str)
 
 
 def without_auto(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all parameters of a trial, unchecked: the given values, defaults, no ``auto``."""
+    """Return all parameters of a trial, unchecked; those not given have their defaults."""
     values = _unset() | dict(given)
     for name, meaning in _AUTOMATIC.items():
         if values[name] == "auto":
@@ -379,8 +379,8 @@ def parameter_value(name: str, value: Any) -> Any:
     """
     if name in _AUTOMATIC and value == "auto":
         raise InputError(
-            f"{name}=auto is the value of no trial, as auto is replaced by the value that it "
-            f"stands for: name that value"
+            f"{name}=auto is not possible here, as no trial keeps this value: set {name} to the "
+            "value that auto stands for"
         )
     try:
         return _parameter_check(name).validate_python({name: _unambiguous(name, value)})[name]

@@ -14,7 +14,7 @@ from dsstudy.errors import InputError
 from dsstudy.records.published_copy import publish_study
 from dsstudy.records.record import Record
 from dsstudy.records.study_folder import study_states
-from dsstudy.spec.study import expand
+from dsstudy.spec.study import load_study
 
 MANY = """\
 defaults: {epochs: 3, data_dir: /home/somebody/images}
@@ -29,7 +29,7 @@ def runs(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(paths, "results_folder", lambda: tmp_path / "published")
     file = tmp_path / "many.yaml"
     file.write_text(MANY.replace("SEEDS", str(list(range(100)))))
-    for number, trial in enumerate(expand(file)):
+    for number, trial in enumerate(load_study(file).trials):
         parameters = trial.model_dump()
         if number % 5 == 0:
             del parameters["beta2"]  # written before the parameter was there

@@ -67,7 +67,7 @@ matrix:
         (MINIMAL.replace("[0, 1]", "7"), ":5: seed must be a list of values"),
         (MINIMAL.replace("[0, 1]", "[1, 1]"), "the same trial"),
         (MINIMAL + "  engine: [deepspeed]\n", ":6: engine stands here a second time"),
-        (MINIMAL + "overrides:\n- when: {engine: normal}\n", ":6: each of overrides needs"),
+        (MINIMAL + "overrides:\n- when: {engine: normal}\n", ":6: each override needs"),
         (MINIMAL + "overrides:\n- {when: {engin: x}, set: {seed: 3}}\n", ":7: engin is neither"),
         ("matrix: [{seed: [0]}, 3]\n", ":1: matrix must hold names with values"),
         ("matrix:\n- seed: [0]\n- seed: 1\n", ":3: seed must be a list of values"),
@@ -210,7 +210,7 @@ def test_a_condition_holds_for_the_trials_that_have_its_value(tmp_path, conditio
     [
         ("engine: deepsped", "engine=deepsped is not allowed: set engine to normal, ddp or"),
         ("seed: 1.5", "seed=1.5 is not allowed"),
-        ("image_size: auto", "image_size=auto is the value of no trial"),
+        ("image_size: auto", "image_size=auto is not possible here"),
         ("way: three", "three is not a label of axis way: its labels are plain, two"),
         ("seed: 3, learning_rate: fast", "learning_rate=fast is not allowed"),  # not the first
     ],
