@@ -1,7 +1,7 @@
-"""The engines: how a trial can be trained, and all that the rest of the library must know of each.
+"""The engines: how a trial can be trained, and all that the rest of the library knows of each.
 
-An engine's name stands in its row here and in its loop, ``training/loops/<name>.py``; everything
-else (validation, launchers' command lines, colours, titles, sentences) is made from the row.
+Only its row here and its loop, ``training/loops/<name>.py``, contain an engine's name. All else
+(validation, launchers' command lines, colours, titles, sentences) is made from the row.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 NORMAL, DDP, DEEPSPEED = "normal", "ddp", "deepspeed"
-"""Names of the engines that the study is about, for code that is about one of them."""
+"""The engines' names, for code that is about one of them."""
 
 
 @dataclass(frozen=True)
@@ -19,28 +19,28 @@ class Engine:
     Attributes
     ----------
     name : str
-        Its name in trials and records, and of the module of its loop.
+        Its name in trials and records, and the name of its loop's module.
     title : str
         Its name in tables and figures.
     prose : str
         Its name in a sentence: "with <prose>".
     column : str
-        Its name at the head of the paper's columns.
+        Its name as a column of the paper's tables.
     color : int
         Its place in seaborn's colour-blind palette, the same in every figure.
     marker, line : str
         How matplotlib draws its points and its curves.
     launcher : str or None
-        The program that starts its ranks; None for training in the trial's own process.
+        The program that starts its ranks; None if it trains in the trial's own process.
     compiles : bool
-        Whether it needs a C++ compiler, for ops that it compiles at its first use.
+        Whether it compiles C++ ops at its first use.
     has_zero : bool
-        Whether it has ZeRO's stages.
+        Whether it has ZeRO stages.
     casts_model : bool
-        Whether it keeps the whole model in the lower precision, so that images and gradients are
-        in it too. The others compute in it only (autocast).
+        Whether it keeps the model, and so images and gradients, in the lower precision. The
+        others only compute in it (autocast).
     takes_scalars : bool
-        Whether a parameter may be a single number, a tensor without dimensions.
+        Whether a model's parameter may be a tensor without dimensions.
     exchanges : int
         How many times a step sends the gradients around the ring of ranks.
     """

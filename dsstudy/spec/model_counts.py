@@ -1,4 +1,4 @@
-"""The parameters and the arithmetic of each network, counted on the models."""
+"""The parameters and floating-point operations of each network, counted on the models."""
 
 import csv
 import functools
@@ -27,7 +27,7 @@ class Counts(NamedTuple):
 
 @functools.cache
 def model_counts() -> dict[tuple[str, int], Counts]:
-    """Return the counts by model and image size, for every model that a study file here names.
+    """Return the counts by model and image size, for every model of the project's study files.
 
     ``tests/renew_counts.py`` makes them with `dsstudy.training.models.count_model`.
     """

@@ -1,4 +1,4 @@
-"""Reading a study file: YAML of unknown content, whose keys remember their lines."""
+"""Reading a study file: checked YAML that remembers the line of each key."""
 
 import io
 from collections.abc import Hashable
@@ -10,6 +10,8 @@ import yaml
 from dsstudy.errors import InputError, one_line, quoted
 
 STUDY_KEYS = ("defaults", "matrix", "overrides")
+
+_EXAMPLE = "parameters/demo.yaml"
 
 LONGEST_FILE = 100_000
 """The largest number of characters in a study file; PyYAML takes a second for so many."""
@@ -36,9 +38,9 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> Lines:
         key, line = loader.construct_object(key_node), key_node.start_mark.line + 1
         place = f"{node.start_mark.name}:{line}"
         if not isinstance(key, Hashable):
-            raise InputError(f"{place}: {quoted(key)} stands where a name must")
+            raise InputError(f"{place}: {quoted(key)} cannot be a key: write a name")
         if key in mapping:
-            raise InputError(f"{place}: {quoted(key)} stands here a second time")
+            raise InputError(f"{place}: {quoted(key)} occurs twice: remove one")
         mapping[key] = loader.construct_object(value_node, deep=True)
         mapping.lines[key] = line
     return mapping
@@ -61,22 +63,22 @@ def read_yaml(file: Path) -> Lines:
             text = stream.read(LONGEST_FILE + 1)
     except OSError as error:
         raise InputError(
-            f"{where} cannot be read ({error.strerror}): give a study file, as parameters/demo.yaml"
+            f"{where} cannot be read ({error.strerror}): give a study file like {_EXAMPLE}"
         ) from None
     except ValueError as error:
         raise InputError(f"{where} is not YAML: {quoted(error)}") from None
     if len(text) > LONGEST_FILE:
         raise InputError(
-            f"{where} has more than {LONGEST_FILE:,} characters: give a study file, as "
-            "parameters/demo.yaml, or shorten its lists"
+            f"{where} has more than {LONGEST_FILE:,} characters: give a study file like {_EXAMPLE}, "
+            "or shorten its lists"
         )
     content = _parsed(text, where)
     if not isinstance(content, Lines):
-        raise InputError(f"{where} holds no study: it needs the keys {', '.join(STUDY_KEYS)}")
+        raise InputError(f"{where} holds no study: set the keys {', '.join(STUDY_KEYS)}")
     for key in content:
         if key not in STUDY_KEYS:
             raise InputError(
-                f"{where}:{content.lines[key]}: {quoted(key)} is not a part of a study: use "
+                f"{where}:{content.lines[key]}: {quoted(key)} is not a key of a study: use "
                 f"{', '.join(STUDY_KEYS)}"
             )
     if not content.get("matrix"):
