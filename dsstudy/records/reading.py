@@ -53,7 +53,7 @@ def read_lines(file: str | Path, *needed: str) -> Iterator[dict[str, Any]]:
     Raises
     ------
     InputError
-        As `read_object`.
+        A line cannot be read, as in `read_object`.
     """
     return (row for row, _ in rows_and_lines(file, *needed))
 
@@ -138,5 +138,5 @@ def _parse(text: bytes) -> Any:
         return from_json(text, allow_inf_nan=False)  # several times as fast as the json module
     except ValueError:
         # The standard library gives better messages. It also accepts lone surrogates, with which
-        # Python represents file names that are not valid text; an error in a record may contain one.
+        # Python represents file names that are not valid text; a record's error may contain one.
         return _DECODER.decode(text.decode())

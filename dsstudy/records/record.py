@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dsstudy.errors import InputError, naming_file
-from dsstudy.records.files import replace_file, write_text
+from dsstudy.records.files import whole_file, write_text
 from dsstudy.records.reading import read_lines, read_object
 from dsstudy.spec.trial import Trial
 
@@ -129,7 +129,7 @@ class Record:
 
     @contextlib.contextmanager
     def writable(self) -> Iterator[None]:
-        """Turn an error of writing the folder into one sentence.
+        """Turn an error of writing the folder into one sentence for the user.
 
         Raises
         ------
@@ -143,8 +143,8 @@ class Record:
                 raise
             raise InputError(
                 f"output_dir={self.folder} cannot be written ({error.strerror}): free some space "
-                "there, or set output_dir to a folder of your own; what is recorded stays, and the "
-                "trial goes on from it when it is run again"
+                "there, or set output_dir to a folder of your own; the records stay, and the trial "
+                "resumes from them when it is run again"
             ) from error
 
     def _is_ours(self, error: OSError) -> bool:
@@ -166,26 +166,25 @@ class Record:
             return
         try:
             held = self.trial()
+            held_name = held.name if held else None
         except ValueError:  # not JSON, or not a trial of this version
             held_name = "a trial that this version cannot read"
-        else:
-            if held is None:
-                self._check_no_stranger()
-            held_name = trial.name if held is None else held.name
-        if held_name != trial.name:
+        if held_name is None:
+            self._check_no_results()
+        elif held_name != trial.name:
             raise InputError(
                 f"output_dir={self.folder} already holds another trial ({held_name}): set "
                 "output_dir to another folder, or overwrite to true"
             )
 
-    def _check_no_stranger(self) -> None:
-        """Refuse a folder without a trial whose files a training would replace."""
+    def _check_no_results(self) -> None:
+        """Refuse a folder without ``trial.json`` if a training would replace its files."""
         for name in (*TRAINED, "result.json", "launch.log"):
             if (self.folder / name).exists():
                 raise InputError(
-                    f"output_dir={self.folder} holds {name} but no trial.json that says whose it "
-                    "is: put that back, set output_dir to another folder, or set overwrite to true "
-                    f"to have {name} removed"
+                    f"output_dir={self.folder} holds {name} but no trial.json to say which trial "
+                    "it belongs to: restore trial.json, set output_dir to another folder, or set "
+                    f"overwrite to true to remove {name}"
                 )
 
     def add_epoch(self, epoch: dict[str, Any]) -> None:
@@ -208,15 +207,15 @@ class Record:
         file, series = self.folder / "steps.npz", {"loss": loss, "learning_rate": learning_rate}
         if first:
             before = self.steps() if file.exists() else {}
-            series = {
-                name: np.append(_filled(before.get(name, new[:0]), first), new)
-                for name, new in series.items()
-            }
-        replace_file(file, lambda stream: np.savez(stream, **series))  # type: ignore[arg-type]
+            for name, new in series.items():
+                series[name] = np.append(_filled(before.get(name, new[:0]), first), new)
+        with whole_file(file) as stream:
+            np.savez(stream, **series)  # type: ignore[arg-type]
 
     def set_predictions(self, predicted: np.ndarray) -> None:
         """Save the predicted class of every test image."""
-        replace_file(self.folder / "predictions.npy", lambda file: np.save(file, predicted))
+        with whole_file(self.folder / "predictions.npy") as stream:
+            np.save(stream, predicted)
 
     def set_progress(self, progress: dict[str, Any]) -> None:
         """Write the progress of the training, for whoever watches it."""

@@ -7,16 +7,13 @@ from typing_extensions import TypedDict
 
 from dsstudy.spec.engines import ENGINES
 
-# Dictionaries, not models: hundreds of thousands are checked, and no object is needed.
-_strict = with_config(ConfigDict(strict=True, allow_inf_nan=False))
+# These are dictionaries, not models: hundreds of thousands are checked, and no object is needed.
 
 
-@_strict
 class _Named(TypedDict):  # a line of a published file
     name: str
 
 
-@_strict
 class _Epoch(TypedDict):
     epoch: int
     train_loss: NotRequired[float | None]
@@ -27,7 +24,6 @@ class _Epoch(TypedDict):
     held_memory_mb: NotRequired[float | None]
 
 
-@_strict
 class _Hardware(TypedDict):
     processor: str
     cores: int
@@ -35,7 +31,6 @@ class _Hardware(TypedDict):
     gpus: list[dict[str, Any]]
 
 
-@_strict
 class _Dataset(TypedDict):
     name: str
     train_images: int
@@ -43,7 +38,6 @@ class _Dataset(TypedDict):
     classes: Annotated[int, Field(ge=1)]
 
 
-@_strict
 class _Environment(TypedDict, total=False):
     hardware: _Hardware | None
     software: dict[str, str]
@@ -54,7 +48,6 @@ class _Environment(TypedDict, total=False):
     dataset: _Dataset | None
 
 
-@_strict
 class _Outcome(TypedDict, total=False):
     best_accuracy: float | None
     final_accuracy: float | None
@@ -66,17 +59,14 @@ class _Outcome(TypedDict, total=False):
     environment: _Environment | None
 
 
-@_strict
 class _Result(_Outcome):
     status: Literal["completed", "diverged", "failed"]
 
 
-@_strict
 class _PublishedTrial(_Outcome, _Named):
     status: NotRequired[Literal["completed", "diverged", "failed", "unfinished"]]
 
 
-@_strict
 class _Time(_Named):
     timing: str
     steps: int
@@ -86,7 +76,6 @@ class _Time(_Named):
     environment: NotRequired[_Environment]
 
 
-@_strict
 class _Phases(TypedDict):
     data: float
     forward: float
@@ -96,13 +85,11 @@ class _Phases(TypedDict):
     rest: float
 
 
-@_strict
 class _ProfiledRank(TypedDict):
     rounds: list[_Phases]
     step: list[Annotated[list[str | float], Field(min_length=3, max_length=3)]]
 
 
-@_strict
 class _Profile(_Named):
     model: str
     architecture: str
@@ -119,20 +106,17 @@ class _Profile(_Named):
     ranks: Annotated[list[_ProfiledRank], Field(min_length=1)]
 
 
-@_strict
 class _Timed(_Named):
     engine: Literal[tuple(ENGINES)]  # type: ignore[valid-type]
     processes: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
 
 
-@_strict
 class _LeftOut(TypedDict):
     engine: str
     reason: str
 
 
-@_strict
 class _Comparison(TypedDict):
     model: str
     dataset: str
@@ -143,7 +127,6 @@ class _Comparison(TypedDict):
     left_out: list[_LeftOut]
 
 
-@_strict
 class _Study(TypedDict):
     study: str
     trials: NotRequired[list[str]]
@@ -153,7 +136,6 @@ class _Study(TypedDict):
     labels: NotRequired[dict[str, dict[str, str]]]
 
 
-@_strict
 class _Progress(TypedDict):
     epoch: int
     epochs: int
@@ -169,10 +151,12 @@ class Kind:
     Parameters
     ----------
     fields
-        The kind, a `TypedDict`; an object may have further fields.
+        The kind, a `TypedDict`; an object may have further fields. Numbers are finite, and values
+        of other types are not converted, also inside other objects.
     """
 
     def __init__(self, fields: Any):
+        fields = with_config(ConfigDict(strict=True, allow_inf_nan=False))(fields)
         self.check = TypeAdapter(fields).validator.validate_python
         self.check_all = TypeAdapter(list[fields]).validator.validate_python
 
@@ -191,5 +175,5 @@ KINDS = {
 }
 """The kind of each file, or of each of its lines, by the file's name."""
 
-PHASES = ("data", "forward", "backward", "communication", "optimizer", "rest")
+PHASES = tuple(_Phases.__annotations__)
 """The phases of a step in order. The rest is everything else, such as Python and clipping."""

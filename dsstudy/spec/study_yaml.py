@@ -69,8 +69,8 @@ def read_yaml(file: Path) -> Lines:
         raise InputError(f"{where} is not YAML: {quoted(error)}") from None
     if len(text) > LONGEST_FILE:
         raise InputError(
-            f"{where} has more than {LONGEST_FILE:,} characters: give a study file like {_EXAMPLE}, "
-            "or shorten its lists"
+            f"{where} has more than {LONGEST_FILE:,} characters: shorten its lists, or give a "
+            f"study file like {_EXAMPLE}"
         )
     content = _parsed(text, where)
     if not isinstance(content, Lines):

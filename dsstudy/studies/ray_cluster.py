@@ -14,7 +14,7 @@ from tqdm import tqdm
 from dsstudy.errors import InputError
 from dsstudy.launching.notebook import run_notebook
 from dsstudy.paths import runs_folder
-from dsstudy.records.files import write_bytes
+from dsstudy.records.files import whole_file
 from dsstudy.records.folder_lock import folder_holder
 from dsstudy.records.record import Record
 from dsstudy.spec.study import Study
@@ -123,7 +123,8 @@ class RayCluster:
         for name in sorted(files, key="result.json".__eq__):  # last, as it ends the trial
             file = trial.folder / Path(name).name
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(file, files[name])
+            with whole_file(file) as stream:
+                stream.write(files[name])
         return note
 
 
