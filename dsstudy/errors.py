@@ -9,9 +9,8 @@ from typing import Any
 LONGEST_QUOTE = 100
 """How many characters of a value a sentence quotes."""
 
-
 LONGEST_REASON = 400
-"""How many characters of an exception's message its one-line reason has."""
+"""How many characters of an exception's message are kept in its one-line reason."""
 
 _NO_REASON = re.compile(r"\s*Exception raised from .*\(most recent call first\):.*", re.DOTALL)
 """The C++ frames that torch adds to a message."""
@@ -37,13 +36,10 @@ def quoted(value: Any) -> str:
     """Return any value as a sentence can quote it: on one line, and short."""
     if value is None:
         return "no value"
-    if isinstance(
-        value, list | tuple | set | dict
-    ):  # these may contain themselves, or be endless when printed
+    if isinstance(value, list | tuple | set | dict):  # it may contain itself
         return f"a {type(value).__name__}"
     if isinstance(value, int) and value.bit_length() > 3 * LONGEST_QUOTE:
-        # Python may refuse to print it.
-        return "a number too long to show"
+        return "a number too long to show"  # Python may refuse to print it
     text = one_line(value)
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
 
@@ -64,43 +60,35 @@ def naming_file(file: str | Path) -> Iterator[None]:
 
 
 def unreadable_file(file: str | Path, error: Exception, where: str = "") -> InputError:
-    """Return the sentence for a file that cannot be read or holds something not allowed."""
+    """Return the sentence for a file that cannot be read, or whose content is not allowed."""
     if isinstance(error, InputError):
         return InputError(f"{one_line(file)}: {where}{error}")
     reason = error.strerror if isinstance(error, OSError) else error
     return InputError(
         f"{one_line(file)} cannot be read ({where}{quoted(reason)}): restore it from a copy, or "
-        "remove it and run again what it recorded"
+        "remove it and repeat what it recorded"
     )
 
 
 def last_line(text: object) -> str:
-    """Return the last line of an error's text, which is its whole reason; "" if empty.
-
-    See Also
-    --------
-    reason_line : makes the last line of each error that a record keeps
-    """
+    """Return the last line of an error's text, in which `reason_line` put its whole reason."""
     lines = [line for line in str(text).splitlines() if line.strip()]
     return _on_one_line(lines[-1]) if lines else ""
 
 
 def reason_line(error: BaseException) -> str:
-    """Return what an exception says as one line: its type, and its message up to some length.
-
-    A sentence for the user is never cut.
-    """
+    """Return an exception's type and message on one line; only an `InputError` is never cut."""
     if isinstance(error, InputError):
         return f"{type(error).__name__}: {last_line(error)}"
     try:
         message = str(error)
-    except Exception:  # an exception's class may be anyone's
+    except Exception:  # a foreign class may fail to write its message
         message = ""
     return reason_of(type(error).__name__, message)
 
 
 def reason_of(kind: str, message: str) -> str:
-    """Return `reason_line` of an exception of which only type and message are known."""
+    """Return the `reason_line` of an exception from its type's name and its message."""
     text = _on_one_line(_NO_REASON.sub("", message))
     if len(text) > LONGEST_REASON:
         text = f"{text[:LONGEST_REASON]}..."
@@ -108,6 +96,6 @@ def reason_of(kind: str, message: str) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    """Return a text without colours and line breaks, and with escapes for what cannot be shown."""
+    """Return a text without colours and line breaks; characters that do not print are escaped."""
     words = " ".join(_COLOUR.sub("", text).split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)

@@ -19,13 +19,7 @@ def published_folder(study: str) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name of a study or a trial that cannot be the name of a folder.
-
-    Raises
-    ------
-    InputError
-        It contains slashes, line breaks or the like, is too long, or begins with a dot.
-    """
+    """Refuse a name of a study or a trial that cannot be the name of a folder."""
     if not re.fullmatch(r"\w[\w .+-]*", name) or len(name.encode()) > 120:
         raise InputError(
             f"{quoted(name)} cannot be the name of a study or a trial: use letters, digits, spaces "

@@ -1,4 +1,8 @@
-"""The paper: its printed tables as data, its settings, and the names it uses."""
+"""The paper: its printed tables as data, its settings, and the names it uses.
+
+Gongbo Liang and Izzat Alsmadi, "Benchmark Assessment for DeepSpeed Optimization Library",
+arXiv:2202.12831, 28 February 2022.
+"""
 
 import csv
 from importlib import resources
@@ -10,15 +14,6 @@ from dsstudy.spec.trial import ARCHITECTURES, Trial
 
 if TYPE_CHECKING:
     import pandas
-
-
-CITATION = {
-    "title": "Benchmark Assessment for DeepSpeed Optimization Library",
-    "authors": ("Gongbo Liang", "Izzat Alsmadi"),
-    "year": 2022,
-    "archive": "arXiv:2202.12831",
-}
-"""The paper that the study starts from, a preprint of 28 February 2022."""
 
 EPOCHS = 25
 """The epochs of every trial. Source: section 3.1."""
@@ -93,18 +88,18 @@ def printed_values(column: str) -> "pandas.DataFrame":
     """
     import pandas as pd
 
-    number, theirs = {
-        "best_accuracy": (1, "accuracy_percent"),
-        "seconds_per_epoch": (2, "seconds_per_epoch"),
+    table, field = {
+        "best_accuracy": ("table1.csv", "accuracy_percent"),
+        "seconds_per_epoch": ("table2.csv", "seconds_per_epoch"),
     }[column]
-    text = resources.files("dsstudy.paper").joinpath(f"table{number}.csv").read_text()
-    printed = {_row_cell(row): float(row[theirs]) for row in csv.DictReader(text.splitlines())}
+    text = resources.files("dsstudy.paper").joinpath(table).read_text()
+    printed = {_row_cell(row): float(row[field]) for row in csv.DictReader(text.splitlines())}
     rows = [(*cell, printed[cell]) for cell in CELLS]
     return pd.DataFrame(rows, columns=["architecture", "engine", "setting", "value"])
 
 
 def printed_by_cell(column: str) -> "pandas.Series[float]":
-    """Return `printed_values` as a series by (architecture, engine, setting)."""
+    """Return `printed_values` as a series by architecture, engine and setting."""
     return printed_values(column).set_index(["architecture", "engine", "setting"])["value"]
 
 
