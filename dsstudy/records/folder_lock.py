@@ -1,4 +1,4 @@
-"""Locks: only one process works in a folder, and others learn which one."""
+"""Locks: one process at a time works in a folder, and the others learn which one."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from dsstudy.records.files import write_text
 from dsstudy.records.reading import read_object
 
 LOCK_SECONDS = 1.0
-"""How long to wait for a lock; `folder_holder` holds it for a moment."""
+"""How long to wait for a lock: `folder_holder` takes it for a moment."""
 
 
 @contextlib.contextmanager

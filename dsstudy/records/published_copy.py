@@ -46,10 +46,7 @@ def write_published(folder: Path, target: Path) -> None:
     curves_before = functools.cache(lambda: _line_places(curves, lambda row: row["name"] in before))
     target.mkdir(parents=True, exist_ok=True)
     # Not durable: git or the records hold the same content.
-    with (
-        whole_file(rows, durable=False) as new_rows,
-        whole_file(curves, durable=False) as new_curves,
-    ):
+    with whole_file(rows, False) as new_rows, whole_file(curves, False) as new_curves:
         for name in sorted({*places, *before}):
             row, ended = _trial_line(name, places[name]) if name in places else (b"", False)
             if ended or name not in before:
@@ -67,27 +64,26 @@ def _finished(folder: Path) -> dict[str, str]:
     """Return the trials that have a result, and the folder of each."""
     found: dict[str, str] = {}
     planned = set(read_study_json(folder).get("trials", ()))
-    for entry in sorted(os.listdir(folder)):  # noqa: PTH208  of very many, a Path each is slow
+    for entry in sorted(os.listdir(folder)):  # noqa: PTH208  a Path for each would be slow
         place = f"{folder}/{entry}"
         if all(os.access(f"{place}/{name}.json", os.F_OK) for name in ("trial", "result")):
             # The study named these folders after its trials, so the trials need not be read.
-            found.setdefault(
-                entry if entry in planned else _recorded_trial(Record(place)).name, place
-            )
+            name = entry if entry in planned else _recorded_trial(Record(place)).name
+            found.setdefault(name, place)
     return found
 
 
 def _trial_line(name: str, place: str) -> tuple[bytes, bool]:
-    """Return a record's line, and whether its trial was trained to its end."""
+    """Return a record's line in ``trials.jsonl``, and whether its trial is finished."""
     record = Record(place)
     trial, result = _recorded_trial(record), record.result()
     if trial.name != name:
         raise InputError(
-            f"{one_line(place)}/trial.json is of another trial than its folder's name: restore it "
+            f"{one_line(place)}/trial.json belongs to another trial than its folder: restore it "
             f"from a copy, or name the folder {trial.name}"
         )
     if result is None:
-        raise _begun_again(record)
+        raise _restarted(record)
     # Leave out this machine's paths.
     here = {"output_dir": "none", "data_dir": Path(trial.data_dir).name, "hostfile": "none"}
     with naming_file(f"{place}/result.json"):  # the result may contain a number that is not finite
@@ -98,13 +94,13 @@ def _trial_line(name: str, place: str) -> tuple[bytes, bool]:
 def _recorded_trial(record: Record) -> Trial:
     trial = record.trial()
     if trial is None:
-        raise _begun_again(record)
+        raise _restarted(record)
     return trial
 
 
-def _begun_again(record: Record) -> InputError:
+def _restarted(record: Record) -> InputError:
     return InputError(
-        f"{one_line(record.folder)} was begun again while it was being published: publish once more"
+        f"{one_line(record.folder)} was restarted while it was being published: publish again"
     )
 
 
@@ -112,7 +108,7 @@ def _epoch_lines(name: str, place: str) -> bytes:
     """Return the lines of a record's epochs, in order, each starting with the name."""
     start, file = _line_start(name), f"{place}/epochs.jsonl"
     try:
-        with open(file, "rb", buffering=0) as stream:  # noqa: PTH123  of very many, a Path is slow
+        with open(file, "rb", buffering=0) as stream:  # noqa: PTH123  a Path would be slow
             lines = stream.read().splitlines()
     except FileNotFoundError:
         lines = []
@@ -122,7 +118,6 @@ def _epoch_lines(name: str, place: str) -> bytes:
 
 
 def _line_start(name: str) -> bytes:
-    """Return the beginning of each of a trial's lines."""
     return _encode({"name": name})[:-1].encode() + b", "
 
 
@@ -134,9 +129,7 @@ def _line_places(file: Path, stays: Callable[[dict[str, Any]], bool]) -> dict[st
     name, start, end, staying = "", b"\n", 0, False
     with naming_file(file), file.open("rb") as stream:
         for line in stream:
-            if not line.startswith(
-                start
-            ):  # most lines begin like the one before, with the same name
+            if not line.startswith(start):  # most lines have the same name as the one before
                 row = parse_object(line, NAMED_LINE)
                 name, staying = row["name"], stays(row)
                 start = _line_start(name)

@@ -22,7 +22,7 @@ def read_study_json(folder: Path) -> dict[str, Any]:
     content = read_object(file)
     if content is None:
         return {}
-    with naming_file(file):  # another machine may have written it, and its names become folders
+    with naming_file(file):  # another machine may have written it; its names become folders
         for name in (content["study"], *content.get("trials", ())):
             check_name(name)
     return content
@@ -34,7 +34,7 @@ def study_name(folder: Path) -> str:
 
 
 DONE = (*FINISHED, "published")
-"""States of a trial that is not to be run here."""
+"""States of a trial that `dsstudy run` skips."""
 
 STATES = (*DONE, "running", "failed", "unfinished", "left")
 """The states of a trial; ``unfinished`` was started and is not running now."""
@@ -73,13 +73,14 @@ def records_outside_study(folder: str | Path) -> list[str]:
 
     They are left over from a study whose parameters were changed.
     """
-    known = read_study_json(Path(folder)).get("trials")
+    folder = Path(folder)
+    known = read_study_json(folder).get("trials")
     if known is None:
         return []
-    if (Path(folder) / "trials.jsonl").exists():
-        found = [row["name"] for row in read_lines(Path(folder) / "trials.jsonl")]
+    if (folder / "trials.jsonl").exists():
+        found = [row["name"] for row in read_lines(folder / "trials.jsonl")]
     else:
-        found = [file.parent.name for file in Path(folder).glob("*/trial.json")]
+        found = [file.parent.name for file in folder.glob("*/trial.json")]
     return sorted({*found} - {*known})
 
 
@@ -88,7 +89,7 @@ def required_study_json(folder: Path) -> dict[str, Any]:
     content = read_study_json(folder)
     if not content:
         raise InputError(
-            f"{folder} is no study's folder: give one that dsstudy run made, as runs/demo"
+            f"{folder} is not a study's folder: give one that dsstudy run made, such as runs/demo"
         )
     return content
 
@@ -103,11 +104,11 @@ def read_states(folder: Path, study: str, names: Sequence[str]) -> dict[str, str
 def trial_state(record: Record, published: dict[str, Any] | None = None) -> str:
     """Return a trial's state, one of `STATES`, from its record and its published result."""
     result = record.result()
-    if result is not None and result["status"] in FINISHED:
+    if result and result["status"] in FINISHED:
         return result["status"]
-    if published is not None and published.get("status") in FINISHED:
+    if published and published.get("status") in FINISHED:
         return "published"
-    if result is not None:
+    if result:
         return "unfinished" if result.get("interrupted") else result["status"]
     if folder_holder(record.folder):
         return "running"

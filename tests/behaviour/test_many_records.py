@@ -79,7 +79,7 @@ def test_a_folder_named_after_another_trial_is_not_published_under_its_name(runs
     (runs / "study.json").write_text(json.dumps({"study": "many", "trials": [name]}))
     shutil.rmtree(planned.folder)
     renamed.folder.rename(runs / name)
-    with pytest.raises(InputError, match=f"of another trial.* name the folder {its_own}$"):
+    with pytest.raises(InputError, match=f"belongs to another trial.* name the folder {its_own}$"):
         publish_study(runs)
     assert (target / "trials.jsonl").read_bytes() == before
 
