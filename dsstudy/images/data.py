@@ -110,8 +110,7 @@ def load_data(trial: Trial, device: torch.device | str = "cpu", fingerprint: str
     else:
         name, fingerprint, classes, splits = _cifar(trial)
     train, test = (
-        _on_device(*splits[split], _wanted(trial, split), split, device)
-        for split in ("train", "test")
+        _on_device(*splits[split], _wanted(trial, split), split, device) for split in SPLITS
     )
     if len(train) < trial.batch_size:
         raise InputError(
@@ -127,12 +126,12 @@ def load_data(trial: Trial, device: torch.device | str = "cpu", fingerprint: str
 
 
 def check_data(trial: Trial) -> int:
-    """Check that a trial's data set is there, without decoding it; return its number of classes.
+    """Check that a trial's data set exists, without decoding it; return its number of classes.
 
     Raises
     ------
     InputError
-        It is absent.
+        The data set is absent, or an image folder is not as `list_images` expects it.
     """
     if trial.dataset == "synthetic":
         return len(SYNTHETIC_CLASSES)
@@ -202,8 +201,8 @@ def _on_device(
 ) -> Split:
     if isinstance(wanted, int) and wanted > len(labels):
         raise InputError(
-            f"{split}_images={wanted} is more than the data set has: set it to all or at most "
-            f"{len(labels)}"
+            f"{split}_images={wanted} is more than the data set has: set {split}_images to all, or "
+            f"to at most {len(labels)}"
         )
     if isinstance(wanted, int) and wanted < len(labels):
         chosen = balanced_subset(labels, wanted)
@@ -237,7 +236,7 @@ def _open_cifar(trial: Trial) -> dict[str, Any]:
         return {split: source(trial.data_folder, train=split == "train") for split in SPLITS}
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
         raise InputError(
-            f"dataset={trial.dataset} is not in {trial.data_folder}, or is damaged: download it "
+            f"dataset={trial.dataset} is absent from {trial.data_folder}, or damaged: download it "
             f"with 'make {trial.dataset}', or set data_dir to the folder that holds it"
         ) from None
 

@@ -1,4 +1,4 @@
-"""Image files as 8-bit RGB arrays; an error of any kind becomes a sentence that names the file."""
+"""Image files as 8-bit RGB arrays; every error names the file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ _EIGHT_BIT = {
 
 def readable_suffixes() -> tuple[str, ...]:
     """Return the suffixes of the formats that Pillow can read, in lower case."""
-    formats = Image.registered_extensions()  # loads all formats, also those it can only write
+    formats = Image.registered_extensions()  # includes formats that Pillow can only write
     return tuple(suffix for suffix, name in formats.items() if name in Image.OPEN)
 
 
@@ -34,9 +34,9 @@ def image_size(file: str) -> tuple[int, int]:
 
 
 def decode_image(file: str, size: tuple[int, int]) -> np.ndarray:
-    """Return an image as uint8 of shape (3, height, width), scaled to a size if it has another.
+    """Return an image as uint8, shape (3, height, width), scaled to that size if necessary.
 
-    The orientation in an image's EXIF data is ignored, as torchvision does.
+    The orientation in an image's EXIF data is ignored, as in torchvision.
 
     Raises
     ------
@@ -52,29 +52,23 @@ def decode_image(file: str, size: tuple[int, int]) -> np.ndarray:
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image | None:
-    """Return a greyscale image of 16 bits with the upper eight, or None if it has fewer bits."""
+    """Return the upper eight bits of a 16-bit greyscale image, or None if it has eight bits."""
     if image.mode in _EIGHT_BIT:
         return None
     bits = 16
-    if image.format == "TIFF":  # whose pixels of twelve bits are in the lower ones
+    if image.format == "TIFF":  # a TIFF file of 12 bits uses the lower bits
         bits = image.tag_v2.get(258, (16,))[0]  # type: ignore[attr-defined]
-    # A PGM file of 16 bits is read into 32.
+    # Pillow reads a PGM file of 16 bits into 32 bits.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
     raise ValueError(
-        f"its pixels are of kind {image.mode}, and only 8 or 16 bits per channel have a known range"
+        f"its mode is {image.mode}, and only channels of 8 or 16 bits have a known range"
     )
 
 
 @contextmanager
 def naming_image(file: str) -> Iterator[None]:
-    """Turn whatever is raised while a file is read into one sentence that names the file.
-
-    Raises
-    ------
-    InputError
-        Anything was raised inside.
-    """
+    """Turn whatever is raised inside the ``with`` statement into a sentence about an image."""
     try:
         yield
     except Exception as error:  # Pillow's readers can raise almost anything
@@ -83,5 +77,5 @@ def naming_image(file: str) -> Iterator[None]:
 
 
 def wrong_file(file: str, what: str) -> InputError:
-    """Return the sentence on a file of an image folder that is no image."""
+    """Return the sentence about a file of an image folder that is not a usable image."""
     return InputError(f"data_dir holds {one_line(file)}, which {what}: replace or remove it")

@@ -1,4 +1,4 @@
-"""The cache of decoded image folders: one array per split, in a folder named after the content."""
+"""The cache of decoded image folders: an entry has one array per split."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ from dsstudy.errors import InputError, one_line
 from dsstudy.images.decoding import decode_image
 
 LEFT_OVER_SECONDS = 86_400
-"""A decoding that was killed leaves a folder; after so many seconds the next one removes it."""
+"""The age from which an unfinished entry counts as left behind by a killed process."""
 
 Paths = Mapping[str, list[str]]  # by split
 
@@ -64,15 +64,14 @@ def cached_arrays(name: str, counts: Mapping[str, int]) -> dict[str, np.ndarray]
 
 
 def fill_cache(name: str, paths: Paths, size: Size) -> None:
-    """Decode images into an entry of the cache, which gets all of them or none.
+    """Decode images into an entry of the cache, whole or not at all.
 
     Raises
     ------
     InputError
         A file is not a readable image, or the cache cannot be written.
     """
-    need = sum(map(len, paths.values())) * 3 * size[0] * size[1]
-    with _writable(need):
+    with _writable(sum(map(len, paths.values())) * 3 * size[0] * size[1]):
         cache_folder().mkdir(parents=True, exist_ok=True)
         _remove_left_over()
         unfinished = Path(tempfile.mkdtemp(dir=cache_folder(), prefix="decoding-"))
@@ -96,19 +95,17 @@ def _replace_entry(unfinished: Path, entry: Path) -> None:
 def _decode_split(array_file: Path, files: list[str], size: Size, split: str) -> None:
     shape = (len(files), 3, *size)
     array = np.lib.format.open_memmap(array_file, mode="w+", dtype=np.uint8, shape=shape)
-    # A memory-mapped file that finds the disk full kills the process: so claim the space first.
+    # Claim the space first: a full disk would kill a process that writes to a memory-mapped file.
     with array_file.open("r+b") as stream:
         os.posix_fallocate(stream.fileno(), 0, array_file.stat().st_size)
-    for index, image in enumerate(
-        tqdm(in_threads(lambda file: decode_image(file, size), files), f"decoding {split}",
-             len(files), leave=False)
-    ):  # fmt: skip
+    images = in_threads(lambda file: decode_image(file, size), files)
+    for index, image in enumerate(tqdm(images, f"decoding {split}", len(files), leave=False)):
         array[index] = image
     array.flush()
 
 
 def in_threads(function: Callable[[str], Result], files: list[str]) -> Iterator[Result]:
-    """Yield a function's results for files, in order; Pillow decodes without Python's lock."""
+    """Yield a function's results for files, in order; Pillow releases Python's lock."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             yield from pool.map(function, files)
@@ -124,16 +121,14 @@ def _remove_left_over() -> None:
 
 @contextmanager
 def _writable(need: int) -> Iterator[None]:
-    """Turn an error of writing the cache into one sentence."""
+    """Turn an error of writing so many bytes into the cache into one sentence."""
     try:
         yield
     except OSError as error:
-        where = one_line(cache_folder())
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        what = f"has no room for {need / 1e6:,.0f} MB of decoded images" if full else (
-            f"cannot be written ({error.strerror})"
-        )  # fmt: skip
+        what = f"cannot be written ({error.strerror})"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            what = f"has no room for {need / 1e6:,.0f} MB of decoded images"
         raise InputError(
-            f"the cache {where} {what}: free some space there, or set the environment variable "
-            "DSSTUDY_CACHE to another folder"
+            f"the cache {one_line(cache_folder())} {what}: free some space there, or set the "
+            "environment variable DSSTUDY_CACHE to another folder"
         ) from None

@@ -19,7 +19,7 @@ Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # by split: images and labels
 
 _Files = dict[str, list[tuple[str, int]]]  # by split: paths and labels
 
-_BESIDE_IMAGES = ("thumbs.db", "desktop.ini")  # files that systems put into folders of images
+_BESIDE_IMAGES = ("thumbs.db", "desktop.ini")  # Windows puts these into folders of images
 
 
 def load_image_folder(trial: Trial, fingerprint: str = "") -> tuple[str, list[str], Splits]:
@@ -30,7 +30,7 @@ def load_image_folder(trial: Trial, fingerprint: str = "") -> tuple[str, list[st
     trial
         Only `data_dir` and `image_size` matter.
     fingerprint
-        Of the folder, if it is known already, to avoid reading every file.
+        The folder's fingerprint if it is known, to avoid reading every file.
 
     Returns
     -------
@@ -91,13 +91,13 @@ def list_images(folder: Path) -> tuple[list[str], _Files, list[str]]:
     files : dict
         By split: the images' paths, each with its class's index.
     unread : list of str
-        The paths of files that are no images by their names.
+        The paths of files whose names are not those of images.
 
     Raises
     ------
     InputError
-        The folder has fewer than two classes, the splits differ in them, or what has an image's
-        name is no file.
+        The folder has fewer than two classes, the splits have different classes, or an entry with
+        an image's name is not a file.
     """
     names = {split: _class_names(folder, split) for split in SPLITS}
     classes = sorted({*names["train"], *names["test"]})
@@ -118,8 +118,8 @@ def list_images(folder: Path) -> tuple[list[str], _Files, list[str]]:
     if len(classes) < 2:
         only = f"has one class, {one_line(classes[0])}" if classes else "has no classes"
         raise InputError(
-            f"data_dir={folder} {only}, and a classifier needs two or more: give each class a "
-            "folder of its own in train/ and in test/"
+            f"data_dir={folder} {only}, and a classifier needs two or more: give each class its "
+            "own folder in train/ and in test/"
         )
     return classes, files, unread
 
@@ -130,7 +130,7 @@ def _class_names(folder: Path, split: str) -> list[str]:
     wrong = f"has no folder {split}" if folder.exists() else "does not exist"
     raise InputError(
         f"data_dir={folder} {wrong}: set data_dir to a folder that holds train/<class>/ and "
-        "test/<class>/ with one image a file"
+        "test/<class>/ with one image per file"
     )
 
 
@@ -139,14 +139,14 @@ def _entries(folder: Path) -> list[os.DirEntry]:
         return sorted(os.scandir(folder), key=lambda entry: entry.path)
     except OSError as error:
         raise InputError(
-            f"data_dir holds {one_line(folder)}, which cannot be listed ({error.strerror}): give "
-            "yourself the right to read it, or set data_dir to another folder"
+            f"data_dir holds {one_line(folder)}, which cannot be listed ({error.strerror}): make "
+            "it readable, or set data_dir to another folder"
         ) from None
 
 
 def _image_path(entry: os.DirEntry) -> str:
-    """Return the path of an entry with an image's name; refuse what is no file."""
-    with contextlib.suppress(OSError):  # a link that leads to itself
+    """Return the path of an entry with an image's name; refuse anything but a file."""
+    with contextlib.suppress(OSError):  # raised by a link to itself
         if entry.is_file():
             return entry.path
     if entry.is_symlink() and not Path(entry).exists():
@@ -160,19 +160,18 @@ def _is_expected(name: str) -> bool:
 
 def _no_images(folder: Path, where: str, unread: list[str]) -> InputError:
     here = [path for path in unread if Path(path).parent == folder / where]
-    found = f" in a format that is read, only {_suffixes_text(here)}" if here else ""
+    found = f" in a readable format, only {_suffixes_text(here)}" if here else ""
     return InputError(
         f"data_dir={folder} has no images in {where}{found}: give both splits the same classes, "
-        "one image a file (an archive may have been extracted by half), or set data_dir to another "
-        "folder"
+        "one image per file (an archive may be half extracted), or set data_dir to another folder"
     )
 
 
 def _unread_text(folder: Path, unread: list[str]) -> str:
     return (
-        f"{one_line(folder)}: {len(unread)} files are left out, as Pillow reads no format of their "
-        f"names ({_suffixes_text(unread)}; first {one_line(unread[0])}): convert them to PNG or "
-        "JPEG if they are images"
+        f"{one_line(folder)}: {len(unread)} files are left out, as Pillow cannot read files with "
+        f"such names ({_suffixes_text(unread)}; first {one_line(unread[0])}): convert them to PNG "
+        "or JPEG if they are images"
     )
 
 

@@ -74,15 +74,13 @@ def _coordinates(images: int, rng: np.random.Generator) -> tuple[np.ndarray, np.
     row, column = np.mgrid[0:_SIDE, 0:_SIDE]
     centre = rng.uniform(0.35, 0.65, (2, images, 1, 1)) * _SIDE
     radius = rng.uniform(0.2, 0.34, (images, 1, 1)) * _SIDE
-    tilt = rng.uniform(
-        -0.35, 0.35, (images, 1, 1)
-    )  # radians; small, so that stripes keep their direction
+    tilt = rng.uniform(-0.35, 0.35, (images, 1, 1))  # radians, so small that stripes stay distinct
     y, x = (row - centre[0]) / radius, (column - centre[1]) / radius
     return x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
 
 
 def _mask(label: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Return 1 where the class's shape covers a pixel, else 0: shape (images, 32, 32)."""
+    """Return whether the class's shape covers each pixel: bool, shape (images, 32, 32)."""
     distance, edge = np.hypot(u, v), np.maximum(abs(u), abs(v))
     match SYNTHETIC_CLASSES[label]:
         case "disc":
