@@ -16,6 +16,7 @@ import nbformat
 import papermill
 import yaml
 
+from dsstudy.analysis.cells import in_paper, load_trials
 from dsstudy.analysis.provenance import any_synthetic
 from dsstudy.errors import InputError
 from dsstudy.launching.warm_kernels import WarmKernelManager
@@ -94,7 +95,8 @@ def page_metadata(name: str) -> dict[str, Any]:
     """Return what a page's notebook says about itself.
 
     ``over`` is what the page is over: "study" (any study, or only the one that ``study`` names),
-    "all studies" or "nothing". ``answer`` is true if its last cell is shown on the first page too.
+    "all studies" or "nothing". ``cells`` leaves out studies with no trial "in the paper"'s cells,
+    or none "outside the paper". ``answer`` is true if its last cell is shown on the first page too.
     """
     notebook = project_root() / "notebooks" / f"{name}.ipynb"
     if notebook.exists():
@@ -136,11 +138,18 @@ def _pages(names: list[str], folders: dict[str, Path], suffix: str = "") -> list
                 Page(name, str(Path(target, name)), folder, {"study": str(folder)}, suffix)
                 for target, folder in folders.items()
                 if about.get("study") in (None, study_name(folder))
+                and ("cells" not in about or about["cells"] in _study_cells(folder))
             ]
         else:
             studies = {"studies": [str(folder) for folder in folders.values()]}
             pages.append(Page(name, name, None, studies if about["over"] == "all studies" else {}))
     return pages
+
+
+def _study_cells(folder: Path) -> set[str]:
+    """Return whether a study has trials in the paper's cells, outside of them, or both."""
+    names = {True: "in the paper", False: "outside the paper"}
+    return set(in_paper(load_trials(folder)).map(names))
 
 
 def _stage(source: Path, folders: dict[str, Path]) -> None:

@@ -12,12 +12,14 @@ import nbformat
 import pytest
 from playwright.sync_api import Page
 from site_checks import check_page, serve, watch
+from studies import write_record
 from tables import read_table
 
 from dsstudy.book import binder_address, book_parts, build_book, page_metadata, study_folders
 from dsstudy.errors import InputError
 from dsstudy.records.reading import read_lines
 from dsstudy.records.study_folder import find_study
+from dsstudy.spec.trial import Trial
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "tests" / "records" / "demo"
@@ -187,10 +189,20 @@ def test_a_study_of_its_own_has_its_pages_and_no_other_study_has_them(tmp_path):
     assert parts[5] == ["bridge/bridge", "cost_model"]  # the book lacks the other chapters
 
 
+def test_a_study_of_own_networks_has_a_page_on_them_and_none_on_the_papers_tables(tmp_path):
+    for model in ("nets:wide", "nets:deep"):
+        write_record(tmp_path / "own", Trial(model=model))
+    paths = [page.path for page in book_parts({"": tmp_path / "own"})[1][1]]
+    assert paths == ["study", "networks"]
+    write_record(tmp_path / "own", Trial(model="resnet18"))
+    paths = [page.path for page in book_parts({"": tmp_path / "own"})[1][1]]
+    assert paths == ["study", "table1", "table2", "figure1", "claims", "networks"]
+
+
 def test_every_notebook_says_what_it_is_over():
     for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
         about = page_metadata(file.stem)
-        assert set(about) <= {"over", "study", "answer"}, file.name
+        assert set(about) <= {"over", "study", "cells", "answer"}, file.name
         cells = nbformat.read(file, as_version=4).cells
         (given, *_) = [
             ast.unparse(statement.targets[0])

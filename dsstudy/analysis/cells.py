@@ -53,6 +53,17 @@ def study_architectures(trials: pd.DataFrame) -> list[str]:
     return [name for name in ARCHITECTURES if name in set(trials["architecture"])]
 
 
+def in_paper(rows: pd.DataFrame) -> pd.Series:
+    """Say which rows, of trials or of epochs, are in one of the paper's cells."""
+    cells = pd.MultiIndex.from_frame(rows[CELL]).isin(printed.CELLS)
+    return pd.Series(cells, index=rows.index)
+
+
+def outside_paper(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows, of trials or of epochs, that are in none of the paper's cells."""
+    return rows[~in_paper(rows)]
+
+
 def load_labelled(path: str | Path) -> pd.DataFrame:
     """Load the trials of a study whose matrix has labels.
 
@@ -95,7 +106,7 @@ def values_with_states(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     InputError
         Two trials of one cell differ in more than their seed, so that their mean makes no sense.
     """
-    inside = trials[pd.MultiIndex.from_frame(trials[CELL]).isin(printed.CELLS)]
+    inside = trials[in_paper(trials)]
     for cell, some in inside[inside["status"] != "missing"].groupby(CELL):
         _check_alike(cell, some)
     return measured_values(inside, column)
@@ -164,11 +175,12 @@ def paper_cells(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     values = values_with_states(trials, column)
     measured, none = dict(list(values.groupby(CELL))), values.head(0)
     cells = published[CELL].itertuples(index=False, name=None)
-    ours = [_cell_summary(measured.get(cell, none)) for cell in cells]
+    ours = [cell_summary(measured.get(cell, none)) for cell in cells]
     return pd.concat([published.reset_index(drop=True), pd.DataFrame(ours)], axis=1)
 
 
-def _cell_summary(measured: pd.DataFrame) -> dict[str, Any]:
+def cell_summary(measured: pd.DataFrame) -> dict[str, Any]:
+    """Summarise the values of one cell, as `measured_values` returns them."""
     states = measured.loc[measured["round"] < 2, "state"].value_counts()  # one row per trial
     counting = next((state for state in ("completed", "shared") if state in states), None)
     values = measured.loc[measured["state"] == counting, "value"].astype(float)
