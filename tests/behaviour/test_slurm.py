@@ -52,6 +52,21 @@ def test_a_task_without_a_trial_fails_and_says_why(study, task, arguments, said)
     assert said in done.stderr
 
 
+def test_an_offset_reaches_the_trials_beyond_the_largest_array(study):
+    # MaxArraySize allows task numbers up to 1,000; the first task of a second array is any trial.
+    given = {"SLURM_CPUS_PER_TASK": "1", "SLURM_ARRAY_TASK_ID": "1"}
+    for offset in ("3", "4"):
+        command = ["sh", "cluster/slurm.sh", study.file, "--set", "epochs=1"]
+        environment = os.environ | given | {"OFFSET": offset}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if offset == "3":
+            assert done.returncode == 0, done.stderr
+            (folder,) = Path(os.environ["DSSTUDY_RUNS"]).glob("*/*normal*seed1*")
+            assert Record(folder).finished
+    assert done.returncode != 0
+    assert "the study has no trial number 5" in done.stderr
+
+
 def test_processes_of_one_number_on_two_machines_write_one_file(tmp_path, monkeypatch):
     # Every task notes the study when it starts: study.json, on storage that the nodes share.
     with whole_file(tmp_path / "study.json") as one:
