@@ -165,8 +165,11 @@ def test_a_damaged_cache_is_decoded_again(tmp_path, damage):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system needs root")
 def test_a_full_cache_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
-    root = two_classes(tmp_path / "grey", lambda pixels, path: save_8_bit(
-        np.random.default_rng(pixels[0, 0]).integers(0, 255, (400, 400), np.uint8), path))  # fmt: skip
+    def save_noise(pixels, path):
+        generator = np.random.default_rng(pixels[0, 0])
+        save_8_bit(generator.integers(0, 255, (400, 400), np.uint8), path)
+
+    root = two_classes(tmp_path / "grey", save_noise)
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=True)

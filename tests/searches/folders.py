@@ -2,10 +2,11 @@
 
     .venv/bin/python tests/searches/folders.py [PLACES]
 
-Each format that Pillow can write and read is written in several modes, and each file is damaged in
-PLACES places (by default 1000 a format): cut off there, or with a byte changed, or with a stretch of
-zeros or of noise. A failure is anything but an array of the right shape or one sentence that names the file:
-another exception, a process that crashed, or a file that took longer than `LIMIT` seconds.
+Each format that Pillow can write and read is written in several modes. Each file is damaged in
+PLACES places (by default 1000 a format): cut off there, or with a byte changed, or with a stretch
+of zeros or of noise. A failure is anything but an array of the right shape or one sentence that
+names the file: another exception, a process that crashed, or a file that took longer than `LIMIT`
+seconds.
 """
 
 import io
