@@ -109,9 +109,7 @@ def load_data(trial: Trial, device: torch.device | str = "cpu", fingerprint: str
         fingerprint, classes, splits = load_image_folder(trial, fingerprint)
     else:
         name, fingerprint, classes, splits = _cifar(trial)
-    train, test = (
-        _on_device(*splits[split], _wanted(trial, split), split, device) for split in SPLITS
-    )
+    train, test = (_on_device(trial, split, splits, device) for split in SPLITS)
     if len(train) < trial.batch_size:
         raise InputError(
             f"batch_size={trial.batch_size} is more than the {len(train)} training images of "
@@ -192,13 +190,8 @@ def _wanted(trial: Trial, split: str) -> int | str:
     return trial.train_images if split == "train" else trial.test_images
 
 
-def _on_device(
-    images: np.ndarray,
-    labels: np.ndarray,
-    wanted: int | str,
-    split: str,
-    device: torch.device | str,
-) -> Split:
+def _on_device(trial: Trial, split: str, splits: Splits, device: torch.device | str) -> Split:
+    (images, labels), wanted = splits[split], _wanted(trial, split)
     if isinstance(wanted, int) and wanted > len(labels):
         raise InputError(
             f"{split}_images={wanted} is more than the data set has: set {split}_images to all, or "

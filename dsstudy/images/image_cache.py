@@ -22,9 +22,7 @@ LEFT_OVER_SECONDS = 86_400
 """The age from which an unfinished entry counts as left behind by a killed process."""
 
 Paths = Mapping[str, list[str]]  # by split
-
 Result = TypeVar("Result")
-
 Size = tuple[int, int]  # height and width in pixels
 
 
@@ -34,19 +32,10 @@ def cache_folder() -> Path:
 
 
 def cached_arrays(name: str, counts: Mapping[str, int]) -> dict[str, np.ndarray] | None:
-    """Return the memory-mapped arrays of an entry, or None if it is absent or damaged.
+    """Return the arrays of an entry by split, or None if the entry is absent or damaged.
 
-    Parameters
-    ----------
-    name
-        The entry's name.
-    counts
-        The number of images in each split.
-
-    Returns
-    -------
-    dict
-        By split: uint8, shape (images, 3, height, width).
+    They are memory-mapped, uint8, of shape (images, 3, height, width). `counts` gives the number of
+    images that each split must have.
     """
     try:
         arrays = {

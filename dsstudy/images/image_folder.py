@@ -14,11 +14,8 @@ from dsstudy.images.image_cache import cached_arrays, fill_cache, in_threads
 from dsstudy.spec.trial import Trial
 
 SPLITS = ("train", "test")
-
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # by split: images and labels
-
 _Files = dict[str, list[tuple[str, int]]]  # by split: paths and labels
-
 _BESIDE_IMAGES = ("thumbs.db", "desktop.ini")  # Windows puts these into folders of images
 
 

@@ -19,7 +19,6 @@ SYNTHETIC_IMAGES = {"train": 5000, "test": 1000}
 """The meaning of ``all`` for the synthetic data set; any other number can be drawn too."""
 
 _SIDE = 32
-
 _NOISE = 36.0  # standard deviation of each pixel, of 255, so that three epochs do not reach 100 %
 
 

@@ -37,7 +37,9 @@ def hold_folder(folder: Path) -> Iterator[None]:
     except Timeout:
         raise InputError(_occupied(folder)) from None
     try:
-        write_text(_note(folder), json.dumps(_this_process()))
+        since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        write_text(_note(folder), json.dumps(holder))
         yield
     finally:
         _note(folder).unlink(missing_ok=True)
@@ -60,11 +62,6 @@ def folder_holder(folder: Path) -> dict[str, Any] | None:
 
 def _note(folder: Path) -> Path:
     return folder / ".holder.json"
-
-
-def _this_process() -> dict[str, Any]:
-    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
 
 
 def _occupied(folder: Path) -> str:

@@ -29,14 +29,10 @@ def read_object(file: str | Path) -> dict[str, Any] | None:
     try:
         # For many small files, a Path and a buffer would take as long as the reading.
         with open(file, "rb", buffering=0) as stream:  # noqa: PTH123
-            text = stream.read()
-    except (OSError, ValueError) as error:
+            return parse_object(stream.read(), _kind(file))
+    except Exception as error:
         if _absent(error):
             return None
-        raise unreadable_file(file, error) from None
-    try:
-        return parse_object(text, _kind(file))
-    except Exception as error:
         raise unreadable_file(file, error) from None
 
 

@@ -74,16 +74,7 @@ def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> 
     with naming_file(file):
         check_name(file.stem)
     study = Study(file.stem, file, [], dict(overrides or {}))
-    for trial, labels in _expand(study):
-        study.trials.append(trial)
-        if labels:
-            study.labels[trial.name] = labels
-    return study
-
-
-def _expand(study: Study) -> Iterator[tuple[Trial, dict[str, str]]]:
-    """Yield every trial with its labels."""
-    content, folder, where = read_yaml(study.file), study.folder, one_line(study.file)
+    content, folder, where = read_yaml(file), study.folder, one_line(file)
     names: set[str] = set()
     for combination in _combinations(where, content):
         trial = _combination_trial(study, content, combination)
@@ -94,8 +85,11 @@ def _expand(study: Study) -> Iterator[tuple[Trial, dict[str, str]]]:
                 "every axis change something, or drop one (also if --set fixes an axis)"
             )
         names.add(name)
+        study.trials.append(trial.model_copy(update={"output_dir": str(folder / name)}))
         labels = {axis: str(label) for axis, label, some in combination if axis not in some}
-        yield trial.model_copy(update={"output_dir": str(folder / name)}), labels
+        if labels:
+            study.labels[name] = labels
+    return study
 
 
 def select(trials: Sequence[Trial], conditions: Mapping[str, str]) -> list[Trial]:

@@ -46,17 +46,12 @@ DEFAULT_BUCKET = 500_000_000
 """DeepSpeed's default size of a bucket, in elements."""
 
 _COUNT = "a whole number, 1 or more (a billion at most)"
-
 _OWN_MODEL = r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*"
-
 _PATH = r"^[^\x00-\x1f\x7f]+$"
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
-
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
 Decay = Annotated[float, Field(ge=0, le=1e6)]
-
 # -0.0 equals 0.0, and trials with either must have the same name: adding 0.0 makes it 0.0.
 Fraction = Annotated[float, Field(ge=0, lt=1), AfterValidator(lambda number: number + 0.0)]
 
@@ -424,15 +419,11 @@ def _validation_sentence(error: ValidationError) -> str:
     name = str(first["loc"][0])
     field = Trial.model_fields.get(name)
     if field is None:
-        hint = _hint(name, list(Trial.model_fields))
+        close = difflib.get_close_matches(name, known := list(Trial.model_fields), n=1)
+        hint = f"did you mean {close[0]}?" if close else f"the parameters are {', '.join(known)}"
         return f"{quoted(name)} is not a parameter of a trial: {hint}"
     assert isinstance(field.json_schema_extra, dict)
     allowed = str(field.json_schema_extra["allowed"])
     if name in TEXTS and isinstance(first["input"], int | float):
         allowed += " (as text: in quotes, or with papermill's -r in place of -p)"
     return f"{name}={quoted(first['input'])} is not allowed: set {name} to {allowed}"
-
-
-def _hint(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"the parameters are {', '.join(known)}"
