@@ -46,13 +46,7 @@ def quoted(value: Any) -> str:
 
 @contextlib.contextmanager
 def naming_file(file: str | Path) -> Iterator[None]:
-    """Turn whatever is raised inside the ``with`` statement into a sentence that names a file.
-
-    Raises
-    ------
-    InputError
-        Anything was raised inside.
-    """
+    """Turn whatever is raised inside the ``with`` statement into an `InputError` about a file."""
     try:
         yield
     except Exception as error:  # json, zipfile and numpy can raise almost anything

@@ -68,7 +68,7 @@ def _from_16_bits(image: Image.Image) -> Image.Image | None:
 
 @contextmanager
 def naming_image(file: str) -> Iterator[None]:
-    """Turn whatever is raised inside the ``with`` statement into a sentence about an image."""
+    """Turn whatever is raised inside the ``with`` statement into an `InputError` about an image."""
     try:
         yield
     except Exception as error:  # Pillow's readers can raise almost anything

@@ -10,8 +10,6 @@ from dsstudy.report.wording import interval_text, signed
 from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import ARCHITECTURES
 
-_ROW_TITLES = printed.NAMES | {name: engine.title for name, engine in ENGINES.items()}
-
 
 def ratio_cell(row: Any) -> str:
     """Write a ratio with its interval, if it has one, below it; a dash if there is no ratio."""
@@ -70,7 +68,7 @@ def cell_grid(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def named_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Name a frame's rows by the titles of their architectures and engines."""
-    return frame.rename(index=_ROW_TITLES).rename_axis(index=[None] * frame.index.nlevels)
+    return frame.rename(index=printed.NAMES).rename_axis(index=[None] * frame.index.nlevels)
 
 
 def make_bold(styler: Styler, where: pd.DataFrame) -> Styler:

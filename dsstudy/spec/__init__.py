@@ -1,1 +1,1 @@
-"""What is to be run: trials and studies, and the engines that there are."""
+"""What is to be run: trials, studies, and the table of engines."""

@@ -101,11 +101,7 @@ def select(trials: Sequence[Trial], conditions: Mapping[str, str]) -> list[Trial
         A condition is not possible, or no trial meets all of them.
     """
     wanted = {name: _selected_value(name, value) for name, value in conditions.items()}
-    found = [
-        trial
-        for trial in trials
-        if all(getattr(trial, name) == value for name, value in wanted.items())
-    ]
+    found = [t for t in trials if all(getattr(t, name) == value for name, value in wanted.items())]
     if not found:
         given = ",".join(f"{name}={value}" for name, value in conditions.items())
         raise InputError(f"--only {given} selects none of the {len(trials)} trials of the study")
@@ -117,7 +113,9 @@ def _selected_value(name: str, text: str) -> Any:
     if name in ("setting", "name"):
         return text
     if name not in Trial.model_fields:
-        raise InputError(f"{name} is not a parameter of a trial, so --only cannot select by it")
+        raise InputError(
+            f"--only {name} is not possible: use a parameter of a trial, setting or name"
+        )
     try:
         return parameter_value(name, text)
     except InputError as error:

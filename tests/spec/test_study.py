@@ -143,7 +143,7 @@ def test_select_by_parameter_and_setting():
     assert len(select(trials, {"architecture": "vit", "setting": "SGD+S"})) == 2
     with pytest.raises(InputError, match="selects none"):
         select(trials, {"model": "vit"})
-    with pytest.raises(InputError, match="cannot select"):
+    with pytest.raises(InputError, match="--only modl is not possible: use a parameter"):
         select(trials, {"modl": "lenet"})
 
 
