@@ -21,7 +21,7 @@ def readable_suffixes() -> tuple[str, ...]:
     return tuple(suffix for suffix, name in formats.items() if name in Image.OPEN)
 
 
-def image_size(file: str) -> tuple[int, int]:
+def read_image_size(file: str) -> tuple[int, int]:
     """Return the height and width of an image in pixels.
 
     Raises

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dsstudy.errors import InputError, one_line
-from dsstudy.images.decoding import image_size, naming_image, readable_suffixes, wrong_file
+from dsstudy.images.decoding import naming_image, read_image_size, readable_suffixes, wrong_file
 from dsstudy.images.image_cache import cached_arrays, fill_cache, in_threads
 from dsstudy.spec.trial import Trial
 
@@ -68,7 +68,7 @@ def _decoded(files: _Files, fingerprint: str, side: int) -> dict[str, np.ndarray
     if (scaled := cached_arrays(name, counts)) is not None:
         return scaled
     paths = {split: [path for path, _ in files[split]] for split in SPLITS}
-    sizes = set(in_threads(image_size, [path for some in paths.values() for path in some]))
+    sizes = set(in_threads(read_image_size, [path for some in paths.values() for path in some]))
     size = (side, side)
     if len(sizes) == 1 and max(max(sizes)) <= side:
         name, size = fingerprint, sizes.pop()

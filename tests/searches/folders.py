@@ -25,7 +25,7 @@ import PIL
 from PIL import Image
 
 from dsstudy.errors import InputError
-from dsstudy.images.decoding import decode_image, image_size
+from dsstudy.images.decoding import decode_image, read_image_size
 
 LIMIT = 60
 MODES = ("RGB", "L", "P", "1", "RGBA", "CMYK", "LA", "I;16")
@@ -79,7 +79,7 @@ def search(name: str, places: int, counts: "multiprocessing.Queue") -> None:
 def outcome(file: str) -> str:
     """Return what reading a file came to; "FAILED ..." if it must not come to that."""
     try:
-        image_size(file)
+        read_image_size(file)
         array = decode_image(file, (32, 32))
     except InputError as error:
         return "one sentence" if file in str(error) else f"FAILED: {error}"
