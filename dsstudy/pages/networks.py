@@ -34,7 +34,7 @@ def counts_text(trials: pd.DataFrame) -> str:
     )
 
 
-def networks_table(trials: pd.DataFrame) -> Styler | None:
+def runs_table(trials: pd.DataFrame) -> Styler | None:
     """Show the best test accuracy and the seconds per epoch of trials that differ only by seed.
 
     Parameters
@@ -75,16 +75,16 @@ def name_runs(trials: pd.DataFrame) -> pd.DataFrame:
     run = rows["engine"].map(lambda engine: ENGINES[engine].title) + ", " + rows["setting"]
     for name in names:
         if rows[name].nunique() > 1:
-            run += rows[name].map(lambda value, name=name: f", {name} {_value_text(value)}",
+            run += rows[name].map(lambda value, name=name: f", {name} {_parameter_text(value)}",
                                   na_action="ignore").fillna("")  # fmt: skip
     return rows.assign(network=rows["architecture"], run=run)
 
 
-def _value_text(value: Any) -> str:
+def _parameter_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def curves_figure(epochs: pd.DataFrame) -> Figure | None:
+def accuracy_figure(epochs: pd.DataFrame) -> Figure | None:
     """Draw test accuracy over the epochs: a frame per network, a colour per engine.
 
     None without epochs of trials outside the paper's tables.

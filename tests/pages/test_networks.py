@@ -28,7 +28,7 @@ def study(tmp_path) -> Path:
 
 
 def test_a_row_is_a_network_in_one_run_and_its_numbers_are_over_the_seeds(study):
-    table = networks.networks_table(load_trials(study)).data
+    table = networks.runs_table(load_trials(study)).data
     runs = ["DDP, SGD, processes 2", "normal, SGD, processes 1"]
     assert set(table.index) == {(net, run) for net in NETS for run in runs}
     for cell in table["best test accuracy (%)"]:
@@ -36,7 +36,7 @@ def test_a_row_is_a_network_in_one_run_and_its_numbers_are_over_the_seeds(study)
 
 
 def test_each_network_has_a_frame_and_each_engine_its_colour(study):
-    figure = networks.curves_figure(load_epochs(study))
+    figure = networks.accuracy_figure(load_epochs(study))
     assert {axes.get_title() for axes in figure.axes} == set(NETS)
     for axes in figure.axes:
         drawn = {to_hex(line.get_color()) for line in axes.get_lines() if len(line.get_xdata())}
@@ -45,6 +45,6 @@ def test_each_network_has_a_frame_and_each_engine_its_colour(study):
 
 def test_a_study_of_the_papers_networks_alone_leaves_the_page_empty(tmp_path):
     write_record(tmp_path, Trial(model="resnet18"))
-    assert networks.networks_table(load_trials(tmp_path)) is None
-    assert networks.curves_figure(load_epochs(tmp_path)) is None
+    assert networks.runs_table(load_trials(tmp_path)) is None
+    assert networks.accuracy_figure(load_epochs(tmp_path)) is None
     assert networks.counts_text(load_trials(tmp_path)).startswith("This study has no trial outside")
