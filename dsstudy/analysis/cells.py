@@ -14,11 +14,9 @@ from dsstudy.analysis.intervals import Interval, mean_interval
 from dsstudy.analysis.load import load_results
 from dsstudy.errors import InputError
 from dsstudy.paper import printed
+from dsstudy.paper.printed import CELL
 from dsstudy.records.study_folder import read_study_json
 from dsstudy.spec.trial import ARCHITECTURES, PLACES, Trial
-
-CELL = ["architecture", "engine", "setting"]
-"""The columns on which our trials are joined with the paper's numbers."""
 
 VERDICT_WORDS = {
     "best_accuracy": ("DeepSpeed higher", "normal higher", "zero", "one seed"),

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from dsstudy.analysis.cells import CELL
 from dsstudy.analysis.chains import (
     CANDIDATES,
     chain_gap,
@@ -21,6 +20,7 @@ from dsstudy.analysis.chains import (
 from dsstudy.analysis.chains import load_chains as load_chains  # for the notebook
 from dsstudy.analysis.intervals import prediction_interval
 from dsstudy.paper import printed
+from dsstudy.paper.printed import CELL
 from dsstudy.report.figure_style import (
     ENGINE_COLORS,
     PRINTED_STYLE,

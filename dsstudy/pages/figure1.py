@@ -10,9 +10,9 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dsstudy.analysis.cells import CELL
 from dsstudy.analysis.cells import study_architectures as study_architectures  # for the notebook
 from dsstudy.paper import printed
+from dsstudy.paper.printed import CELL
 from dsstudy.report.accuracy_curve import accuracy_curve, draw_accuracy_curve
 from dsstudy.report.figure_style import CSS_COLORS, add_legend
 from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pandas.io.formats.style import Styler
 
-from dsstudy.analysis.cells import CELL, cell_summary, measured_values, outside_paper
+from dsstudy.analysis.cells import cell_summary, measured_values, outside_paper
+from dsstudy.paper.printed import CELL
 from dsstudy.report.figure_style import ENGINE_COLORS, literal
 from dsstudy.report.table_style import style_table, value_cell
 from dsstudy.spec.engines import ENGINES

@@ -6,12 +6,12 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dsstudy.analysis.cells import (
-    CELL,
     best_cells,
     compare_engines,
     paper_cells,
     verdict_counts_text,
 )
+from dsstudy.paper.printed import CELL
 from dsstudy.report.table_style import (
     cell_grid,
     difference_cell,

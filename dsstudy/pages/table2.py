@@ -6,7 +6,6 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dsstudy.analysis.cells import (
-    CELL,
     adam_over_sgd,
     compare_engines,
     paper_cells,
@@ -14,6 +13,7 @@ from dsstudy.analysis.cells import (
     verdict_counts_text,
 )
 from dsstudy.paper import printed
+from dsstudy.paper.printed import CELL
 from dsstudy.report.table_style import (
     make_bold,
     named_rows,

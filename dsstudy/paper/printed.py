@@ -56,13 +56,16 @@ SETTINGS = ("SGD", "SGD+S", "Adam+S")
 SCHEDULERS = {"deepspeed": "warmup", "normal": "cyclic"}
 """The scheduler that +S stands for, by engine, in our names. Source: section 3.1."""
 
+CELL = ["architecture", "engine", "setting"]
+"""The columns that identify a trial of the paper."""
+
 CELLS = tuple(
     (architecture, engine, setting)
     for architecture in ARCHITECTURES
     for engine in PAPER_ENGINES
     for setting in SETTINGS
 )
-"""The 42 trials in the order of the two tables: (architecture, engine, setting)."""
+"""The 42 trials in the order of the two tables, as in `CELL`."""
 
 PANELS = {
     "a": {"deepspeed": "Adam+S", "normal": "SGD"},
@@ -95,12 +98,12 @@ def printed_values(column: str) -> "pandas.DataFrame":
     text = resources.files("dsstudy.paper").joinpath(table).read_text()
     printed = {_row_cell(row): float(row[field]) for row in csv.DictReader(text.splitlines())}
     rows = [(*cell, printed[cell]) for cell in CELLS]
-    return pd.DataFrame(rows, columns=["architecture", "engine", "setting", "value"])
+    return pd.DataFrame(rows, columns=[*CELL, "value"])
 
 
 def printed_by_cell(column: str) -> "pandas.Series[float]":
     """Return `printed_values` as a series by architecture, engine and setting."""
-    return printed_values(column).set_index(["architecture", "engine", "setting"])["value"]
+    return printed_values(column).set_index(CELL)["value"]
 
 
 def cell_label(architecture: str, engine: str, setting: str) -> str:

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from dsstudy.analysis.cells import CELL
+from dsstudy.paper.printed import CELL
 from dsstudy.report.figure_style import ENGINE_COLORS
 from dsstudy.spec.engines import ENGINES
 

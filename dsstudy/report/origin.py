@@ -9,10 +9,11 @@ import pandas as pd
 from IPython.display import HTML
 from pandas.io.formats.style import Styler
 
-from dsstudy.analysis.cells import CELL, load_trials
+from dsstudy.analysis.cells import load_trials
 from dsstudy.analysis.load import load_results
 from dsstudy.analysis.provenance import any_synthetic, environments, is_synthetic, stand_ins
 from dsstudy.paper import printed
+from dsstudy.paper.printed import CELL
 from dsstudy.paths import project_root
 from dsstudy.records.reading import read_lines
 from dsstudy.records.record import Record

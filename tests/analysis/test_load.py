@@ -8,7 +8,7 @@ import pytest
 from studies import profile_row, trial_of, write_record, write_study
 from tables import LENET, bold_cells, read_table
 
-from dsstudy.analysis.cells import CELL, paper_cells, study_architectures
+from dsstudy.analysis.cells import paper_cells, study_architectures
 from dsstudy.analysis.load import load_epochs, load_results
 from dsstudy.errors import InputError
 from dsstudy.launching.run import run_trial
@@ -16,6 +16,7 @@ from dsstudy.pages.figure1 import accuracy_explorer, ahead_text, panels_figure
 from dsstudy.pages.table1 import accuracies_text, accuracy_table
 from dsstudy.pages.table2 import ratios_text, seconds_table
 from dsstudy.paper import printed
+from dsstudy.paper.printed import CELL
 from dsstudy.records.record import Record
 from dsstudy.records.study_folder import find_study
 from dsstudy.report.origin import origin_box, origin_facts, synthetic_warning

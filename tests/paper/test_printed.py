@@ -4,8 +4,7 @@ from dsstudy.paper import printed
 
 
 def value(column: str, *cell: str) -> float:
-    table = printed.printed_values(column).set_index(["architecture", "engine", "setting"])
-    return table.loc[cell, "value"]
+    return printed.printed_by_cell(column)[cell]
 
 
 def test_the_tables_hold_the_42_cells():

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from dsstudy.analysis.cells import CELL, values_with_states
+from dsstudy.analysis.cells import values_with_states
 from dsstudy.analysis.intervals import NORMAL_QUANTILE, mean_interval
 from dsstudy.analysis.load import load_epochs, load_results
 from dsstudy.analysis.provenance import environments, is_synthetic, stand_ins, timing_machines
 from dsstudy.paper import printed
+from dsstudy.paper.printed import CELL
 from dsstudy.spec.trial import ARCHITECTURES
 
 NEAR_CHANCE = 1.5

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dsstudy.analysis.cells import CELL, counted_values, drop_untimed, load_trials
+from dsstudy.analysis.cells import counted_values, drop_untimed, load_trials
 from dsstudy.analysis.claims.evidence import UndecidedError
 from dsstudy.analysis.cost_model.model import FEWEST, GRADIENT_BYTES, TERMS, fewest_left
 from dsstudy.analysis.provenance import environments, timing_machines
 from dsstudy.errors import InputError
 from dsstudy.paper import printed
+from dsstudy.paper.printed import CELL
 from dsstudy.records.reading import read_lines
 from dsstudy.spec.engines import NORMAL
 from dsstudy.spec.model_counts import COUNTED_CLASSES, model_counts
