@@ -3,17 +3,9 @@
 import numpy as np
 
 SYNTHETIC_CLASSES = (
-    "disc",
-    "square",
-    "triangle",
-    "plus",
-    "ring",
-    "frame",
-    "horizontal stripes",
-    "vertical stripes",
-    "checkerboard",
-    "dots",
-)
+    "disc", "square", "triangle", "plus", "ring", "frame", "horizontal stripes",
+    "vertical stripes", "checkerboard", "dots",
+)  # fmt: skip
 
 SYNTHETIC_IMAGES = {"train": 5000, "test": 1000}
 """The meaning of ``all`` for the synthetic data set; any other number can be drawn too."""

@@ -1,4 +1,23 @@
-"""A study: a YAML file with defaults and one or several matrices, which expands to trials."""
+"""A study: a YAML file that expands to trials.
+
+This one has eight trials, four of them on two processes::
+
+    defaults: {model: resnet18, epochs: 5}
+    matrix:
+      engine: [normal, deepspeed]
+      seed: [0, 1]
+      clipping: {without: {}, with: {gradient_clipping: 1.0}}
+    overrides:
+    - when: {engine: deepspeed}
+      set: {processes: 2}
+
+- ``defaults``: parameters of every trial.
+- ``matrix``: axes. Each combination of their values is one trial. An axis is a parameter with a
+  list of values (``seed``), or a name of your own with labels (``clipping``), each of which sets
+  some parameters. A list of matrices gives the trials of the first, then those of the second ...
+- ``overrides``: rules; later ones take precedence. A rule sets the parameters of ``set`` in all
+  trials that meet ``when``: every axis or parameter there has the given value, or one of a list.
+"""
 
 import itertools
 import math
@@ -49,13 +68,6 @@ class Study:
 
 def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> Study:
     """Read a study file and expand it to trials.
-
-    A file has three parts. ``defaults`` holds trial parameters. ``matrix`` holds axes; each
-    combination of their values is one trial. An axis is either a parameter with a list of values,
-    or a name of its own with labels, each of which stands for some parameters. With a list of
-    matrices, the trials of each matrix follow those of the one before. ``overrides`` is a list of
-    rules: ``when`` names axes or parameters, each with one value or several, and ``set`` names
-    parameters. Later rules take precedence.
 
     Parameters
     ----------

@@ -30,16 +30,9 @@ ARCHITECTURES = ("lenet", "alexnet", "vgg11_bn", "resnet18", "densenet121", "squ
 """The paper's seven rows in its order; each is also the name of a model."""
 
 PLACES = (
-    "data_dir",
-    "output_dir",
-    "overwrite",
-    "device",
-    "hostfile",
-    "checkpoint_steps",
-    "keep_checkpoint",
-    "watchdog_seconds",
-    "tensorboard",
-)
+    "data_dir", "output_dir", "overwrite", "device", "hostfile", "checkpoint_steps",
+    "keep_checkpoint", "watchdog_seconds", "tensorboard",
+)  # fmt: skip
 """Parameters of where and how a trial runs; they are not part of its identity."""
 
 DEFAULT_BUCKET = 500_000_000

@@ -24,7 +24,7 @@ matrix: {model: [vit, lenet], engine: [deepspeed, normal], seed: SEEDS}
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch) -> Path:
-    """Return the folder of a study with 400 records, among them all that a record can lack."""
+    """Return the folder of a study with 400 records; some lack whatever a record can lack."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(paths, "results_folder", lambda: tmp_path / "published")
     file = tmp_path / "many.yaml"
@@ -32,7 +32,7 @@ def runs(tmp_path, monkeypatch) -> Path:
     for number, trial in enumerate(load_study(file).trials):
         parameters = trial.model_dump()
         if number % 5 == 0:
-            del parameters["beta2"]  # written before the parameter was there
+            del parameters["beta2"]  # as written before the parameter existed
         epochs = [] if number % 7 == 0 else [{"epoch": n, "test_loss": None} for n in (1, 2, 3)]
         result = {
             "status": "completed",
@@ -40,7 +40,7 @@ def runs(tmp_path, monkeypatch) -> Path:
             "environment": {"commit": "1"},
         }
         if number % 7 == 0:
-            result = {"status": "failed", "error": "no such file: \udce9t\udce9.png"}  # no UTF-8
+            result = {"status": "failed", "error": "no such file: \udce9t\udce9.png"}  # not UTF-8
         trial.folder.mkdir(parents=True)
         (trial.folder / "trial.json").write_text(json.dumps(parameters))
         if epochs:
@@ -103,7 +103,7 @@ def test_trials_that_another_machine_published_stay_as_they_are(runs):
         shutil.rmtree(folder)
     publish_study(runs)
     assert before == {name: (target / name).read_bytes() for name in before}
-    # Two branches merged by hand: no line is lost, and they are in order again.
+    # A merge by hand may mix up the lines: publishing loses none and sorts them.
     for name, text in before.items():
         lines = text.splitlines()
         random.Random(0).shuffle(lines)

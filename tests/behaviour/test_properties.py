@@ -1,7 +1,7 @@
-"""What hypothesis makes up: whatever a file or a parameter holds, it works or is refused in words.
+"""Property-based tests: any content of a file or a parameter works, or is refused in one sentence.
 
-The same examples each time, so that no run fails by chance: HYPOTHESIS_PROFILE=search looks for
-new ones, and more of them.
+The examples are the same in every run, so that none fails by chance. HYPOTHESIS_PROFILE=search
+tries new ones, and more of them.
 """
 
 import json
@@ -60,7 +60,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 @pytest.fixture
 def places(tmp_path, monkeypatch) -> Path:
-    """A folder with runs/ and book/results/ in it, both of which are the library's for now."""
+    """Return a folder whose runs/ and book/results/ the library uses during the test."""
     monkeypatch.setenv("DSSTUDY_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
     (tmp_path / "runs").mkdir()
@@ -68,7 +68,7 @@ def places(tmp_path, monkeypatch) -> Path:
 
 
 def result_of(function, *arguments, naming: str = ""):
-    """Return what a function returns; None if it refuses its input as it should."""
+    """Return what a function returns, or None if it refuses its input in a proper sentence."""
     try:
         return function(*arguments)
     except InputError as error:
@@ -198,7 +198,7 @@ def test_no_file_name_leads_out_of_the_folder_for_studies(places, name):
 
 
 def inside(path: Path, folder: Path) -> bool:
-    """Say whether a path is a folder's direct child, as the file system sees it."""
+    """Return whether a path is a folder's direct child for the file system."""
     return Path(os.path.normpath(path)).parent == folder and path.name not in (".", "..")
 
 
@@ -311,7 +311,7 @@ def test_a_damaged_file_of_a_record_is_named(places, written, monkeypatch, name,
 
 
 def read_everything(study: Path, trial: Path, damaged: Path) -> None:
-    """Read by every way there is: it works, or the sentence names the file."""
+    """Read a study in every way: each works, or its error names the damaged file."""
     record = Record(trial)
     for read in (record.trial, record.epochs, record.result, record.steps, record.predictions,
                  record.progress, record.__repr__, lambda: record.finished):  # fmt: skip
@@ -322,7 +322,7 @@ def read_everything(study: Path, trial: Path, damaged: Path) -> None:
             load(study)
         except InputError as error:
             check_sentence(str(error), "")
-            # Publishing may have carried a line that is wrong only beside another one.
+            # Publishing may have copied a line that is wrong only together with another one.
             assert damaged.name in str(error) or re.search(
                 r"holds no (records|profiles)", str(error)
             )
@@ -360,7 +360,7 @@ def test_a_condition_selects_the_trials_of_which_it_is_true(places, data):
         "matrix": {name: list(distinct.values())},
         "overrides": [{"when": {name: wanted}, "set": {"seed": 7}}],
     }
-    if data.draw(st.booleans(), "default"):  # then it is the trials' own default that counts
+    if data.draw(st.booleans(), "default"):  # then the default of the trials counts
         content["matrix"] = {"batch_size": [8, 16]}
     (places / "x.yaml").write_text(yaml.safe_dump(content))
     trials = load_study(places / "x.yaml").trials

@@ -123,8 +123,8 @@ def test_too_many_images_are_refused(image_folder):
 def test_cifar_is_read_from_torchvisions_own_format(tmp_path, monkeypatch):
     """The files of CIFAR-10 as torchvision unpacks them, with other pixels.
 
-    torchvision accepts only files with the hashes that it knows, so the test tells it the hashes
-    of these.
+    torchvision accepts only files with the hashes that it knows, so the test replaces
+    them.
     """
     rng = np.random.default_rng(0)
     base = tmp_path / datasets.CIFAR10.base_folder

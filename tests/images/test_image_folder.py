@@ -1,4 +1,4 @@
-"""Image folders as users have them: every file is read right, or named with what is wrong."""
+"""Image folders as users have them: each file is read correctly, or named with its fault."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ def folder_trial(root: Path, **parameters) -> Trial:
 
 
 def two_classes(root: Path, save) -> Path:
-    """Write 12 grey images of two brightnesses, by a function of array, path without a suffix."""
+    """Save 6 grey images per class and split, with ``save(pixels, path without a suffix)``."""
     for split in ("train", "test"):
         for label, name in enumerate(("dark", "light")):
             (root / split / name).mkdir(parents=True)
@@ -53,7 +53,6 @@ def save_16_bit_tiff(pixels: np.ndarray, path: Path) -> None:
 
 @pytest.mark.parametrize("save", [save_16_bit, save_16_bit_pgm, save_16_bit_tiff])
 def test_16_bits_hold_the_images_that_8_bits_hold(tmp_path, save):
-    """And so a network learns from both alike."""
     eight = load_data(folder_trial(two_classes(tmp_path / "eight", save_8_bit)))
     sixteen = load_data(folder_trial(two_classes(tmp_path / "sixteen", save)))
     assert torch.equal(eight.train.images, sixteen.train.images)
@@ -124,7 +123,7 @@ def test_files_in_another_format_are_said_to_be_left_out(tmp_path, capsys):
         (root / "train" / "dark" / str(number)).with_suffix(".png").rename(
             root / "train" / "dark" / f"{number}.HEIC"
         )
-    (root / "train" / "dark" / "Thumbs.db").touch()  # which nobody misses
+    (root / "train" / "dark" / "Thumbs.db").touch()  # is left out silently
     data = load_data(folder_trial(root))
     said = capsys.readouterr().out
     assert "3 files are left out" in said

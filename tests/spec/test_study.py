@@ -11,7 +11,7 @@ from dsstudy.spec.study import load_study, select
 from dsstudy.spec.trial import ARCHITECTURES
 
 PARAMETERS = Path(__file__).parents[2] / "parameters"
-QUICK = ("lenet", "squeezenet1_0")  # with more seeds in the study small
+QUICK = ("lenet", "squeezenet1_0")  # these have more seeds in the study small
 
 
 def study_file(tmp_path, text: str) -> Path:
@@ -190,7 +190,7 @@ overrides:
     ("condition", "meets"),
     [
         ("precision: fp32", lambda trial: True),  # a default
-        ("learning_rate: 0.001", lambda trial: trial.learning_rate == 1e-3),  # written otherwise
+        ("learning_rate: 0.001", lambda trial: trial.learning_rate == 1e-3),  # written differently
         ("learning_rate: [1e-2, 5]", lambda trial: trial.learning_rate == 0.01),
         ("image_size: 32", lambda trial: True),  # what auto stands for
         ("engine: ddp", lambda trial: trial.engine == "ddp"),
