@@ -81,12 +81,12 @@ class _Failure(NamedTuple):
 
 
 def _notebook_failure(error: Exception, out_of_memory: bool) -> _Failure:
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     if isinstance(error, PapermillExecutionError):  # what a cell has raised
         return _Failure(f"{error}\n{_cell_reason(error.ename, error.evalue)}", outside=False)
-    if isinstance(error, DeadKernelError):
+    # nbclient's DeadKernelError, or jupyter_client's error of a kernel that never answered.
+    if isinstance(error, RuntimeError) and "Kernel died" in str(error):
         return _dead_kernel(out_of_memory)
     return _Failure(reason_line(error), outside=isinstance(error, RuntimeError | OSError))
 

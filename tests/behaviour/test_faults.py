@@ -29,7 +29,7 @@ from dsstudy.launching import launcher, launcher_command
 from dsstudy.launching import notebook as notebook_module
 from dsstudy.launching.launcher import TrialError
 from dsstudy.launching.launcher_command import _free_port
-from dsstudy.launching.notebook import _note_failure
+from dsstudy.launching.notebook import _note_failure, _notebook_failure
 from dsstudy.launching.run import run_trial
 from dsstudy.launching.warm_kernels import WarmProvisioner
 from dsstudy.records.folder_lock import folder_holder, hold_folder
@@ -234,7 +234,9 @@ def test_the_second_run_of_a_study_says_who_holds_it(tiny):
         # A trial refuses a second trainer too, and is not disturbed by it.
         with pytest.raises(dsstudy.InputError, match="is in use by process"):
             run_trial(trial)
-        assert _note_failure(ValueError("no"), trial, Record(trial.folder), False) == "no"
+        failure = _notebook_failure(ValueError("no"), out_of_memory=False)
+        said = _note_failure(failure, trial, Record(trial.folder), None)
+        assert said == "ValueError: no"
         assert study_states(tiny.folder) == {trial.name: "running"}
         assert runner.poll() is None
 

@@ -15,7 +15,7 @@ from interrupted import SMALL, assert_same, forget_the_end, train_until
 import dsstudy
 from dsstudy.launching import run
 from dsstudy.launching.machine import Machine
-from dsstudy.launching.notebook import _note_failure
+from dsstudy.launching.notebook import _note_failure, _notebook_failure
 from dsstudy.launching.run import _Clock, run_trial
 from dsstudy.records.record import Record
 from dsstudy.spec.trial import Trial
@@ -227,7 +227,8 @@ def test_a_kernel_killed_while_it_overwrites_leaves_what_it_has_recorded(whole, 
     record = Record(tmp_path / "trial")
     forget_the_end(record, epochs=2, checkpoints=0)
     trial = Trial(**SMALL, output_dir=str(record.folder), overwrite=True)
-    _note_failure(DeadKernelError("Kernel died"), trial, record, out_of_memory=False)
+    failure = _notebook_failure(DeadKernelError("Kernel died"), out_of_memory=False)
+    _note_failure(failure, trial, record, None)
     assert record.result()["interrupted"] is True
     assert len(record.epochs()) == 2
     assert len(newest_checkpoints(record.checkpoints)) == 2

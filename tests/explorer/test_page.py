@@ -210,7 +210,7 @@ def test_a_training_ends_with_the_kernel(short):
 def test_a_refused_training_says_why(short):
     training = Training(short(dataset="cifar10", data_dir="nowhere"))
     training.process.wait()
-    assert training.error().startswith("dataset=cifar10 is not in")
+    assert training.error().startswith("dataset=cifar10 is absent from")
 
 
 # The page
