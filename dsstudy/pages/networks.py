@@ -1,4 +1,4 @@
-"""A study's trials outside the paper's tables: own networks, data sets and engines."""
+"""A study's trials outside the paper's tables: own networks, and other engines."""
 
 import html
 from typing import Any
@@ -25,12 +25,12 @@ _NOT_IN_RUN = ("model", *CELL, "optimizer", "scheduler", "seed", *PLACES)
 
 def counts_text(trials: pd.DataFrame) -> str:
     """Say how many trials and networks the page is over."""
-    rows = outside_paper(trials)
+    rows = name_runs(trials)
     if rows.empty:
         return "This study has no trial outside the paper's tables."
     completed = (rows["status"] == "completed").sum()
     return (
-        f"{len(rows)} trials of {rows['architecture'].nunique()} networks are outside the paper's "
+        f"{len(rows)} trials of {rows['network'].nunique()} networks are outside the paper's "
         f"tables; {completed} of them are completed."
     )
 
@@ -52,18 +52,26 @@ def runs_table(trials: pd.DataFrame) -> Styler | None:
     if rows.empty:
         return None
     columns = {"best_accuracy": "best test accuracy (%)", "seconds_per_epoch": "seconds per epoch"}
-    texts = pd.DataFrame({
-        title: measured_values(rows, column).groupby([rows[name] for name in ROW], sort=False)
-        .apply(lambda values: value_cell(pd.Series(cell_summary(values)), ".2f"))
-        for column, title in columns.items()
-    })  # fmt: skip
-    texts.index = pd.MultiIndex.from_tuples(tuple(map(html.escape, row)) for row in texts.index)
+    runs = dict(list(rows.groupby(ROW)))
+    texts = pd.DataFrame(
+        {
+            title: [_value_cell(run, column) for run in runs.values()]
+            for column, title in columns.items()
+        },
+        index=pd.MultiIndex.from_tuples(tuple(map(html.escape, row)) for row in runs),
+    )
     caption = (
         "Best test accuracy over the epochs, and seconds that an epoch of training takes without "
         "evaluation: mean ± standard deviation over n seeds or rounds; a number without ± is from "
         "one. A time marked shared was measured beside other work."
     )
     return style_table(texts, caption, "networks", wrap="7em")
+
+
+def _value_cell(run: pd.DataFrame, column: str) -> str:
+    # Run by run: where some runs were timed alone, the others keep the times that they have.
+    summary = cell_summary(measured_values(run, column))
+    return value_cell(pd.Series(summary), ".2f")
 
 
 def name_runs(trials: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +86,9 @@ def name_runs(trials: pd.DataFrame) -> pd.DataFrame:
         if rows[name].nunique() > 1:
             run += rows[name].map(lambda value, name=name: f", {name} {_parameter_text(value)}",
                                   na_action="ignore").fillna("")  # fmt: skip
-    return rows.assign(network=rows["architecture"], run=run)
+    # Not the architecture: models that stand for one architecture are different networks.
+    network = rows.get("model", rows["architecture"]).fillna(rows["architecture"])
+    return rows.assign(network=network, run=run)
 
 
 def _parameter_text(value: Any) -> str:

@@ -48,3 +48,27 @@ def test_a_study_of_the_papers_networks_alone_leaves_the_page_empty(tmp_path):
     assert networks.runs_table(load_trials(tmp_path)) is None
     assert networks.accuracy_figure(load_epochs(tmp_path)) is None
     assert networks.counts_text(load_trials(tmp_path)).startswith("This study has no trial outside")
+
+
+def test_models_that_stand_for_one_architecture_are_not_averaged(tmp_path):
+    for model, accuracy in zip(NETS, (40.0, 60.0), strict=True):
+        trial = Trial(model=model, architecture="mine")
+        write_record(tmp_path, trial, best_accuracy=accuracy, seconds_per_epoch=2.0)
+    table = networks.runs_table(load_trials(tmp_path)).data
+    assert {net: cell for (net, _), cell in table["best test accuracy (%)"].items()} == {
+        "nets:wide": "40.00",
+        "nets:deep": "60.00",
+    }
+
+
+def test_a_run_that_was_not_timed_alone_keeps_its_time_beside_one_that_was(tmp_path):
+    common = {"model": "nets:wide", "engine": "deepspeed", "processes": 2}
+    for stage in (0, 1):
+        trial = Trial(zero_stage=stage, **common)
+        write_record(tmp_path, trial, best_accuracy=50.0, seconds_per_epoch=2.0)
+    trials = load_trials(tmp_path)
+    trials["timed_rounds"] = [[3.0, 5.0] if stage else None for stage in trials["zero_stage"]]
+    seconds = networks.runs_table(trials).data["seconds per epoch"]
+    cells = {run: cell for (_, run), cell in seconds.items()}
+    assert cells["DeepSpeed, SGD, zero_stage 0"] == "2.00"
+    assert cells["DeepSpeed, SGD, zero_stage 1"].startswith("4.00")
