@@ -87,9 +87,9 @@ def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> 
         check_name(file.stem)
     study = Study(file.stem, file, [], dict(overrides or {}))
     content, folder, where = read_yaml(file), study.folder, one_line(file)
-    names: set[str] = set()
+    names, axes = set[str](), _label_axes(content)
     for combination in _combinations(where, content):
-        trial = _combination_trial(study, content, combination)
+        trial = _combination_trial(study, content, axes, combination)
         name = trial.name
         if name in names:
             raise InputError(
@@ -193,14 +193,15 @@ def _single_parameter(file: str, line: int, name: Any, value: Any) -> _Parameter
     return {name: (value, line)}
 
 
-def _combination_trial(study: Study, content: Lines, combination: Sequence[Any]) -> Trial:
+def _combination_trial(
+    study: Study, content: Lines, axes: Mapping[str, set[str]], combination: Sequence[Any]
+) -> Trial:
     file = one_line(study.file)
     parameters = _parameters_of(file, content.get("defaults") or Lines())
     labels = {}
     for axis, label, some in combination:
         labels[axis] = label
         parameters |= some
-    axes = _label_axes(content)
     for override in content.get("overrides") or []:
         if not _is_rule(override):
             line = content.lines["overrides"]
