@@ -74,11 +74,15 @@ def reason_line(error: BaseException) -> str:
     """Return an exception's type and message on one line; only an `InputError` is never cut."""
     if isinstance(error, InputError):
         return f"{type(error).__name__}: {last_line(error)}"
+    return reason_of(type(error).__name__, message_of(error))
+
+
+def message_of(error: BaseException) -> str:
+    """Return an exception's message; empty if its class, a foreign one, fails to write it."""
     try:
-        message = str(error)
-    except Exception:  # a foreign class may fail to write its message
-        message = ""
-    return reason_of(type(error).__name__, message)
+        return str(error)
+    except Exception:
+        return ""
 
 
 def reason_of(kind: str, message: str) -> str:

@@ -101,3 +101,21 @@ def raising(num_classes):
             raise KeyError("no such layer")
 
     return Raising()
+
+
+class UnspeakableError(Exception):
+    """An error that fails to write its own message."""
+
+    def __str__(self):
+        raise ValueError("no words")
+
+
+class Unspeakable(nn.Module):
+    """A network that raises such an error."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.net = plain(num_classes)
+
+    def forward(self, images):
+        raise UnspeakableError

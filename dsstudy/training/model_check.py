@@ -6,7 +6,13 @@ from torch import nn
 from dsstudy.errors import InputError
 from dsstudy.spec.engines import ENGINES, one_of
 from dsstudy.spec.trial import Trial
-from dsstudy.training.models import build_model, error_reason, is_own_model, shapes_device
+from dsstudy.training.models import (
+    build_model,
+    error_reason,
+    impossible_size,
+    is_own_model,
+    shapes_device,
+)
 
 
 def check_model(trial: Trial, classes: int = 10) -> None:
@@ -96,10 +102,7 @@ def _kind(scores: object) -> str:
 def _fails(trial: Trial, mode: str, error: Exception) -> InputError:
     side = trial.image_size
     if not is_own_model(trial):
-        return InputError(
-            f"image_size={side} is not possible for model={trial.model}: {error_reason(error)}; "
-            "set image_size to one that the architecture takes"
-        )
+        return impossible_size(trial, error)
     return InputError(
         f"model={trial.model} fails in {mode} mode for 2 images, float32 of shape (2, 3, {side}, "
         f"{side}): {type(error).__name__}: {error_reason(error)}; correct its forward, or set "

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from dsstudy.errors import InputError, last_line, quoted
+from dsstudy.errors import InputError, last_line, message_of, quoted
 from dsstudy.spec.model_counts import COUNTED_CLASSES, Counts
 from dsstudy.spec.trial import Trial
 
@@ -88,10 +88,15 @@ def build_model(trial: Trial, classes: int) -> nn.Module:
     except InputError:
         raise
     except Exception as error:  # the libraries may raise anything
-        raise InputError(
-            f"image_size={trial.image_size} is not possible for model={trial.model}: "
-            f"{error_reason(error)}; set image_size to one that the architecture takes"
-        ) from None
+        raise impossible_size(trial, error) from None
+
+
+def impossible_size(trial: Trial, error: Exception) -> InputError:
+    """Return the sentence for images that a library's model does not take."""
+    return InputError(
+        f"image_size={trial.image_size} is not possible for model={trial.model}: "
+        f"{error_reason(error)}; set image_size to one that the architecture takes"
+    )
 
 
 def is_own_model(trial: Trial) -> bool:
@@ -259,4 +264,4 @@ def _unknown_model(trial: Trial, library: str, known: list[str], lists: str) -> 
 
 def error_reason(error: BaseException) -> str:
     """Return an error's message on one line, or its type if it has none."""
-    return quoted(" ".join(str(error).split()).rstrip(".") or type(error).__name__)
+    return quoted(" ".join(message_of(error).split()).rstrip(".") or type(error).__name__)

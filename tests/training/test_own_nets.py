@@ -36,6 +36,7 @@ def trial_of(net: str, tmp_path, **parameters) -> Trial:
         ("Pair", {}, r"in train\(\) mode it returns a tuple"),
         ("double", {}, r"fails in train\(\) mode for 2 images, float32 .*(float|double)"),
         ("raising", {}, r"fails in train\(\) mode .*KeyError: 'no such layer'; correct"),
+        ("Unspeakable", {}, r"fails in train\(\) mode .*UnspeakableError; correct"),
         ("frozen", {}, "has no trainable parameter"),
         ("parsing", {}, "ends the process, as a parser of command lines does: .*arguments"),
         ("Scaled", {"engine": "deepspeed"}, r"single numbers \(scale\).*shape \(1,\), or set"),
