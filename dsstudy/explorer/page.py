@@ -1,6 +1,7 @@
 """The explorer: choose trials, run them, watch their curves, compare them with earlier runs."""
 
 import asyncio
+import atexit
 import contextlib
 import html
 import shlex
@@ -21,6 +22,7 @@ from dsstudy.explorer.queue import Queue, Training
 from dsstudy.launching.machine import Machine
 from dsstudy.launching.notebook import shell_line
 from dsstudy.launching.progress import progress_text
+from dsstudy.launching.warm_python import warm_python
 from dsstudy.paths import project_root
 from dsstudy.records.record import Record
 from dsstudy.records.study_folder import trial_state
@@ -33,6 +35,9 @@ LISTED = 40
 """How many of the newest runs are listed."""
 
 _FILES = Path(__file__).parent / "widgets"
+
+_WARM = contextlib.ExitStack()  # as long as the kernel lives
+atexit.register(_WARM.close)
 
 _QUEUE = Queue()  # one for all explorers of a kernel: running the cell again keeps what trains
 
@@ -83,6 +88,7 @@ class Explorer(widgets.VBox):
 
     def __init__(self, machine: Machine | None = None):
         Explorer.latest = self
+        _WARM.enter_context(warm_python())
         self.choices = Choices(machine or Machine.here())
         self.queue, self.overlay = _QUEUE, Overlay()
         self.curves = {curves.trial.name: curves for curves in _newest_runs()}

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from dsstudy.errors import InputError, last_line, reason_line
 from dsstudy.launching.crashes import Crash, crash_signal
+from dsstudy.launching.warm_python import warm_command
 from dsstudy.spec.trial import Trial
 
 STOP_SECONDS = 10.0
@@ -25,7 +26,7 @@ class Training:
         self.trial, self.started = trial, time.monotonic()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "dsstudy.explorer.queue"],
+            warm_command(["-m", "dsstudy.explorer.queue"]),
             stdin=subprocess.PIPE,
             stdout=self._output,
             stderr=subprocess.STDOUT,

@@ -22,6 +22,7 @@ from dsstudy.launching.crashes import Crash, first_crash, reported_exit_codes
 from dsstudy.launching.launcher_command import check_reachable, launcher_command
 from dsstudy.launching.machine import memory_kills
 from dsstudy.launching.placement import Placement
+from dsstudy.launching.warm_python import warm_command
 from dsstudy.records.record import Record
 from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import Trial
@@ -173,9 +174,13 @@ class _Ranks:
         self.memory_kills = memory_kills()
         self.done = False
         self.log.unlink(missing_ok=True)  # an earlier launcher may still write to that file
+        ranks = ["dsstudy.training.rank", str(record.folder)]
+        command = launcher_command(trial, placement, ranks)
+        if not placement.hosts:  # there, ssh starts the ranks
+            command = warm_command(command, placement.environment)
         with self.log.open("wb") as log:
             self.launcher = subprocess.Popen(
-                launcher_command(trial, placement, ["dsstudy.training.rank", str(record.folder)]),
+                command,
                 env=placement.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -213,6 +218,7 @@ class _Ranks:
                 time.sleep(0.05)
             sign = signal.SIGKILL
         self.launcher.wait()
+        wait_for_old_ranks(self.record)  # a forked rank ends a moment after its stand-in
 
     def failure(self, hung: str) -> TrialError:
         """Return the error that says why the ranks ended before the training did."""

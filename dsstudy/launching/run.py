@@ -25,6 +25,7 @@ from dsstudy.launching.launcher import (
 from dsstudy.launching.machine import Machine, describe_environment
 from dsstudy.launching.placement import Placement, place_trial, placement_problems
 from dsstudy.launching.progress import TrialBar
+from dsstudy.launching.warm_python import wait_until_warm, warm_processes
 from dsstudy.records.folder_lock import hold_folder
 from dsstudy.records.record import Record
 from dsstudy.spec.engines import ENGINES
@@ -64,6 +65,7 @@ def run_trial(trial: Trial) -> Record:
     if _is_done(trial, record):
         return record
     placement = _checked_placement(trial)
+    wait_until_warm()
     clock = _Clock()
     data = load_data(trial)
     with contextlib.ExitStack() as stack:
@@ -253,7 +255,7 @@ class _Clock:
     @staticmethod
     def _cpu_seconds_of_others() -> float:
         everyone, own = psutil.cpu_times(), sum(os.times()[:4])  # including ended children
-        for child in psutil.Process().children(recursive=True):
+        for child in [*psutil.Process().children(recursive=True), *warm_processes()]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 own += sum(child.cpu_times()[:4])
         return everyone.user + everyone.system + everyone.nice - own

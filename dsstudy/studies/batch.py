@@ -11,6 +11,7 @@ from tqdm import tqdm
 from dsstudy.errors import InputError
 from dsstudy.launching.notebook import run_notebook
 from dsstudy.launching.progress import progress_text
+from dsstudy.launching.warm_python import warm_python
 from dsstudy.records.folder_lock import hold_folder
 from dsstudy.records.record import Record
 from dsstudy.records.study_folder import read_states, write_study
@@ -43,11 +44,12 @@ class ThisMachine:
 
     def run(self, study: Study, trials: Sequence[Trial], bar: tqdm) -> None:
         """Run trials one after the other, each by papermill in a kernel of its own."""
-        for trial in trials:
-            with _progress_beside(Record(trial.folder), trial.name, bar):
-                if note := run_notebook(trial):
-                    bar.write(f"{trial.name}: {note}")
-            bar.update()
+        with warm_python(trials):
+            for trial in trials:
+                with _progress_beside(Record(trial.folder), trial.name, bar):
+                    if note := run_notebook(trial):
+                        bar.write(f"{trial.name}: {note}")
+                bar.update()
 
 
 def run_study(

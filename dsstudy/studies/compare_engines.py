@@ -9,6 +9,7 @@ from dsstudy.errors import InputError, last_line, quoted
 from dsstudy.launching.launcher import TrialError
 from dsstudy.launching.machine import Machine
 from dsstudy.launching.placement import problems
+from dsstudy.launching.warm_python import warm_python
 from dsstudy.records.files import write_text
 from dsstudy.spec.engines import ENGINES, LAUNCHED, NORMAL
 from dsstudy.spec.study import Study
@@ -26,6 +27,7 @@ SMALLEST_BATCH = 2
 _NOT_SETTABLE = {"engine": "it compares them all", "output_dir": "it has a folder of its own"}
 
 
+@warm_python()
 def measure_engines(parameters: Mapping[str, Any], steps: int = 60, rounds: int = 5) -> Study:
     """Measure the training steps of one model under every engine that this machine can run.
 

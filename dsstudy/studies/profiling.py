@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from tqdm import tqdm
 
+from dsstudy.launching.warm_python import warm_python
 from dsstudy.records.files import write_text
 from dsstudy.records.reading import read_lines
 from dsstudy.records.schema import PHASES
@@ -61,12 +62,13 @@ def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds
 
     file = study.folder / "profiles.jsonl"
     study.folder.mkdir(parents=True, exist_ok=True)
-    for trial in tqdm(trials, desc=f"{study.name}: profiles", unit="trial"):
-        full = len(load_data(trial).train) // trial.batch_size
-        row = _profile_trial(trial, min(steps, full), rounds, study.folder / trial.name)
-        # Another process may have profiled other trials meanwhile.
-        rows = {old["name"]: old for old in read_lines(file)} | {trial.name: row}
-        write_text(file, "".join(json.dumps(rows[name]) + "\n" for name in sorted(rows)))
+    with warm_python(trials):
+        for trial in tqdm(trials, desc=f"{study.name}: profiles", unit="trial"):
+            full = len(load_data(trial).train) // trial.batch_size
+            row = _profile_trial(trial, min(steps, full), rounds, study.folder / trial.name)
+            # Another process may have profiled other trials meanwhile.
+            rows = {old["name"]: old for old in read_lines(file)} | {trial.name: row}
+            write_text(file, "".join(json.dumps(rows[name]) + "\n" for name in sorted(rows)))
     return file
 
 

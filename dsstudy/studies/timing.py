@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from dsstudy.errors import InputError
+from dsstudy.launching.warm_python import warm_python
 from dsstudy.records.files import write_text
 from dsstudy.records.reading import read_lines
 from dsstudy.records.record import Record
@@ -47,13 +48,14 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
     study.folder.mkdir(parents=True, exist_ok=True)
     file = study.folder / "times.jsonl"
     turns = [trial for _ in range(rounds) for trial in trials]
-    for trial in tqdm(turns, desc=f"{study.name}: times", unit="trial"):
-        with briefly_trained(trial, few[trial.name], 2) as record:
-            memory = max(epoch["peak_memory_mb"] for epoch in record.epochs())
-            results[trial.name].append((record.result() or {}) | {"peak_memory_mb": memory})
-        rows = [_time_row(n, some, few[n], full[n]) for n, some in results.items() if some]
-        others = [row for row in read_lines(file) if row["name"] not in results]
-        write_text(file, "".join(json.dumps(row) + "\n" for row in others + rows))
+    with warm_python(trials):
+        for trial in tqdm(turns, desc=f"{study.name}: times", unit="trial"):
+            with briefly_trained(trial, few[trial.name], 2) as record:
+                memory = max(epoch["peak_memory_mb"] for epoch in record.epochs())
+                results[trial.name].append((record.result() or {}) | {"peak_memory_mb": memory})
+            rows = [_time_row(n, some, few[n], full[n]) for n, some in results.items() if some]
+            others = [row for row in read_lines(file) if row["name"] not in results]
+            write_text(file, "".join(json.dumps(row) + "\n" for row in others + rows))
     return file
 
 

@@ -1,0 +1,307 @@
+"""Python processes that start at once: forked from one that has loaded the libraries.
+
+Loading torch and DeepSpeed takes longer than a short training, and a launched trial loads them in
+its launcher, in DeepSpeed's per-node launcher and in each rank. A study loads them once, in the
+warm process. Launchers run unchanged: they start Python by ``sys.executable``, which in a fork is
+a stand-in (`stand_in`) that asks the warm process to fork.
+
+Each fork is a process of its own, with the environment, files and cores of the stand-in. It ends
+when the stand-in ends, and when the warm process ends; that ends with the process that started it.
+"""
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import runpy
+import selectors
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from dsstudy.launching import stand_in
+from dsstudy.spec.engines import ENGINES
+from dsstudy.spec.trial import Trial
+
+PRELOADED = (
+    "torch._dynamo",
+    "torch.distributed.run",
+    "deepspeed.launcher.launch",
+    "deepspeed.launcher.runner",
+    "dsstudy.explorer.queue",
+    "dsstudy.launching.run",
+    "dsstudy.training.rank",
+    "dsstudy.training.loops.ddp",
+    "dsstudy.training.loops.deepspeed",
+)
+"""The modules to load beforehand, with all that they import. None of them may touch a GPU."""
+
+READ_WHEN_LOADED = (
+    "DS_ACCELERATOR", "GOMP_", "KMP_", "LD_", "MALLOC_", "MKL_", "OMP_", "PYTHON", "PYTORCH_",
+)  # fmt: skip
+"""The beginnings of environment variables that are read once, when a library is loaded.
+
+``OMP_NUM_THREADS`` is too, but torch can change what it set.
+"""
+
+_SETTINGS = {"PYTHONUNBUFFERED": "1"}  # as launchers set it for ranks
+
+_PDEATHSIG = 1  # of prctl(2)
+
+
+class _Request(NamedTuple):
+    """What a stand-in asks for; see `stand_in.send_request`."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+    folder: str
+    cores: list[int]
+
+
+@contextlib.contextmanager
+def warm_python(trials: Iterable[Trial] | None = None) -> Iterator[None]:
+    """Start the processes of launched trials, within this context, as forks of a warm process.
+
+    Elsewhere than on Linux, and within another such context, it changes nothing.
+
+    Parameters
+    ----------
+    trials
+        What will be trained: trials without a launcher need no warm process. None if it is not
+        known yet.
+    """
+    needed = trials is None or any(ENGINES[trial.engine].launcher for trial in trials)
+    if not needed or sys.platform != "linux" or "DSSTUDY_WARM" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="dsstudy-warm-") as folder:
+        _write_stand_in(Path(folder))
+        process = _start(folder, os.environ | _SETTINGS | {"DS_ACCELERATOR": _likely_device()})
+        os.environ |= {"DSSTUDY_WARM": folder, "DSSTUDY_WARM_PID": str(process.pid)}
+        try:
+            yield
+        finally:
+            del os.environ["DSSTUDY_WARM"], os.environ["DSSTUDY_WARM_PID"]
+            process.kill()
+            process.wait()
+
+
+def warm_command(command: list[str], environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the command that runs Python warm; as it is where that is not possible.
+
+    Parameters
+    ----------
+    command
+        What would follow ``python``: a script or ``-m`` and a module, and arguments.
+    environment
+        The environment that it will have.
+    """
+    folder = os.environ.get("DSSTUDY_WARM")
+    if folder and Path(folder, "python").exists():
+        loaded = json.loads(Path(folder, "environment.json").read_text())
+        if _read_when_loaded(environment).items() <= loaded.items():
+            return [f"{folder}/python", *command]
+    return [sys.executable, *command]
+
+
+def wait_until_warm() -> None:
+    """Wait until the warm process has loaded its libraries, which would disturb what is timed."""
+    folder = os.environ.get("DSSTUDY_WARM")
+    connection = stand_in.connect(folder) if folder else None
+    if connection:
+        connection.sendall(bytes(8))  # a request of length 0
+        connection.recv(64)
+        connection.close()
+
+
+def warm_processes() -> list[psutil.Process]:
+    """Return the warm process and all that were forked from it."""
+    try:
+        warm = psutil.Process(int(os.environ["DSSTUDY_WARM_PID"]))
+        return [warm, *warm.children(recursive=True)]
+    except (KeyError, psutil.NoSuchProcess):
+        return []
+
+
+def _likely_device() -> str:
+    """Guess on which device trials run, without torch; DeepSpeed decides when it is loaded.
+
+    Where the guess is wrong, trials start cold.
+    """
+    return "cuda" if any(Path("/proc/driver/nvidia/gpus").glob("*")) else "cpu"
+
+
+def _write_stand_in(folder: Path) -> None:
+    words = sys.executable, "-IS", stand_in.__file__, str(folder), sys.executable
+    file = folder / "python"
+    # A shell, since the path of an interpreter after "#!" may hold no space.
+    file.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    file.chmod(0o700)
+
+
+def _start(folder: str, environment: dict[str, str]) -> subprocess.Popen:
+    loaded = _read_when_loaded(environment)
+    Path(folder, "environment.json").write_text(json.dumps(loaded))
+    place = os.open(folder, os.O_RDONLY)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Bound here, so that stand-ins can wait for it while libraries are loaded.
+    listener.bind(f"/proc/self/fd/{place}/socket")
+    listener.listen(64)
+    os.close(place)
+    with listener:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dsstudy.launching.warm_python", str(listener.fileno())],
+            env=environment,
+            stdin=subprocess.PIPE,  # closed when this process ends
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # Ctrl-C is for the process that started it
+        )
+
+
+def _read_when_loaded(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(READ_WHEN_LOADED) and name != "OMP_NUM_THREADS"
+    }
+
+
+class _Server:
+    """The warm process: it forks for each stand-in, hands on its signals, and reports the end."""
+
+    def __init__(self, listener: socket.socket):
+        self.listener, self.selector = listener, selectors.DefaultSelector()
+        self.request: _Request | None = None
+        self._watch(listener, self._accept)
+        self._watch(sys.stdin.fileno(), lambda: os._exit(0))  # whoever started it has ended
+
+    def serve(self) -> _Request:
+        """Serve for ever; in a fork, return what it is to run."""
+        while self.request is None:
+            for key, _ in self.selector.select():
+                key.data()
+                if self.request is not None:
+                    break
+        return self.request
+
+    def _watch(self, file: Any, call: Any) -> None:
+        self.selector.register(file, selectors.EVENT_READ, call)
+
+    def _accept(self) -> None:
+        connection, _ = self.listener.accept()
+        try:
+            request, files = _receive(connection)
+        except (OSError, ValueError):  # the stand-in was killed meanwhile
+            connection.close()
+            return
+        if not request:
+            connection.send(b"0")
+            connection.close()
+            return
+        pid = os.fork()
+        if pid == 0:
+            self._become(request, files, connection)
+            return
+        for file in files:
+            os.close(file)
+        ended = os.pidfd_open(pid)
+        self._watch(connection, partial(self._signal, connection, pid))
+        self._watch(ended, partial(self._report, connection, pid, ended))
+
+    def _signal(self, connection: socket.socket, pid: int) -> None:
+        try:
+            numbers = connection.recv(64)
+        except OSError:
+            numbers = b""
+        if not numbers:  # the stand-in was killed
+            self.selector.unregister(connection)
+        for number in numbers or [signal.SIGKILL]:
+            os.kill(pid, number)  # not reaped yet, so the number is still its own
+
+    def _report(self, connection: socket.socket, pid: int, ended: int) -> None:
+        _, status = os.waitpid(pid, 0)
+        with contextlib.suppress(KeyError):
+            self.selector.unregister(connection)
+        self.selector.unregister(ended)
+        os.close(ended)
+        with connection, contextlib.suppress(OSError):
+            connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+    def _become(self, request: _Request, files: list[int], connection: socket.socket) -> None:
+        """Make this fork what the stand-in would have been."""
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+        os.setsid()
+        for target, file in enumerate(files):
+            os.dup2(file, target)
+            os.close(file)
+        for key in list(self.selector.get_map().values()):
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+            elif key.fd > 2:
+                os.close(key.fd)
+        self.selector.close()
+        connection.close()
+        self.request = request
+
+
+def _receive(connection: socket.socket) -> tuple[_Request | None, list[int]]:
+    head, files, _, _ = socket.recv_fds(connection, 8, 3)
+    length = int.from_bytes(head, "big")
+    content = b""
+    while len(content) < length:
+        if not (part := connection.recv(length - len(content))):
+            raise ValueError("the request is cut")
+        content += part
+    return (_Request(**json.loads(content)) if length else None), files
+
+
+def _run(request: _Request) -> None:
+    """Run what ``python`` with these arguments runs."""
+    import numpy as np
+    import torch
+
+    os.environ.clear()
+    os.environ.update(request.environment)
+    os.chdir(request.folder)
+    os.sched_setaffinity(0, request.cores)
+    np.random.seed()  # a new interpreter draws a new state
+    if threads := request.environment.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(int(threads))  # OpenMP read the variable when it was loaded
+    stand_in_path = str(Path(request.environment["DSSTUDY_WARM"], "python"))
+    if request.arguments[0] == "-m":
+        _, module, *sys.argv[1:] = request.arguments
+        sys.path[0] = request.folder
+        if not module.startswith("dsstudy."):  # which asks for warm processes itself
+            sys.executable = stand_in_path
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = request.arguments
+        sys.executable = stand_in_path
+        sys.path[0] = str(Path(sys.argv[0]).parent)
+        runpy.run_path(request.arguments[0], run_name="__main__")
+
+
+def main() -> None:
+    """Load the libraries, and serve; the listening socket's number is the argument."""
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    for module in PRELOADED:
+        importlib.import_module(module)
+    if sys.modules["torch"].cuda.is_initialized():  # a fork could not use the GPU
+        sys.exit("a library has initialized CUDA while it was loaded")
+    _run(_Server(listener).serve())
+
+
+if __name__ == "__main__":
+    main()
