@@ -146,7 +146,8 @@ def _setting_doubts(found: Comparison) -> Iterator[str]:
     if found.on_cpu:
         yield (
             "This was measured on a CPU, whose cores all ranks share; memory is the resident "
-            "memory of their processes, libraries included. It does not show what GPUs would do."
+            "memory of their processes, without pages of files. It does not show what GPUs would "
+            "do."
         )
         yield from _thread_doubts(found)
     if found.about["settings"]["precision"] != "fp32":

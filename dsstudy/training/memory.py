@@ -1,15 +1,12 @@
 """The memory of a process: its peak, and what a training holds in tensors."""
 
 import gc
-import re
 import resource
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-
-_PARTS = ("VmHWM", "RssFile")  # see proc(5)
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -30,9 +27,10 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "linux":
-        status = Path("/proc/self/status").read_text()
-        sizes = {name: int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) for name in _PARTS}
-        return (sizes["VmHWM"] - sizes["RssFile"]) * 1024
+        lines = Path("/proc/self/status").read_text().splitlines()
+        sizes = dict(line.split(":", 1) for line in lines)  # see proc(5)
+        peak, of_files = (int(sizes[name].split()[0]) for name in ("VmHWM", "RssFile"))
+        return (peak - of_files) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
