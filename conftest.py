@@ -1,5 +1,6 @@
 """Tests and notebooks leave the user's own records and caches alone."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -20,3 +21,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What a run of the demo study left on a two-core machine: the study that the notebooks show.
 DEMO = Path(__file__).parent / "tests" / "records" / "demo"
 shutil.copytree(DEMO, Path(os.environ["DSSTUDY_RUNS"]) / "demo")
+
+_WARM = contextlib.ExitStack()
+
+
+def pytest_sessionstart(session):
+    """Fork the ranks of the tests' trials from a warm process, as a study does."""
+    if not hasattr(session.config, "workerinput") and session.config.getoption("numprocesses", 0):
+        return  # the workers run the tests
+    from dsstudy.launching.warm_python import warm_python
+
+    _WARM.enter_context(warm_python())
+
+
+def pytest_sessionfinish():
+    """End the warm process."""
+    _WARM.close()
