@@ -25,7 +25,7 @@ from dsstudy.launching.launcher import (
 from dsstudy.launching.machine import Machine, describe_environment
 from dsstudy.launching.placement import Placement, place_trial, placement_problems
 from dsstudy.launching.progress import TrialBar
-from dsstudy.launching.warm_python import wait_until_warm, warm_processes
+from dsstudy.launching.warm_python import wait_until_warm, warm_processes, warm_python
 from dsstudy.records.folder_lock import hold_folder
 from dsstudy.records.record import Record
 from dsstudy.spec.engines import ENGINES
@@ -67,8 +67,10 @@ def run_trial(trial: Trial) -> Record:
     placement = _checked_placement(trial)
     wait_until_warm()
     clock = _Clock()
-    data = load_data(trial)
     with contextlib.ExitStack() as stack:
+        if not placement.hosts:
+            stack.enter_context(warm_python([trial]))
+        data = load_data(trial)
         with record.writable():
             stack.enter_context(hold_folder(record.folder))
         if _is_done(trial, record):  # another process has just finished it

@@ -29,7 +29,8 @@ def main() -> None:
         os.execv(interpreter, [interpreter, *arguments])
     for number in FORWARDED:
         signal.signal(number, lambda number, _: connection.send(bytes([number])))
-    send_request(connection, [argument for argument in arguments if argument != "-u"])
+    start = arguments[1:] if arguments[0] == "-u" else arguments
+    send_request(connection, start, f"{folder}/python")
     end_like(connection.recv(64))
 
 
@@ -54,9 +55,10 @@ def connect(folder: str) -> socket.socket | None:
     return connection
 
 
-def send_request(connection: socket.socket, arguments: list[str]) -> None:
+def send_request(connection: socket.socket, arguments: list[str], executable: str) -> None:
     """Send everything that the new process takes over from this one."""
     request = {
+        "executable": executable,
         "arguments": arguments,
         "environment": dict(os.environ),
         "folder": os.getcwd(),  # noqa: PTH109 (pathlib takes long to import)

@@ -30,21 +30,17 @@ from typing import Any, NamedTuple
 import psutil
 
 from dsstudy.launching import stand_in
-from dsstudy.spec.engines import ENGINES
+from dsstudy.spec.engines import ENGINES, LAUNCHED
 from dsstudy.spec.trial import Trial
 
-PRELOADED = (
-    "torch._dynamo",
-    "torch.distributed.run",
-    "deepspeed.launcher.launch",
-    "deepspeed.launcher.runner",
-    "dsstudy.explorer.queue",
-    "dsstudy.launching.run",
-    "dsstudy.training.rank",
-    "dsstudy.training.loops.ddp",
-    "dsstudy.training.loops.deepspeed",
-)
+PRELOADED = ("dsstudy.explorer.queue", "dsstudy.launching.run", "torch._dynamo")
 """The modules to load beforehand, with all that they import. None of them may touch a GPU."""
+
+LAUNCHERS = {
+    "deepspeed": ("deepspeed.launcher.runner", "deepspeed.launcher.launch"),
+    "torchrun": ("torch.distributed.run",),
+}
+"""The modules that are loaded too, by launcher."""
 
 READ_WHEN_LOADED = (
     "DS_ACCELERATOR", "GOMP_", "KMP_", "LD_", "MALLOC_", "MKL_", "OMP_", "PYTHON", "PYTORCH_",
@@ -62,6 +58,7 @@ _PDEATHSIG = 1  # of prctl(2)
 class _Request(NamedTuple):
     """What a stand-in asks for; see `stand_in.send_request`."""
 
+    executable: str
     arguments: list[str]
     environment: dict[str, str]
     folder: str
@@ -80,13 +77,13 @@ def warm_python(trials: Iterable[Trial] | None = None) -> Iterator[None]:
         What will be trained: trials without a launcher need no warm process. None if it is not
         known yet.
     """
-    needed = trials is None or any(ENGINES[trial.engine].launcher for trial in trials)
-    if not needed or sys.platform != "linux" or "DSSTUDY_WARM" in os.environ:
+    engines = LAUNCHED if trials is None else {trial.engine for trial in trials} & set(LAUNCHED)
+    if not engines or sys.platform != "linux" or "DSSTUDY_WARM" in os.environ:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="dsstudy-warm-") as folder:
         _write_stand_in(Path(folder))
-        process = _start(folder, os.environ | _SETTINGS | {"DS_ACCELERATOR": _likely_device()})
+        process = _start(Path(folder), _modules(engines))
         os.environ |= {"DSSTUDY_WARM": folder, "DSSTUDY_WARM_PID": str(process.pid)}
         try:
             yield
@@ -149,9 +146,15 @@ def _write_stand_in(folder: Path) -> None:
     file.chmod(0o700)
 
 
-def _start(folder: str, environment: dict[str, str]) -> subprocess.Popen:
-    loaded = _read_when_loaded(environment)
-    Path(folder, "environment.json").write_text(json.dumps(loaded))
+def _modules(engines: Iterable[str]) -> list[str]:
+    launchers = {str(ENGINES[engine].launcher) for engine in engines}
+    loops = [f"dsstudy.training.loops.{engine}" for engine in engines]
+    return [*PRELOADED, *loops, *(name for each in launchers for name in LAUNCHERS[each])]
+
+
+def _start(folder: Path, modules: list[str]) -> subprocess.Popen:
+    environment = os.environ | _SETTINGS | {"DS_ACCELERATOR": _likely_device()}
+    (folder / "environment.json").write_text(json.dumps(_read_when_loaded(environment)))
     place = os.open(folder, os.O_RDONLY)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # Bound here, so that stand-ins can wait for it while libraries are loaded.
@@ -160,7 +163,7 @@ def _start(folder: str, environment: dict[str, str]) -> subprocess.Popen:
     os.close(place)
     with listener:
         return subprocess.Popen(
-            [sys.executable, "-m", "dsstudy.launching.warm_python", str(listener.fileno())],
+            [sys.executable, "-m", __name__, str(listener.fileno()), *modules],
             env=environment,
             stdin=subprocess.PIPE,  # closed when this process ends
             stdout=subprocess.DEVNULL,
@@ -279,24 +282,24 @@ def _run(request: _Request) -> None:
     np.random.seed()  # a new interpreter draws a new state
     if threads := request.environment.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))  # OpenMP read the variable when it was loaded
-    stand_in_path = str(Path(request.environment["DSSTUDY_WARM"], "python"))
     if request.arguments[0] == "-m":
         _, module, *sys.argv[1:] = request.arguments
         sys.path[0] = request.folder
         if not module.startswith("dsstudy."):  # which asks for warm processes itself
-            sys.executable = stand_in_path
+            sys.executable = request.executable
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     else:
         sys.argv = request.arguments
-        sys.executable = stand_in_path
+        sys.executable = request.executable
         sys.path[0] = str(Path(sys.argv[0]).parent)
         runpy.run_path(request.arguments[0], run_name="__main__")
 
 
 def main() -> None:
-    """Load the libraries, and serve; the listening socket's number is the argument."""
-    listener = socket.socket(fileno=int(sys.argv[1]))
-    for module in PRELOADED:
+    """Load modules, and serve: the arguments are the listening socket's number and their names."""
+    _, number, *modules = sys.argv
+    listener = socket.socket(fileno=int(number))
+    for module in modules:
         importlib.import_module(module)
     if sys.modules["torch"].cuda.is_initialized():  # a fork could not use the GPU
         sys.exit("a library has initialized CUDA while it was loaded")
