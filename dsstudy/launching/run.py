@@ -31,6 +31,7 @@ from dsstudy.records.record import Record
 from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import Trial
 from dsstudy.training.checkpoint import newest_sound_checkpoint, read_facts
+from dsstudy.training.memory import memory_measure
 from dsstudy.training.rank import train_rank
 
 SHARED_CORES = 0.15
@@ -225,6 +226,7 @@ def _result(
         | {
             "device": placement.device,
             "hosts": len(placement.hosts) or 1,
+            "memory": memory_measure(placement.device),
             "dataset": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,

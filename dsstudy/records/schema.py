@@ -45,6 +45,7 @@ class _Environment(TypedDict, total=False):
     commit: str
     device: str
     hosts: int
+    memory: str
     dataset: _Dataset | None
 
 

@@ -17,6 +17,13 @@ def reset_peak_memory(device: torch.device) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, see proc(5)
 
 
+def memory_measure(device: str) -> str:
+    """Return, for the record, what `peak_memory` measures on ``cpu`` or ``cuda``."""
+    if device == "cuda":
+        return "allocated"
+    return "resident, without pages of files" if sys.platform == "linux" else "resident"
+
+
 def peak_memory(device: torch.device) -> int:
     """Return this process's peak memory in bytes: allocated on a GPU, resident on a CPU.
 
