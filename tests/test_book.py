@@ -14,6 +14,7 @@ from playwright.sync_api import Page
 from site_checks import check_page, serve, watch
 from studies import write_record
 from tables import read_table
+from waiting import PATIENCE, wait_until
 
 from dsstudy.book import binder_address, book_parts, build_book, page_metadata, study_folders
 from dsstudy.errors import InputError
@@ -65,10 +66,9 @@ def test_the_interactive_figure_answers(page: Page, address):
     before = plot.locator(".scatterlayer").inner_html()
     plot.locator(".updatemenu-header").first.click()
     plot.locator(".updatemenu-dropdown-button").nth(1).click()
-    page.wait_for_timeout(500)
-    assert plot.locator(".scatterlayer").inner_html() != before
+    wait_until(lambda: plot.locator(".scatterlayer").inner_html() != before)
     plot.locator(".scatterlayer .point").first.hover(force=True)
-    plot.locator(".hoverlayer text").first.wait_for(timeout=5000)
+    plot.locator(".hoverlayer text").first.wait_for(timeout=1000 * PATIENCE)
     assert "%" in plot.locator(".hoverlayer").text_content()
 
 

@@ -16,6 +16,12 @@ from dsstudy.spec.trial import Trial
 FORWARDED = ("DS_", "DSSTUDY_", "GLOO_", "MALLOC_", "NCCL_", "OMP_", "PATH", "PYTHON", "TORCH_")
 """Prefixes of the environment variables that ranks on other machines need; ssh passes none."""
 
+LAUNCHER_MODULES = {
+    "deepspeed": ("deepspeed.launcher.runner", "deepspeed.launcher.launch"),
+    "torchrun": ("torch.distributed.run",),
+}
+"""The modules that run as a launcher and as what it starts before the ranks."""
+
 _BIN = Path(sys.executable).parent
 
 _PDSH = ["pdsh", "-S", "-R", "ssh"]  # -S: exit with the highest exit code of all hosts

@@ -30,17 +30,12 @@ from typing import Any, NamedTuple
 import psutil
 
 from dsstudy.launching import stand_in
+from dsstudy.launching.launcher_command import LAUNCHER_MODULES
 from dsstudy.spec.engines import ENGINES, LAUNCHED
 from dsstudy.spec.trial import Trial
 
 PRELOADED = ("dsstudy.explorer.queue", "dsstudy.launching.run", "torch._dynamo")
 """The modules to load beforehand, with all that they import. None of them may touch a GPU."""
-
-LAUNCHERS = {
-    "deepspeed": ("deepspeed.launcher.runner", "deepspeed.launcher.launch"),
-    "torchrun": ("torch.distributed.run",),
-}
-"""The modules that are loaded too, by launcher."""
 
 READ_WHEN_LOADED = (
     "DS_ACCELERATOR", "GOMP_", "KMP_", "LD_", "MALLOC_", "MKL_", "OMP_", "PYTHON", "PYTORCH_",
@@ -149,7 +144,7 @@ def _write_stand_in(folder: Path) -> None:
 def _modules(engines: Iterable[str]) -> list[str]:
     launchers = {str(ENGINES[engine].launcher) for engine in engines}
     loops = [f"dsstudy.training.loops.{engine}" for engine in engines]
-    return [*PRELOADED, *loops, *(name for each in launchers for name in LAUNCHERS[each])]
+    return [*PRELOADED, *loops, *(name for each in launchers for name in LAUNCHER_MODULES[each])]
 
 
 def _start(folder: Path, modules: list[str]) -> subprocess.Popen:
