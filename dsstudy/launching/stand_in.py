@@ -43,15 +43,14 @@ def is_forkable(arguments: list[str]) -> bool:
 def connect(folder: str) -> socket.socket | None:
     """Connect to the warm process; None, and a word in the log, if it has ended."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    place = os.open(folder, os.O_RDONLY)
     try:
+        place = os.open(folder, os.O_RDONLY)
         # A socket's path is limited to 107 bytes, which this is never longer than.
         connection.connect(f"/proc/self/fd/{place}/socket")
     except OSError as error:
         print(f"The warm process has ended ({error.strerror}): Python starts anew", file=sys.stderr)
         return None
-    finally:
-        os.close(place)
+    os.close(place)
     return connection
 
 

@@ -15,7 +15,12 @@ from waiting import wait_until
 
 from dsstudy.launching.launcher import InterruptedTrialError
 from dsstudy.launching.run import run_trial
-from dsstudy.launching.warm_python import warm_command, warm_processes, warm_python
+from dsstudy.launching.warm_python import (
+    wait_until_warm,
+    warm_command,
+    warm_processes,
+    warm_python,
+)
 from dsstudy.spec.engines import LAUNCHED
 from dsstudy.spec.trial import Trial
 
@@ -176,3 +181,11 @@ def test_a_trial_whose_warm_process_is_killed_is_resumed_cold(warm, tmp_path, en
     record = run_trial(trial.model_copy(update={"epochs": done + 1, "overwrite": True}))
     assert record.finished
     assert "Python starts anew" in (folder / "launch.log").read_text()
+
+
+def test_what_outlives_the_warm_process_starts_new_interpreters(monkeypatch, tmp_path):
+    """A process may inherit the name of a folder that is gone by then."""
+    monkeypatch.setenv("DSSTUDY_WARM", str(tmp_path / "gone"))
+    monkeypatch.setenv("DSSTUDY_WARM_PID", "1")
+    wait_until_warm()
+    assert warm_command(["-m", "this"]) == [sys.executable, "-m", "this"]
