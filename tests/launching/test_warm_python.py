@@ -46,7 +46,8 @@ while True:
 def warm():
     """Run a test within a warm process of its own, which some tests kill."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DSSTUDY_WARM", raising=False)
+        for name in ("DSSTUDY_WARM", "DSSTUDY_WARM_PID"):
+            patch.delenv(name, raising=False)
         with warm_python():
             yield
 
