@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from dsstudy.errors import InputError, reason_line
-from dsstudy.images.data import ImageData, load_data
+from dsstudy.images.data import DataFacts, data_facts
 from dsstudy.launching.crashes import crash_epoch, crash_reason
 from dsstudy.launching.launcher import (
     CrashedTrialError,
@@ -65,7 +65,7 @@ def run_trial(trial: Trial) -> Record:
         return record
     placement = _checked_placement(trial)
     clock = _Clock()
-    data = load_data(trial)
+    data = data_facts(trial)  # the ranks load the images
     with contextlib.ExitStack() as stack:
         with record.writable():
             stack.enter_context(hold_folder(record.folder))
@@ -118,7 +118,7 @@ def _is_done(trial: Trial, record: Record) -> bool:
     return True
 
 
-def _starting_checkpoint(trial: Trial, record: Record, device: str, data: ImageData) -> Path | None:
+def _starting_checkpoint(trial: Trial, record: Record, device: str, data: DataFacts) -> Path | None:
     """Return the checkpoint to resume from, and print it; None to start from the beginning."""
     found = newest_sound_checkpoint(record.checkpoints, len(record.epochs()), say=print)
     if found is None:
@@ -146,7 +146,7 @@ def _train(
     trial: Trial,
     record: Record,
     placement: Placement,
-    data: ImageData,
+    data: DataFacts,
     start_from: Path | None,
     clock: "_Clock",
 ) -> TrialError | None:
@@ -161,7 +161,14 @@ def _train(
         else:
             device = torch.device(placement.device)
             try:
-                train_rank(trial, record, device, watch=bar.show, start_from=start_from)
+                train_rank(
+                    trial,
+                    record,
+                    device,
+                    fingerprint=data.fingerprint,
+                    watch=bar.show,
+                    start_from=start_from,
+                )
             finally:
                 clock.stop()
     except TrialError as error:
@@ -190,7 +197,7 @@ def _judged_crash(
 def _result(
     record: Record,
     placement: Placement,
-    data: ImageData,
+    data: DataFacts,
     clock: "_Clock",
     error: TrialError | None,
 ) -> dict[str, Any]:
@@ -224,8 +231,8 @@ def _result(
             "dataset": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,
-                "train_images": len(data.train),
-                "test_images": len(data.test),
+                "train_images": data.train_images,
+                "test_images": data.test_images,
                 "classes": len(data.classes),
             },
         },
