@@ -1,6 +1,7 @@
 """Whether the files of an image folder have changed, told from their names, sizes and times."""
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,14 +49,15 @@ def read_state(folder: Path, files: Files) -> FolderState:
         A file has gone since the folder was listed.
     """
     found, newest = {}, 0
-    for path in (path for split in SPLITS for path, _ in files[split]):
+    for path, _ in itertools.chain.from_iterable(files[split] for split in SPLITS):
         try:
             facts = os.stat(path)  # noqa: PTH116 (paths are text, see list_images)
         except OSError:
             raise _changed(folder, relative_name(folder, path), "is gone") from None
-        times = facts.st_mtime_ns, facts.st_ctime_ns
-        newest = max(newest, *times)
-        found[relative_name(folder, path)] = f"{facts.st_size} {times[0]} {times[1]} {facts.st_ino}"
+        changed, inode_changed = facts.st_mtime_ns, facts.st_ctime_ns
+        newest = max(newest, changed, inode_changed)
+        name = relative_name(folder, path)
+        found[name] = f"{facts.st_size} {changed} {inode_changed} {facts.st_ino}"
     return FolderState(found, newest)
 
 

@@ -1,6 +1,5 @@
 """Image folders, listed and checked without opening their files."""
 
-import contextlib
 import os
 from collections import Counter
 from pathlib import Path
@@ -33,7 +32,7 @@ def list_images(folder: Path) -> tuple[list[str], Files, list[str]]:
     """
     names = {split: _class_names(folder, split) for split in SPLITS}
     classes = sorted({*names["train"], *names["test"]})
-    suffixes = readable_suffixes()
+    suffixes = set(readable_suffixes())
     files: Files = {split: [] for split in SPLITS}
     unread: list[str] = []
     for split in SPLITS:
@@ -41,7 +40,7 @@ def list_images(folder: Path) -> tuple[list[str], Files, list[str]]:
             before = len(files[split])
             for entry in _entries(folder / split / name) if name in names[split] else ():
                 # Paths as text: there are as many files as images, and pathlib is slow.
-                if entry.name.lower().endswith(suffixes):
+                if entry.name[entry.name.rfind(".") :].lower() in suffixes:
                     files[split].append((_image_path(entry), label))
                 elif not _is_expected(entry.name):
                     unread.append(entry.path)
@@ -78,9 +77,11 @@ def _entries(folder: Path) -> list[os.DirEntry]:
 
 def _image_path(entry: os.DirEntry) -> str:
     """Return the path of an entry with an image's name; refuse anything but a file."""
-    with contextlib.suppress(OSError):  # raised by a link to itself
+    try:
         if entry.is_file():
             return entry.path
+    except OSError:  # raised by a link to itself
+        pass
     if entry.is_symlink() and not Path(entry).exists():
         raise wrong_file(entry.path, "is a broken link")
     raise wrong_file(entry.path, "is a folder" if Path(entry).is_dir() else "is not a file")

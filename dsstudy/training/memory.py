@@ -1,4 +1,4 @@
-"""The memory of a process: its peak, what a training holds in tensors, a GPU that has too little."""
+"""The memory of a process: its peak, what a training holds in tensors, a GPU that lacks it."""
 
 import contextlib
 import gc

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from image_folders import folder_trial, two_classes
 from PIL import Image
 
 from dsstudy.errors import InputError
@@ -15,23 +16,6 @@ from dsstudy.images.data import check_data, load_data
 from dsstudy.images.image_cache import cache_folder
 from dsstudy.launching.run import run_trial
 from dsstudy.spec.trial import Trial
-
-SMALL = {"dataset": "imagefolder", "batch_size": 4, "image_size": 32}
-
-
-def folder_trial(root: Path, **parameters) -> Trial:
-    return Trial(**(SMALL | {"data_dir": str(root)} | parameters))
-
-
-def two_classes(root: Path, save) -> Path:
-    """Save 6 grey images per class and split, with ``save(pixels, path without a suffix)``."""
-    for split in ("train", "test"):
-        for label, name in enumerate(("dark", "light")):
-            (root / split / name).mkdir(parents=True)
-            for number in range(6):
-                pixels = np.full((32, 32), 40 + 120 * label + number, np.uint8)
-                save(pixels, root / split / name / str(number))
-    return root
 
 
 def save_8_bit(pixels: np.ndarray, path: Path) -> None:
