@@ -38,7 +38,6 @@ from PIL import Image
 OURS = Path(__file__).resolve().parent.parent
 CLASSES = 10
 TEST_IMAGES = 100
-SETTLED_SECONDS = 3  # a younger folder's fingerprint is not trusted
 
 TRAIN = """
 import json, sys
@@ -125,7 +124,6 @@ def measure_start(work: Path, codes: dict[str, Path], given: argparse.Namespace)
     """Return the seconds of first and second starts."""
     folder = make_folder(work / "files", given.files, 32)
     parameters = data_parameters(folder) | {"image_size": 32}
-    time.sleep(SETTLED_SECONDS)
     prints = {run(codes["now"], LOAD, parameters)[1]}  # decodes
     results = {}
     for where, prepare in (("page cache", warm_up), ("evicted", evict)):

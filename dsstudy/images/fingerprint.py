@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 from dsstudy.images.decoding import naming_image
@@ -13,12 +14,11 @@ from dsstudy.images.image_cache import cache_folder
 from dsstudy.images.image_listing import SPLITS, Files
 from dsstudy.records.files import write_text
 
-SETTLED_NANOSECONDS = 2_000_000_000
-"""How much older than the reading the last change must be for a fingerprint to be trusted.
+TICK = 100_000_000
+"""Nanoseconds within which a file could be written twice and keep its time; usually far fewer."""
 
-A file that is written twice within the granularity of its times, two seconds on some file systems,
-looks the same both times.
-"""
+COARSE_TICK = 2_000_000_000
+"""The same where times are whole seconds, as on FAT."""
 
 
 def hash_files(folder: Path, files: Files) -> str:
@@ -40,6 +40,16 @@ def hash_files(folder: Path, files: Files) -> str:
     return digest.hexdigest()[:16]
 
 
+def wait_for_tick(state: FolderState) -> None:
+    """Wait until a file that is written from now on gets a later time than all files have.
+
+    Otherwise a file could be written again, right after it was read, without a visible change.
+    """
+    wait = _settled_at(state) - time.time_ns()
+    if 0 < wait <= COARSE_TICK:  # more only if clocks differ: then nothing is kept
+        time.sleep(wait / 1e9)
+
+
 def kept_fingerprint(folder: Path, state: FolderState) -> str | None:
     """Return the fingerprint kept for a folder, or None if its files are in another state now.
 
@@ -47,8 +57,7 @@ def kept_fingerprint(folder: Path, state: FolderState) -> str | None:
     """
     try:
         kept = json.loads(_place(folder).read_text())
-        settled = state.newest + SETTLED_NANOSECONDS < kept["read_at"]
-        if settled and kept["state"] == state.digest():
+        if _settled_at(state) <= kept["read_at"] and kept["state"] == state.digest():
             return re.fullmatch("[0-9a-f]{16}", kept["fingerprint"])[0]  # type: ignore[index]
     except Exception:  # json and a damaged file's content can raise almost anything
         pass
@@ -69,6 +78,11 @@ def keep_fingerprint(folder: Path, state: FolderState, fingerprint: str, read_at
     with contextlib.suppress(OSError):
         _place(folder).parent.mkdir(parents=True, exist_ok=True)
         write_text(_place(folder), json.dumps(content), durable=False)
+
+
+def _settled_at(state: FolderState) -> int:
+    """Return the time from which a write shows, in nanoseconds since 1970."""
+    return state.newest + (TICK if state.newest % 1_000_000_000 else COARSE_TICK)
 
 
 def _place(folder: Path) -> Path:

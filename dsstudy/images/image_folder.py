@@ -8,7 +8,12 @@ import numpy as np
 from dsstudy.errors import InputError, one_line
 from dsstudy.images.cached_images import CachedImages
 from dsstudy.images.decoding import read_image_size
-from dsstudy.images.fingerprint import hash_files, keep_fingerprint, kept_fingerprint
+from dsstudy.images.fingerprint import (
+    hash_files,
+    keep_fingerprint,
+    kept_fingerprint,
+    wait_for_tick,
+)
 from dsstudy.images.folder_state import FolderState, read_state, refuse_changes
 from dsstudy.images.image_cache import cached_splits, fill_cache, in_threads
 from dsstudy.images.image_listing import SPLITS, Files, list_images, unread_text
@@ -43,8 +48,11 @@ def load_image_folder(trial: Trial, expected: str = "") -> tuple[str, list[str],
     classes, files, unread = list_images(folder)
     if unread and not expected:  # the process that found the fingerprint has said so
         print(unread_text(folder, unread))
-    state, read_at = read_state(folder, files), time.time_ns()
+    state = read_state(folder, files)
     kept = kept_fingerprint(folder, state)
+    if not kept:
+        wait_for_tick(state)
+    read_at = time.time_ns()
     fingerprint = kept or _read_fingerprint(folder, files, state)
     if expected not in ("", fingerprint):
         raise InputError(
