@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsstudy.errors import InputError, one_line
+from dsstudy.images.decoding import wrong_file
 from dsstudy.images.image_listing import SPLITS, Files, list_images
 
 
@@ -46,18 +47,20 @@ def read_state(folder: Path, files: Files) -> FolderState:
     Raises
     ------
     InputError
-        A file has gone since the folder was listed.
+        A file has gone since the folder was listed, or the system does not show its state.
     """
     found, newest = {}, 0
     for path, _ in itertools.chain.from_iterable(files[split] for split in SPLITS):
         try:
             facts = os.stat(path)  # noqa: PTH116 (paths are text, see list_images)
-        except OSError:
+        except FileNotFoundError:
             raise _changed(folder, relative_name(folder, path), "is gone") from None
-        changed, inode_changed = facts.st_mtime_ns, facts.st_ctime_ns
-        newest = max(newest, changed, inode_changed)
+        except OSError as error:
+            raise wrong_file(path, f"cannot be read ({error.strerror})") from None
+        content_changed, inode_changed = facts.st_mtime_ns, facts.st_ctime_ns
+        newest = max(newest, content_changed, inode_changed)
         name = relative_name(folder, path)
-        found[name] = f"{facts.st_size} {changed} {inode_changed} {facts.st_ino}"
+        found[name] = f"{facts.st_size} {content_changed} {inode_changed} {facts.st_ino}"
     return FolderState(found, newest)
 
 

@@ -263,6 +263,20 @@ def test_a_file_that_goes_right_after_the_folder_was_listed_is_one_sentence(root
         load(root)
 
 
+def test_a_file_whose_state_the_system_does_not_show_is_named(root, monkeypatch):
+    """It is not gone: a folder may be listed and yet not be searched, without that permission."""
+    real = os.stat
+
+    def stat(path, **options):
+        if str(path).endswith("light/3.bmp"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(InputError, match=r"3\.bmp, which cannot be read \(Permission denied\)"):
+        load(root)
+
+
 def test_a_damaged_file_in_an_unchanged_folder_is_no_change(root):
     cut_off(root / "train" / "light" / "0.bmp")
     with pytest.raises(InputError, match=r"0\.bmp, which is not a readable image"):
