@@ -6,15 +6,15 @@ Usage: python benchmarks/folders.py OLD [--parts memory epoch start] [--rounds 5
 OLD is a checkout of commit 3a50df6, in which every rank held all images and every start read every
 file. It runs in the same Python environment, and takes turns with this code over the same folders
 and the same cache. FOLDER needs 5 GB for a while (by default, the system's temporary folder). The
-images are random JPEG files of 224 x 224 pixels, those of the starts of 32 x 32. They are decoded
-beforehand. The network is coarse_net.py's, whose steps are so short that the images weigh most.
+images are random JPEG files of 224 x 224 pixels, decoded beforehand, and for the starts of 32 x 32.
+The network is coarse_net.py's, whose steps are so short that the images weigh most.
 
 memory: the proportional set size of two DDP ranks without pages of files, in MiB: the largest sum
 while they train one epoch, over all images and over a tenth of them.
 epoch: the seconds of the second epoch of normal training, in one process.
-start: the seconds of `load_data`. For the first start nothing but the decoded images is kept, for
-the second also what the first has kept. Before each start, the files' content is either in the page
-cache or evicted from it, as if the files had not been read for a while.
+start: the seconds of `load_data` before it decodes, once with an empty cache (first) and once with
+what that start has kept (second). Before each start, the files' content is either in the page cache
+or evicted from it, as if the files had not been read for a while.
 """
 
 import argparse
@@ -47,15 +47,27 @@ print("RESULT", json.dumps([epoch["train_seconds"] for epoch in record.epochs()]
 """
 
 LOAD = """
-import json, sys, time
+import importlib, json, sys, time
 import dsstudy
 from PIL import Image
+
+def noting_the_time(decode):
+    def noted(*arguments):
+        times.append(time.perf_counter())
+        return decode(*arguments)
+    return noted
+
 trial = dsstudy.Trial(**json.loads(sys.argv[1]))
 dsstudy.load_data  # imports torch
 Image.init()  # imports Pillow's formats
-started = time.perf_counter()
+before = "dsstudy.imagefolder" in sys.modules
+module = sys.modules["dsstudy.imagefolder" if before else "dsstudy.images.image_folder"]
+name = "_decode_into" if before else "fill_cache"
+setattr(module, name, noting_the_time(getattr(module, name)))
+times = [time.perf_counter()]
 data = dsstudy.load_data(trial)
-print("RESULT", json.dumps([time.perf_counter() - started, data.fingerprint]))
+times.append(time.perf_counter())
+print("RESULT", json.dumps([times[1] - times[0], data.fingerprint]))
 """
 
 
@@ -121,27 +133,26 @@ def measure_epoch(work: Path, codes: dict[str, Path], given: argparse.Namespace)
 
 
 def measure_start(work: Path, codes: dict[str, Path], given: argparse.Namespace) -> dict:
-    """Return the seconds of first and second starts."""
+    """Return the seconds of first and second starts before they decode."""
     folder = make_folder(work / "files", given.files, 32)
     parameters = data_parameters(folder) | {"image_size": 32}
-    prints = {run(codes["now"], LOAD, parameters)[1]}  # decodes
-    results = {}
+    prints, results = set(), {}
     for where, prepare in (("page cache", warm_up), ("evicted", evict)):
-        seconds = {"before": [], "now, first": [], "now, second": []}
+        seconds = {"before, first": [], "now, first": [], "now, second": []}
         for _ in range(given.rounds):
             for name in seconds:
-                if name != "now, second":
-                    shutil.rmtree(work / "cache" / "fingerprints", ignore_errors=True)
+                code, start = name.split(", ")
+                if start == "first":
+                    shutil.rmtree(work / "cache", ignore_errors=True)
                 prepare(folder)
-                code = codes["before" if name == "before" else "now"]
-                took, fingerprint = run(code, LOAD, parameters)
+                took, fingerprint = run(codes[code], LOAD, parameters)
                 seconds[name].append(took)
                 prints.add(fingerprint)
                 print(where, name, took, "s", flush=True)
-        results[where] = {
-            "seconds": seconds,
-            "second / first": ratio_table(seconds["now, second"], seconds["now, first"]),
-            "second / before": ratio_table(seconds["now, second"], seconds["before"]),
+        second = seconds["now, second"]
+        results[where] = {"seconds": seconds} | {
+            f"now, second / {first}": ratio_table(second, seconds[first])
+            for first in ("now, first", "before, first")
         }
     assert len(prints) == 1, prints
     return results
