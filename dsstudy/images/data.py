@@ -1,7 +1,8 @@
-"""Images: decoded once, kept as uint8 on the training device, made into batches there."""
+"""Data sets: uint8 images and labels, made into batches on the training device."""
 
 import hashlib
 import pickle
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,14 @@ import torch
 import torch.nn.functional as F
 
 from dsstudy.errors import InputError
-from dsstudy.images.image_folder import SPLITS, Splits, list_images, load_image_folder
+from dsstudy.images.cached_images import CachedImages
+from dsstudy.images.image_folder import load_image_folder
+from dsstudy.images.image_listing import SPLITS, list_images
+from dsstudy.images.pixels import Images, placed_images, read_batches
 from dsstudy.images.synthetic import SYNTHETIC_CLASSES, SYNTHETIC_IMAGES, draw
 from dsstudy.spec.trial import Trial
+
+Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # by split: images and labels
 
 SUBSET_SEED = 0
 """The seed of subsets: every trial with fewer images uses the same ones."""
@@ -20,21 +26,44 @@ SUBSET_SEED = 0
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels of one split, on one device.
+    """Images and labels of one split.
 
     Attributes
     ----------
-    images : torch.Tensor
-        uint8, shape (N, 3, height, width), values 0 to 255.
+    source : torch.Tensor or CachedImages
+        uint8, shape (N, 3, height, width), values 0 to 255: on the training device, or, if they are
+        to be read batch by batch, in this machine's memory or its cache.
     labels : torch.Tensor
-        int64, shape (N,), index into the data set's classes.
+        int64, shape (N,), index into the data set's classes, on the training device.
     """
 
-    images: torch.Tensor
+    source: Images
     labels: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def images(self) -> torch.Tensor:
+        """All images in memory: uint8, shape (N, 3, height, width); training never needs them."""
+        return self.pixels(range(len(self)))
+
+    def pixels(self, indices: Sequence[int]) -> torch.Tensor:
+        """Return some images as they are: uint8, shape (B, 3, height, width)."""
+        group = torch.tensor(indices, dtype=torch.int64, device=self.source.device)
+        return next(read_batches(self.source, [group], self.labels.device))
+
+    def batches(
+        self,
+        groups: Iterable[torch.Tensor],
+        image_size: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the `batch` of each group of indices; the next one is read meanwhile."""
+        groups = [indices.to(self.source.device) for indices in groups]
+        pixels = read_batches(self.source, groups, self.labels.device)
+        for indices, images in zip(groups, pixels, strict=True):
+            yield _normalised(images, image_size, dtype), self.labels[indices]
 
     def batch(
         self, indices: torch.Tensor, image_size: int, dtype: torch.dtype = torch.float32
@@ -44,7 +73,7 @@ class Split:
         Parameters
         ----------
         indices
-            int64, shape (B,), on the split's device.
+            int64, shape (B,).
         image_size
             Side of the square input in pixels; images are scaled bilinearly, like torchvision's
             ``Resize``.
@@ -57,18 +86,12 @@ class Split:
             Images of shape (B, 3, image_size, image_size) with values from -1 to 1 (mean and
             deviation 0.5, as in the DeepSpeed CIFAR-10 example), and int64 labels of shape (B,).
         """
-        images = self.images[indices].to(torch.float32)
-        if images.shape[-2:] != (image_size, image_size):
-            images = F.interpolate(
-                images, (image_size, image_size), mode="bilinear", antialias=True
-            )
-        images = images.mul_(1 / 127.5).sub_(1)
-        return images.to(dtype), self.labels[indices]
+        return next(self.batches([indices], image_size, dtype))
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set in memory.
+    """A data set, ready for training.
 
     Attributes
     ----------
@@ -85,23 +108,56 @@ class ImageData:
     test: Split
 
 
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known of a data set without its images; attributes as in `ImageData`.
+
+    Attributes
+    ----------
+    train_images, test_images : int
+        How many images the trial trains on and is tested on.
+    """
+
+    name: str
+    fingerprint: str
+    classes: list[str]
+    train_images: int
+    test_images: int
+
+
+def data_facts(trial: Trial) -> DataFacts:
+    """Return the facts about a trial's data set; nothing of its images stays in memory.
+
+    An image folder is decoded if the cache lacks it.
+
+    Raises
+    ------
+    InputError
+        As in `load_data`.
+    """
+    data = load_data(trial)
+    return DataFacts(data.name, data.fingerprint, data.classes, len(data.train), len(data.test))
+
+
 def load_data(trial: Trial, device: torch.device | str = "cpu", fingerprint: str = "") -> ImageData:
-    """Load the images of a trial, or the subset that it asks for, onto a device.
+    """Load the images of a trial, or the subset that it asks for, for training on a device.
 
     Parameters
     ----------
     trial
         Only `dataset`, `data_dir`, `train_images`, `test_images` and `image_size` matter.
     device
-        The device to keep the images on.
+        The device that trains.
     fingerprint
-        The result of an earlier `load_data` of the same folder, to avoid reading every file again.
+        The fingerprint that an image folder must have; by default, any.
 
     Raises
     ------
     InputError
-        The data set is absent, damaged, or smaller than the trial asks for.
+        The data set is absent, damaged, changed while it is read, or smaller than the trial asks
+        for.
     """
+    splits: dict[str, tuple[Any, np.ndarray]]
     if trial.dataset == "synthetic":
         name, fingerprint, classes, splits = _synthetic(trial)
     elif trial.dataset == "imagefolder":
@@ -109,7 +165,12 @@ def load_data(trial: Trial, device: torch.device | str = "cpu", fingerprint: str
         fingerprint, classes, splits = load_image_folder(trial, fingerprint)
     else:
         name, fingerprint, classes, splits = _cifar(trial)
-    train, test = (_on_device(trial, split, splits, device) for split in SPLITS)
+    chosen = [_chosen(trial, split, *splits.pop(split)) for split in SPLITS]
+    images = placed_images([images for images, _ in chosen], torch.device(device))
+    train, test = (
+        Split(some, torch.tensor(labels, device=device))
+        for some, (_, labels) in zip(images, chosen, strict=True)
+    )
     if len(train) < trial.batch_size:
         raise InputError(
             f"batch_size={trial.batch_size} is more than the {len(train)} training images of "
@@ -190,8 +251,11 @@ def _wanted(trial: Trial, split: str) -> int | str:
     return trial.train_images if split == "train" else trial.test_images
 
 
-def _on_device(trial: Trial, split: str, splits: Splits, device: torch.device | str) -> Split:
-    (images, labels), wanted = splits[split], _wanted(trial, split)
+def _chosen(
+    trial: Trial, split: str, images: np.ndarray | CachedImages, labels: np.ndarray
+) -> tuple[Images, np.ndarray]:
+    """Return a split's images and labels, or the subset that a trial asks for."""
+    wanted = _wanted(trial, split)
     if isinstance(wanted, int) and wanted > len(labels):
         raise InputError(
             f"{split}_images={wanted} is more than the data set has: set {split}_images to all, or "
@@ -199,9 +263,9 @@ def _on_device(trial: Trial, split: str, splits: Splits, device: torch.device | 
         )
     if isinstance(wanted, int) and wanted < len(labels):
         chosen = balanced_subset(labels, wanted)
-        images, labels = images[chosen], labels[chosen]
-    # Copy: torch cannot represent a read-only, memory-mapped array.
-    return Split(torch.tensor(images, device=device), torch.tensor(labels, device=device))
+        labels = labels[chosen]
+        images = images.subset(chosen) if isinstance(images, CachedImages) else images[chosen]
+    return images if isinstance(images, CachedImages) else torch.tensor(images), labels
 
 
 def _synthetic(trial: Trial) -> tuple[str, str, list[str], Splits]:
@@ -240,3 +304,11 @@ def _hash_arrays(splits: Splits) -> str:
         digest.update(np.ascontiguousarray(images).data)
         digest.update(labels.data)
     return digest.hexdigest()[:16]
+
+
+def _normalised(images: torch.Tensor, image_size: int, dtype: torch.dtype) -> torch.Tensor:
+    images = images.to(torch.float32)
+    if images.shape[-2:] != (image_size, image_size):
+        images = F.interpolate(images, (image_size, image_size), mode="bilinear", antialias=True)
+    images = images.mul_(1 / 127.5).sub_(1)
+    return images.to(dtype)

@@ -1,13 +1,13 @@
-"""The cache of decoded image folders: an entry has one array per split."""
+"""The cache of decoded image folders: an entry has one file of images per split."""
 
 import errno
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,12 +16,14 @@ import platformdirs
 from tqdm.auto import tqdm
 
 from dsstudy.errors import InputError, one_line
+from dsstudy.images.cached_images import CachedImages
 from dsstudy.images.decoding import decode_image
 
 LEFT_OVER_SECONDS = 86_400
 """The age from which an unfinished entry counts as left behind by a killed process."""
 
 Paths = Mapping[str, list[str]]  # by split
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 Size = tuple[int, int]  # height and width in pixels
 
@@ -31,29 +33,33 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DSSTUDY_CACHE") or platformdirs.user_cache_path("dsstudy"))
 
 
-def cached_arrays(name: str, counts: Mapping[str, int]) -> dict[str, np.ndarray] | None:
-    """Return the arrays of an entry by split, or None if the entry is absent or damaged.
+def cached_splits(name: str, counts: Mapping[str, int]) -> dict[str, CachedImages] | None:
+    """Return the images of an entry by split, or None if the entry is absent or damaged.
 
-    They are memory-mapped, uint8, of shape (images, 3, height, width). `counts` gives the number of
-    images that each split must have.
+    `counts` gives the number of images that each split must have.
     """
     try:
-        arrays = {
-            split: np.load(cache_folder() / name / f"{split}.npy", mmap_mode="r")
-            for split in counts
-        }
-    except (OSError, ValueError, EOFError):  # absent, cut off, or overwritten
+        splits = {split: CachedImages(cache_folder() / name / f"{split}.npy") for split in counts}
+    except (OSError, ValueError):  # absent, cut off, or overwritten
         return None
-    sizes = {array.shape[1:] for array in arrays.values()}
-    right = all(
-        array.dtype == np.uint8 and array.ndim == 4 and len(array) == counts[split]
-        for split, array in arrays.items()
-    )
-    return arrays if right and len(sizes) == 1 else None
+    right = all(len(images) == counts[split] for split, images in splits.items())
+    one_size = len({images.shape[1:] for images in splits.values()}) == 1
+    return splits if right and one_size else None
 
 
-def fill_cache(name: str, paths: Paths, size: Size) -> None:
+def fill_cache(name: str, paths: Paths, size: Size, guard: AbstractContextManager[None]) -> None:
     """Decode images into an entry of the cache, whole or not at all.
+
+    Parameters
+    ----------
+    name
+        The entry's name.
+    paths
+        The image files by split.
+    size
+        Height and width of the decoded images in pixels.
+    guard
+        The context to decode in; if it raises an error at its end, no entry is made.
 
     Raises
     ------
@@ -65,8 +71,9 @@ def fill_cache(name: str, paths: Paths, size: Size) -> None:
         _remove_left_over()
         unfinished = Path(tempfile.mkdtemp(dir=cache_folder(), prefix="decoding-"))
         try:
-            for split, files in paths.items():
-                _decode_split(unfinished / f"{split}.npy", files, size, split)
+            with guard:
+                for split, files in paths.items():
+                    _decode_split(unfinished / f"{split}.npy", files, size, split)
             _replace_entry(unfinished, cache_folder() / name)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -87,17 +94,21 @@ def _decode_split(array_file: Path, files: list[str], size: Size, split: str) ->
     # Claim the space first: a full disk would kill a process that writes to a memory-mapped file.
     with array_file.open("r+b") as stream:
         os.posix_fallocate(stream.fileno(), 0, array_file.stat().st_size)
-    images = in_threads(lambda file: decode_image(file, size), files)
-    for index, image in enumerate(tqdm(images, f"decoding {split}", len(files), leave=False)):
-        array[index] = image
+
+    def decode(index: int) -> None:  # into its place: decoded images must not queue up in memory
+        array[index] = decode_image(files[index], size)
+
+    done = in_threads(decode, range(len(files)))
+    for _ in tqdm(done, f"decoding {split}", len(files), leave=False):
+        pass
     array.flush()
 
 
-def in_threads(function: Callable[[str], Result], files: list[str]) -> Iterator[Result]:
-    """Yield a function's results for files, in order; Pillow releases Python's lock."""
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield a function's results, in order; Pillow releases Python's lock."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            yield from pool.map(function, files)
+            yield from pool.map(function, items)
         finally:
             pool.shutdown(cancel_futures=True)  # after an error, the remaining files do not matter
 

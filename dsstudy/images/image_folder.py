@@ -1,190 +1,100 @@
-"""Image folders: listed, checked, fingerprinted, and decoded once into the cache."""
+"""An image folder's images: fingerprinted, decoded once, and read from the cache."""
 
-import contextlib
-import hashlib
-import os
-from collections import Counter
+import time
 from pathlib import Path
 
 import numpy as np
 
 from dsstudy.errors import InputError, one_line
-from dsstudy.images.decoding import naming_image, read_image_size, readable_suffixes, wrong_file
-from dsstudy.images.image_cache import cached_arrays, fill_cache, in_threads
+from dsstudy.images.cached_images import CachedImages
+from dsstudy.images.decoding import read_image_size
+from dsstudy.images.fingerprint import (
+    hash_files,
+    keep_fingerprint,
+    kept_fingerprint,
+    wait_for_tick,
+)
+from dsstudy.images.folder_state import FolderState, read_state, refuse_changes
+from dsstudy.images.image_cache import cached_splits, fill_cache, in_threads
+from dsstudy.images.image_listing import SPLITS, Files, list_images, unread_text
 from dsstudy.spec.trial import Trial
 
-SPLITS = ("train", "test")
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # by split: images and labels
-_Files = dict[str, list[tuple[str, int]]]  # by split: paths and labels
-_BESIDE_IMAGES = ("thumbs.db", "desktop.ini")  # Windows puts these into folders of images
+FolderSplits = dict[str, tuple[CachedImages, np.ndarray]]  # by split: images and labels
 
 
-def load_image_folder(trial: Trial, fingerprint: str = "") -> tuple[str, list[str], Splits]:
+def load_image_folder(trial: Trial, expected: str = "") -> tuple[str, list[str], FolderSplits]:
     """Load a trial's image folder; decode it if the cache lacks it.
 
     Parameters
     ----------
     trial
         Only `data_dir` and `image_size` matter.
-    fingerprint
-        The folder's fingerprint if it is known, to avoid reading every file.
+    expected
+        The fingerprint that the folder must have; by default, any.
 
     Returns
     -------
     tuple
-        The fingerprint, the names of the classes, and for each split the images (uint8, shape (N,
-        3, height, width), memory-mapped) and labels (int64, shape (N,)).
+        The fingerprint, the names of the classes, and for each split the images and labels (int64,
+        shape (N,)).
 
     Raises
     ------
     InputError
-        The folder lacks ``train/<class>/`` or ``test/<class>/``, or a file is damaged.
+        The folder lacks ``train/<class>/`` or ``test/<class>/``, a file is damaged, or the folder
+        is changed while it is read.
     """
     folder = trial.data_folder
     classes, files, unread = list_images(folder)
-    if not fingerprint:
-        if unread:
-            print(_unread_text(folder, unread))
-        fingerprint = _hash_files(folder, files)
-    arrays = _decoded(files, fingerprint, trial.image_size)
-    splits: Splits = {
-        split: (arrays[split], np.array([label for _, label in files[split]], dtype=np.int64))
-        for split in SPLITS
+    if unread and not expected:  # the process that found the fingerprint has said so
+        print(unread_text(folder, unread))
+    state = read_state(folder, files)
+    kept = kept_fingerprint(folder, state)
+    if not kept:
+        wait_for_tick(state)
+    read_at = time.time_ns()
+    fingerprint = kept or _read_fingerprint(folder, files, state)
+    if expected not in ("", fingerprint):
+        raise InputError(
+            f"the images in data_dir={one_line(folder)} have changed since the trial started, or "
+            "are others on this machine: give every machine the same ones, then run it again"
+        )
+    images = _decoded(folder, files, state, fingerprint, trial.image_size)
+    if not kept:  # now that nothing is wrong with the folder and the cache
+        keep_fingerprint(folder, state, fingerprint, read_at)
+    labels = {
+        split: np.array([label for _, label in files[split]], dtype=np.int64) for split in SPLITS
     }
-    return fingerprint, classes, splits
+    return fingerprint, classes, {split: (images[split], labels[split]) for split in SPLITS}
 
 
-def _decoded(files: _Files, fingerprint: str, side: int) -> dict[str, np.ndarray]:
-    """Return the decoded arrays; decode the files if the cache lacks them.
+def _read_fingerprint(folder: Path, files: Files, state: FolderState) -> str:
+    with refuse_changes(folder, state):
+        return hash_files(folder, files)
+
+
+def _decoded(
+    folder: Path, files: Files, state: FolderState, fingerprint: str, side: int
+) -> dict[str, CachedImages]:
+    """Return the decoded images by split; decode the files if the cache lacks them.
 
     Images of one size, no larger than the input, are cached unscaled, for every `image_size`.
     Others are scaled to the input as they are decoded.
     """
     counts = {split: len(files[split]) for split in SPLITS}
-    unscaled = cached_arrays(fingerprint, counts)
+    unscaled = cached_splits(fingerprint, counts)
     if unscaled is not None and max(unscaled["test"].shape[2:]) <= side:
         return unscaled
     name = f"{fingerprint}-{side}"
-    if (scaled := cached_arrays(name, counts)) is not None:
+    if (scaled := cached_splits(name, counts)) is not None:
         return scaled
     paths = {split: [path for path, _ in files[split]] for split in SPLITS}
-    sizes = set(in_threads(read_image_size, [path for some in paths.values() for path in some]))
+    with refuse_changes(folder, state):
+        sizes = set(in_threads(read_image_size, [path for some in paths.values() for path in some]))
     size = (side, side)
     if len(sizes) == 1 and max(max(sizes)) <= side:
         name, size = fingerprint, sizes.pop()
-    fill_cache(name, paths, size)
-    arrays = cached_arrays(name, counts)
-    assert arrays is not None
-    return arrays
-
-
-def list_images(folder: Path) -> tuple[list[str], _Files, list[str]]:
-    """List an image folder, without opening its files.
-
-    Returns
-    -------
-    classes : list of str
-        Their names, sorted.
-    files : dict
-        By split: the images' paths, each with its class's index.
-    unread : list of str
-        The paths of files whose names are not those of images.
-
-    Raises
-    ------
-    InputError
-        The folder has fewer than two classes, the splits have different classes, or an entry with
-        an image's name is not a file.
-    """
-    names = {split: _class_names(folder, split) for split in SPLITS}
-    classes = sorted({*names["train"], *names["test"]})
-    suffixes = readable_suffixes()
-    files: _Files = {split: [] for split in SPLITS}
-    unread: list[str] = []
-    for split in SPLITS:
-        for label, name in enumerate(classes):
-            before = len(files[split])
-            for entry in _entries(folder / split / name) if name in names[split] else ():
-                # Paths as text: there are as many files as images, and pathlib is slow.
-                if entry.name.lower().endswith(suffixes):
-                    files[split].append((_image_path(entry), label))
-                elif not _is_expected(entry.name):
-                    unread.append(entry.path)
-            if len(files[split]) == before:
-                raise _no_images(folder, f"{split}/{name}", unread)
-    if len(classes) < 2:
-        only = f"has one class, {one_line(classes[0])}" if classes else "has no classes"
-        raise InputError(
-            f"data_dir={folder} {only}, and a classifier needs two or more: give each class its "
-            "own folder in train/ and in test/"
-        )
-    return classes, files, unread
-
-
-def _class_names(folder: Path, split: str) -> list[str]:
-    if (folder / split).is_dir():
-        return [entry.name for entry in _entries(folder / split) if Path(entry).is_dir()]
-    wrong = f"has no folder {split}" if folder.exists() else "does not exist"
-    raise InputError(
-        f"data_dir={folder} {wrong}: set data_dir to a folder that holds train/<class>/ and "
-        "test/<class>/ with one image per file"
-    )
-
-
-def _entries(folder: Path) -> list[os.DirEntry]:
-    try:
-        return sorted(os.scandir(folder), key=lambda entry: entry.path)
-    except OSError as error:
-        raise InputError(
-            f"data_dir holds {one_line(folder)}, which cannot be listed ({error.strerror}): make "
-            "it readable, or set data_dir to another folder"
-        ) from None
-
-
-def _image_path(entry: os.DirEntry) -> str:
-    """Return the path of an entry with an image's name; refuse anything but a file."""
-    with contextlib.suppress(OSError):  # raised by a link to itself
-        if entry.is_file():
-            return entry.path
-    if entry.is_symlink() and not Path(entry).exists():
-        raise wrong_file(entry.path, "is a broken link")
-    raise wrong_file(entry.path, "is a folder" if Path(entry).is_dir() else "is not a file")
-
-
-def _is_expected(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _BESIDE_IMAGES
-
-
-def _no_images(folder: Path, where: str, unread: list[str]) -> InputError:
-    here = [path for path in unread if Path(path).parent == folder / where]
-    found = f" in a readable format, only {_suffixes_text(here)}" if here else ""
-    return InputError(
-        f"data_dir={folder} has no images in {where}{found}: give both splits the same classes, "
-        "one image per file (an archive may be half extracted), or set data_dir to another folder"
-    )
-
-
-def _unread_text(folder: Path, unread: list[str]) -> str:
-    return (
-        f"{one_line(folder)}: {len(unread)} files are left out, as Pillow cannot read files with "
-        f"such names ({_suffixes_text(unread)}; first {one_line(unread[0])}): convert them to PNG "
-        "or JPEG if they are images"
-    )
-
-
-def _suffixes_text(paths: list[str]) -> str:
-    counts = Counter(Path(path).suffix.lower() or "without a suffix" for path in paths)
-    return ", ".join(f"{number} {one_line(suffix)}" for suffix, number in counts.most_common(5))
-
-
-def _hash_files(folder: Path, files: _Files) -> str:
-    """Hash the relative names and the bytes of all files."""
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        for path, _ in files[split]:
-            with naming_image(path), open(path, "rb") as file:  # noqa: PTH123 (see list_images)
-                content = file.read()
-            name = path[len(str(folder)) :].replace(os.sep, "/")
-            digest.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape"))
-            digest.update(content)
-    return digest.hexdigest()[:16]
+    fill_cache(name, paths, size, refuse_changes(folder, state))
+    images = cached_splits(name, counts)
+    assert images is not None
+    return images

@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from dsstudy.errors import InputError, reason_line
-from dsstudy.images.data import ImageData, load_data
+from dsstudy.images.data import DataFacts, data_facts
 from dsstudy.launching.crashes import crash_epoch, crash_reason
 from dsstudy.launching.launcher import (
     CrashedTrialError,
@@ -71,7 +71,7 @@ def run_trial(trial: Trial) -> Record:
     with contextlib.ExitStack() as stack:
         if not placement.hosts:
             stack.enter_context(warm_python([trial]))
-        data = load_data(trial)
+        data = data_facts(trial)  # the ranks load the images
         with record.writable():
             stack.enter_context(hold_folder(record.folder))
         if _is_done(trial, record):  # another process has just finished it
@@ -123,7 +123,7 @@ def _is_done(trial: Trial, record: Record) -> bool:
     return True
 
 
-def _starting_checkpoint(trial: Trial, record: Record, device: str, data: ImageData) -> Path | None:
+def _starting_checkpoint(trial: Trial, record: Record, device: str, data: DataFacts) -> Path | None:
     """Return the checkpoint to resume from, and print it; None to start from the beginning."""
     found = newest_sound_checkpoint(record.checkpoints, len(record.epochs()), say=print)
     if found is None:
@@ -151,7 +151,7 @@ def _train(
     trial: Trial,
     record: Record,
     placement: Placement,
-    data: ImageData,
+    data: DataFacts,
     start_from: Path | None,
     clock: "_Clock",
 ) -> TrialError | None:
@@ -166,7 +166,14 @@ def _train(
         else:
             device = torch.device(placement.device)
             try:
-                train_rank(trial, record, device, watch=bar.show, start_from=start_from)
+                train_rank(
+                    trial,
+                    record,
+                    device,
+                    fingerprint=data.fingerprint,
+                    watch=bar.show,
+                    start_from=start_from,
+                )
             finally:
                 clock.stop()
     except TrialError as error:
@@ -195,7 +202,7 @@ def _judged_crash(
 def _result(
     record: Record,
     placement: Placement,
-    data: ImageData,
+    data: DataFacts,
     clock: "_Clock",
     error: TrialError | None,
 ) -> dict[str, Any]:
@@ -230,8 +237,8 @@ def _result(
             "dataset": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,
-                "train_images": len(data.train),
-                "test_images": len(data.test),
+                "train_images": data.train_images,
+                "test_images": data.test_images,
                 "classes": len(data.classes),
             },
         },

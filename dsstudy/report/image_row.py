@@ -29,7 +29,8 @@ def image_row_figure(split: "Split", indices: list[int], titles: list[str]) -> F
         axes.set_axis_off()
     if not indices:
         row[0].text(0, 0.5, "none")
-    for axes, index, title in zip(row, indices, titles, strict=False):
-        axes.imshow(split.images[index].cpu().numpy().transpose(1, 2, 0))
+    images = split.pixels(indices).cpu().numpy()
+    for axes, image, title in zip(row, images, titles, strict=False):
+        axes.imshow(image.transpose(1, 2, 0))
         axes.set_title(literal(title), fontsize=9)
     return figure

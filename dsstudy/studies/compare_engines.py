@@ -160,9 +160,9 @@ def _profile_engines(study: Study, steps: int, rounds: int) -> dict[str, str]:
 
 
 def _comparison_facts(trial: Trial, machine: Machine) -> dict[str, Any]:
-    from dsstudy.images.data import load_data
+    from dsstudy.images.data import data_facts
 
-    data = load_data(trial)
+    data = data_facts(trial)
     with shapes_device(trial):
         model = build_model(trial, len(data.classes))
     keys = ("batch_size", "precision", "image_size", "optimizer", "scheduler")

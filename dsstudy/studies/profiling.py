@@ -58,13 +58,13 @@ def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds
     InputError, TrialError
         As `dsstudy.launching.run.run_trial`; earlier measurements are kept.
     """
-    from dsstudy.images.data import load_data
+    from dsstudy.images.data import data_facts
 
     file = study.folder / "profiles.jsonl"
     study.folder.mkdir(parents=True, exist_ok=True)
     with warm_python(trials):
         for trial in tqdm(trials, desc=f"{study.name}: profiles", unit="trial"):
-            full = len(load_data(trial).train) // trial.batch_size
+            full = data_facts(trial).train_images // trial.batch_size
             row = _profile_trial(trial, min(steps, full), rounds, study.folder / trial.name)
             # Another process may have profiled other trials meanwhile.
             rows = {old["name"]: old for old in read_lines(file)} | {trial.name: row}

@@ -40,10 +40,10 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
     InputError, TrialError
         As `dsstudy.launching.run.run_trial`; earlier measurements are kept.
     """
-    from dsstudy.images.data import load_data
+    from dsstudy.images.data import data_facts
 
     results: dict[str, list[dict[str, Any]]] = {trial.name: [] for trial in trials}
-    full = {trial.name: len(load_data(trial).train) // trial.batch_size for trial in trials}
+    full = {trial.name: data_facts(trial).train_images // trial.batch_size for trial in trials}
     few = {name: min(steps, number) for name, number in full.items()}
     study.folder.mkdir(parents=True, exist_ok=True)
     file = study.folder / "times.jsonl"

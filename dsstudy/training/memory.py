@@ -1,5 +1,6 @@
-"""The memory of a process: its peak, and what a training holds in tensors."""
+"""The memory of a process: its peak, what a training holds in tensors, a GPU that lacks it."""
 
+import contextlib
 import gc
 import resource
 import sys
@@ -7,6 +8,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
+
+from dsstudy.errors import message_of
+
+
+@contextlib.contextmanager
+def saying_what_to_do() -> Iterator[None]:
+    """Add to the error of a GPU whose memory is full, inside the ``with`` statement, what helps."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = message_of(error).split(". GPU ")[0]  # it goes on with many numbers
+        raise torch.OutOfMemoryError(
+            f"the GPU has too little memory for this trial ({reason}): set a smaller batch_size or "
+            "image_size, spread the trial over more GPUs, or end other processes on this one"
+        ) from error
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -28,6 +28,7 @@ from dsstudy.records.folder_lock import folder_holder
 from dsstudy.records.record import Record
 from dsstudy.spec.trial import Trial
 from dsstudy.training.loops import training_loop
+from dsstudy.training.memory import saying_what_to_do
 from dsstudy.training.models import build_model
 from dsstudy.training.session import Session
 
@@ -69,15 +70,18 @@ def train_rank(
     Raises
     ------
     InputError
-        The record cannot be written: the disk is full, for example.
+        The images cannot be read, or the record cannot be written: the disk is full, for example.
+    torch.OutOfMemoryError
+        The GPU's memory is too small; the message says what helps.
     """
-    data = load_data(trial, device, fingerprint)
-    model = build_model(trial, len(data.classes))
-    # Dropout: rank 0 draws what a single process would draw, every other rank its own.
-    torch.manual_seed(int(np.random.SeedSequence([trial.seed, rank]).generate_state(1)[0]))
-    session = _kind_of_session()(trial, data, record, device, rank, watch, start_from)
-    with record.writable():
-        training_loop(trial.engine)(trial, model, session)
+    with saying_what_to_do():
+        data = load_data(trial, device, fingerprint)
+        model = build_model(trial, len(data.classes))
+        # Dropout: rank 0 draws what a single process would draw, every other rank its own.
+        torch.manual_seed(int(np.random.SeedSequence([trial.seed, rank]).generate_state(1)[0]))
+        session = _kind_of_session()(trial, data, record, device, rank, watch, start_from)
+        with record.writable():
+            training_loop(trial.engine)(trial, model, session)
 
 
 def _kind_of_session() -> type[Session]:

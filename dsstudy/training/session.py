@@ -141,13 +141,15 @@ class Session:
             Images of shape `batch_shape`, and labels.
         """
         drawn = epoch if self.trial.reshuffle else 1
-        order = epoch_order(len(self.data.train), self.trial.seed, drawn).to(self.device)
+        order = epoch_order(len(self.data.train), self.trial.seed, drawn)
+        order = order.to(self.data.train.source.device)
         self._started_at, self._reported = time.time(), 0.0
         shares = rank_batches(order, self.trial.batch_size, self.rank, self.trial.processes)
         left, size = shares[len(self._losses) :], self.trial.image_size
         self._start_clock()
-        for some in left.split(self._steps_at_once(shares.shape[1])) if len(left) else ():
-            images, labels = self.data.train.batch(some.flatten(), size, self._dtype)
+        groups = left.split(self._steps_at_once(shares.shape[1])) if len(left) else ()
+        together = self.data.train.batches((some.flatten() for some in groups), size, self._dtype)
+        for images, labels in together:
             self._made = images
             split = (each.split(shares.shape[1]) for each in (images, labels))
             for batch in zip(*split, strict=True):
@@ -341,8 +343,8 @@ def evaluate(
     total, predicted = 0.0, torch.empty_like(test.labels)
     model.train(trial.evaluation == "train")
     with torch.no_grad(), guard:
-        for indices in (some.to(test.labels.device) for some in batches):
-            images, labels = test.batch(indices, trial.image_size, dtype)
+        made = test.batches(batches, trial.image_size, dtype)
+        for indices, (images, labels) in zip(batches, made, strict=True):
             scores = model(images).float()
             total += F.cross_entropy(scores, labels, reduction="sum").item()
             predicted[indices] = scores.argmax(1)

@@ -211,10 +211,10 @@ def test_a_trial_that_another_process_finishes_meanwhile_is_left_as_it_is(
 ):
     trial = Trial(**SMALL, output_dir=str(tmp_path / "trial"))
 
-    def load_data(trial: Trial):
+    def data_facts(trial: Trial):
         shutil.copytree(whole.folder, trial.folder)
 
-    monkeypatch.setattr(run, "load_data", load_data)
+    monkeypatch.setattr(run, "data_facts", data_facts)
     run_trial(trial)
     for name in ("result.json", "trial.json"):
         assert (trial.folder / name).read_bytes() == (whole.folder / name).read_bytes()

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from image_folders import folder_trial
 from PIL import Image
 from torchvision import datasets
 
@@ -12,11 +13,6 @@ from dsstudy.errors import InputError
 from dsstudy.images.data import balanced_subset, epoch_order, load_data, rank_batches
 from dsstudy.images.image_cache import cache_folder
 from dsstudy.spec.trial import Trial
-
-
-def folder_trial(root, **parameters) -> Trial:
-    small = {"dataset": "imagefolder", "data_dir": str(root), "batch_size": 4}
-    return Trial(**(small | parameters))
 
 
 def test_order_is_a_function_of_seed_and_epoch_alone():

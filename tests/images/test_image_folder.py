@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from image_folders import folder_trial, two_classes
 from PIL import Image
 
 from dsstudy.errors import InputError
@@ -15,23 +16,6 @@ from dsstudy.images.data import check_data, load_data
 from dsstudy.images.image_cache import cache_folder
 from dsstudy.launching.run import run_trial
 from dsstudy.spec.trial import Trial
-
-SMALL = {"dataset": "imagefolder", "batch_size": 4, "image_size": 32}
-
-
-def folder_trial(root: Path, **parameters) -> Trial:
-    return Trial(**(SMALL | {"data_dir": str(root)} | parameters))
-
-
-def two_classes(root: Path, save) -> Path:
-    """Save 6 grey images per class and split, with ``save(pixels, path without a suffix)``."""
-    for split in ("train", "test"):
-        for label, name in enumerate(("dark", "light")):
-            (root / split / name).mkdir(parents=True)
-            for number in range(6):
-                pixels = np.full((32, 32), 40 + 120 * label + number, np.uint8)
-                save(pixels, root / split / name / str(number))
-    return root
 
 
 def save_8_bit(pixels: np.ndarray, path: Path) -> None:
@@ -151,6 +135,7 @@ def test_the_classes_are_counted_without_decoding(tmp_path):
 def test_a_damaged_cache_is_decoded_again(tmp_path, damage):
     root = two_classes(tmp_path / "grey", save_8_bit)
     data = load_data(folder_trial(root))
+    before = data.train.images  # copied now: they are read from the file that is to be damaged
     file = cache_folder() / data.fingerprint / "train.npy"
     if damage == "cut off":
         file.write_bytes(file.read_bytes()[:500])
@@ -158,7 +143,7 @@ def test_a_damaged_cache_is_decoded_again(tmp_path, damage):
         file.unlink()
     else:
         np.save(file, np.zeros((3, 3)))
-    assert torch.equal(load_data(folder_trial(root)).train.images, data.train.images)
+    assert torch.equal(load_data(folder_trial(root)).train.images, before)
     assert len(np.load(file)) == 12
 
 
