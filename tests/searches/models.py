@@ -1,0 +1,237 @@
+"""Search for models that break an engine: one of each family of timm's and torchvision's.
+
+    .venv/bin/python tests/searches/models.py [FAMILY ...]
+
+A family is what one module of timm or of torchvision defines. Its smallest model that takes images
+of 32 or 64 pixels, or of its own size, trains one step under each engine, through `run_trial`. A
+failure is anything but a trained model or one sentence that refuses it before it is trained; and
+losses of several ranks that differ from normal training's though the network treats each image by
+itself. Every trial's outcome is a line of ``results/models.jsonl``: trials that have one are not
+run again, so the search resumes, and a family is tried again once its lines are removed.
+"""
+
+import json
+import math
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torchvision import models
+
+from dsstudy.errors import InputError, last_line, reason_line
+from dsstudy.launching.launcher import TrialError
+from dsstudy.launching.run import run_trial
+from dsstudy.paths import project_root
+from dsstudy.spec.engines import ENGINES, NORMAL
+from dsstudy.spec.trial import Trial
+from dsstudy.training.model_check import check_model
+from dsstudy.training.models import build_model, parameter_count, shapes_device
+
+AT_ONCE = 2
+CLASSES = 10
+EXACT = 1e-4
+LIMIT = 400
+SIDES = (32, 64)
+RESULTS = Path(__file__).parent / "results"
+LINES = RESULTS / "models.jsonl"
+ONE_STEP = {"batch_size": 4, "train_images": 4, "test_images": CLASSES, "epochs": 1,
+            "learning_rate": 0.01, "keep_checkpoint": False}  # fmt: skip
+FORKED = multiprocessing.get_context("forkserver")  # a child has torch and timm loaded
+
+
+def families() -> dict[str, list[str]]:
+    """Return the models of each family, by the module that defines them."""
+    found = {f"timm.{one}": timm.list_models(module=one) for one in timm.list_modules()}
+    found = {family: [f"timm/{name}" for name in names] for family, names in found.items()}
+    for name in models.list_models(module=models):
+        family = models.get_model_builder(name).__module__.replace(".models", "")
+        found.setdefault(family, []).append(f"torchvision/{name}")
+    return found
+
+
+def own_side(model: str) -> int:
+    """Return the side of the images for which a model was made."""
+    library, _, name = model.partition("/")
+    if library == "timm" and (config := timm.get_pretrained_cfg(name)):
+        return config.input_size[-1]
+    return 299 if name == "inception_v3" else 224
+
+
+def smallest(names: list[str]) -> dict[str, Any]:
+    """Return a family's smallest model, its images' side, and whether its batches can be split."""
+    sizes, refused = {}, ""
+    for name in names:
+        trial = Trial(model=name, image_size=own_side(name))
+        try:
+            with shapes_device(trial):
+                sizes[name] = parameter_count(build_model(trial, CLASSES))
+        except InputError as error:
+            refused = str(error)
+    for name in sorted(sizes, key=sizes.__getitem__):
+        for side in (*SIDES, own_side(name)):
+            trial = Trial(model=name, image_size=side, **ONE_STEP)
+            try:
+                check_model(trial, CLASSES)
+            except InputError as error:
+                refused = str(error)
+                continue
+            return {"model": name, "image_size": side, "splits": splits(trial)}
+    return {"model": names[0], "image_size": own_side(names[0]), "refused": refused}
+
+
+def splits(trial: Trial) -> bool:
+    """Whether the gradient of a batch is the mean of its halves', as data parallelism presumes.
+
+    It is not with batch normalisation, nor with dropout or other random parts.
+    """
+    model = build_model(trial, CLASSES)
+    side, size = trial.image_size, trial.batch_size
+    images, labels = torch.randn(size, 3, side, side), torch.arange(size)
+
+    def gradients(chunks: int) -> list[torch.Tensor]:
+        model.zero_grad()
+        for some, their in zip(images.chunk(chunks), labels.chunk(chunks), strict=True):
+            (F.cross_entropy(model(some), their) / chunks).backward()
+        return [one.grad.clone() for one in model.parameters() if one.grad is not None]
+
+    pairs = zip(gradients(1), gradients(2), strict=True)
+    return all(torch.allclose(whole, parts, rtol=1e-2, atol=1e-5) for whole, parts in pairs)
+
+
+def train(trial: Trial) -> dict[str, Any]:
+    """Train a trial, and return what came of it."""
+    try:
+        (epoch,) = run_trial(trial).epochs()
+    except InputError as error:
+        return {"outcome": "refused", "why": str(error)}
+    except TrialError as error:
+        return {"outcome": "FAILED", "why": last_line(str(error))}
+    except BaseException as error:
+        return {"outcome": "FAILED", "why": reason_line(error)}
+    return {"outcome": "trained", "losses": [epoch["train_loss"], epoch["test_loss"]]}
+
+
+def apart(function: Callable[..., dict], *arguments: Any) -> dict[str, Any]:
+    """Call a function in a process of its own, which may crash or hang."""
+    receiver, sender = FORKED.Pipe(duplex=False)
+    process = FORKED.Process(target=_send, args=(sender, function, *arguments))
+    process.start()
+    sender.close()
+    try:
+        if receiver.poll(LIMIT):
+            return receiver.recv()
+        why = f"no end after {LIMIT} s"
+    except EOFError:
+        process.join()
+        why = f"the process ended with exit code {process.exitcode}"
+    finally:
+        process.kill()
+    return {"outcome": "FAILED", "why": why}
+
+
+def _send(sender: Any, function: Callable[..., dict], *arguments: Any) -> None:
+    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # progress bars
+    sender.send(function(*arguments))
+
+
+def search(family: str, names: list[str], lines: list[dict[str, Any]], commit: str) -> None:
+    """Train one model of a family under each engine, and write a line for each outcome."""
+    same = ("model", "image_size", "splits")
+    known = {line["engine"]: line for line in lines if line["family"] == family}
+    chosen = {name: value for line in known.values() for name, value in line.items()
+              if name in same} or apart(smallest, names)  # fmt: skip
+    for engine in [name for name in ENGINES if name not in known]:
+        result = {"outcome": "refused", "why": chosen["refused"]} if "refused" in chosen else chosen
+        if "splits" in chosen:
+            with tempfile.TemporaryDirectory() as folder:
+                ranks = 2 if ENGINES[engine].launcher else 1
+                trial = Trial(model=chosen["model"], image_size=chosen["image_size"], engine=engine,
+                              processes=ranks, output_dir=f"{folder}/trial", **ONE_STEP)  # fmt: skip
+                result = apart(train, trial)
+        line = {"family": family, "engine": engine, "commit": commit} | chosen | result
+        lines.append(line)
+        with LINES.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+
+def judge(line: dict[str, Any], normal: dict[str, Any]) -> str:
+    """Return what a trial came to, compared with the same model's normal training."""
+    if line["outcome"] != "trained":
+        return "refused" if line["outcome"] == "refused" else f"FAILED: {line['why']}"
+    if line["engine"] == NORMAL:
+        return "trained"
+    if normal["outcome"] == "trained":
+        pairs = list(zip(line["losses"], normal["losses"], strict=True))
+        if all(one == other or math.isclose(one, other, rel_tol=EXACT) for one, other in pairs):
+            return "trained, losses equal to normal training's"
+    if not line["splits"]:
+        return "trained, losses differ by batch normalisation or random parts"
+    return f"FAILED: losses {line['losses']}, in normal training {normal.get('losses')}"
+
+
+def library_commit() -> str:
+    """Return the commit that last changed the library; changes without a commit are refused."""
+    subprocess.run(["git", "diff", "--exit-code", "--stat", "HEAD", "--", "dsstudy"],
+                   cwd=project_root(), check=True)  # fmt: skip
+    return subprocess.run(["git", "log", "-1", "--format=%h", "--", "dsstudy"], cwd=project_root(),
+                          check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
+
+
+def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the record of a search."""
+    normal = {line["family"]: line for line in lines if line["engine"] == NORMAL}
+    counts: dict[str, Counter[str]] = {engine: Counter() for engine in ENGINES}
+    refused, failed = defaultdict(list), {}
+    for line in sorted(lines, key=lambda one: one["family"]):
+        what = judge(line, normal[line["family"]])
+        counts[line["engine"]][what.partition(":")[0]] += 1
+        name = f"{line['model']} at {line['image_size']}, {line['engine']}"
+        if what == "refused":
+            refused[re.sub(rf"\b{line['image_size']}\b", "SIDE", line["why"])].append(name)
+        if what.startswith("FAILED"):
+            failed[name] = what.partition(": ")[2]
+    return {
+        "date": date.today().isoformat(),
+        **{name: version(name) for name in ("torch", "torchvision", "timm", "deepspeed")},
+        "commits": sorted({line["commit"] for line in lines}),
+        "tried": len(lines),
+        "families": len(normal),
+        "by_engine": counts,
+        "refused": refused,
+        "failed": failed,
+    }
+
+
+def main() -> None:
+    """Search the given families, or all; continue an interrupted search."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # more ranks than cores
+    commit = library_commit()
+    LINES.touch()
+    lines = [json.loads(line) for line in LINES.read_text().splitlines()]
+    found = families()
+    FORKED.set_forkserver_preload(["__main__", "torch._dynamo"])
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda family: search(family, found[family], lines, commit),
+                      sys.argv[1:] or found))  # fmt: skip
+    record = summary(lines)
+    (RESULTS / "models.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(f"{record['tried']} tried, {len(record['failed'])} failed: {RESULTS / 'models.json'}")
+    sys.exit(bool(record["failed"]))
+
+
+if __name__ == "__main__":
+    main()
