@@ -21,6 +21,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -71,25 +72,28 @@ def own_side(model: str) -> int:
 
 
 def smallest(names: list[str]) -> dict[str, Any]:
-    """Return a family's smallest model, its images' side, and whether its batches can be split."""
-    sizes, refused = {}, ""
+    """Return a family's smallest model, its images' side, and whether its batches can be split.
+
+    If no model of the family takes images, return how the last one was refused.
+    """
+    sizes, refused = {}, {}
     for name in names:
         trial = Trial(model=name, image_size=own_side(name))
         try:
             with shapes_device(trial):
                 sizes[name] = parameter_count(build_model(trial, CLASSES))
         except InputError as error:
-            refused = str(error)
+            refused = {"model": name, "outcome": "refused", "why": str(error)}
     for name in sorted(sizes, key=sizes.__getitem__):
         for side in (*SIDES, own_side(name)):
             trial = Trial(model=name, image_size=side, **ONE_STEP)
             try:
                 check_model(trial, CLASSES)
             except InputError as error:
-                refused = str(error)
+                refused = {"model": name, "outcome": "refused", "why": str(error)}
                 continue
             return {"model": name, "image_size": side, "splits": splits(trial)}
-    return {"model": names[0], "image_size": own_side(names[0]), "refused": refused}
+    return refused
 
 
 def splits(trial: Trial) -> bool:
@@ -107,7 +111,10 @@ def splits(trial: Trial) -> bool:
             (F.cross_entropy(model(some), their) / chunks).backward()
         return [one.grad.clone() for one in model.parameters() if one.grad is not None]
 
-    pairs = zip(gradients(1), gradients(2), strict=True)
+    try:
+        pairs = list(zip(gradients(1), gradients(2), strict=True))
+    except Exception:  # its trial will say why
+        return False
     return all(torch.allclose(whole, parts, rtol=1e-2, atol=1e-5) for whole, parts in pairs)
 
 
@@ -143,44 +150,51 @@ def apart(function: Callable[..., dict], *arguments: Any) -> dict[str, Any]:
 
 
 def _send(sender: Any, function: Callable[..., dict], *arguments: Any) -> None:
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # progress bars
-    sender.send(function(*arguments))
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        result = function(*arguments)  # it shows a progress bar
+    sender.send(result)
 
 
-def search(family: str, names: list[str], lines: list[dict[str, Any]], commit: str) -> None:
-    """Train one model of a family under each engine, and write a line for each outcome."""
-    same = ("model", "image_size", "splits")
-    known = {line["engine"]: line for line in lines if line["family"] == family}
-    chosen = {name: value for line in known.values() for name, value in line.items()
-              if name in same} or apart(smallest, names)  # fmt: skip
-    for engine in [name for name in ENGINES if name not in known]:
-        result = {"outcome": "refused", "why": chosen["refused"]} if "refused" in chosen else chosen
-        if "splits" in chosen:
-            with tempfile.TemporaryDirectory() as folder:
-                ranks = 2 if ENGINES[engine].launcher else 1
-                trial = Trial(model=chosen["model"], image_size=chosen["image_size"], engine=engine,
-                              processes=ranks, output_dir=f"{folder}/trial", **ONE_STEP)  # fmt: skip
-                result = apart(train, trial)
-        line = {"family": family, "engine": engine, "commit": commit} | chosen | result
-        lines.append(line)
-        with LINES.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
+def search(family: str, names: list[str], engine: str, lines: list[dict], commit: str) -> None:
+    """Train a family's model under an engine, and write a line on what came of it."""
+    known = [line for line in lines if line["family"] == family]
+    if any(line["engine"] == engine for line in known):
+        return
+    chosen = known[0]["chosen"] if known else apart(smallest, names)
+    result = chosen
+    if "splits" in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            ranks = 2 if ENGINES[engine].launcher else 1
+            where = {"engine": engine, "processes": ranks, "output_dir": f"{folder}/trial"}
+            what = {name: chosen[name] for name in ("model", "image_size")}
+            result = apart(train, Trial(**ONE_STEP, **what, **where))
+    line = {"family": family, "engine": engine, "commit": commit} | result | {"chosen": chosen}
+    lines.append(line)
+    with LINES.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
 
 
-def judge(line: dict[str, Any], normal: dict[str, Any]) -> str:
-    """Return what a trial came to, compared with the same model's normal training."""
+def judge(line: dict[str, Any], others: dict[str, dict[str, Any]]) -> str:
+    """Return what a trial came to, compared with the same model's under the engines before it."""
     if line["outcome"] != "trained":
-        return "refused" if line["outcome"] == "refused" else f"FAILED: {line['why']}"
-    if line["engine"] == NORMAL:
-        return "trained"
-    if normal["outcome"] == "trained":
-        pairs = list(zip(line["losses"], normal["losses"], strict=True))
-        if all(one == other or math.isclose(one, other, rel_tol=EXACT) for one, other in pairs):
-            return "trained, losses equal to normal training's"
-    if not line["splits"]:
-        return "trained, losses differ by batch normalisation or random parts"
-    return f"FAILED: losses {line['losses']}, in normal training {normal.get('losses')}"
+        return line["outcome"]
+    if line["engine"] == NORMAL or close(line, others[NORMAL]):
+        return "trained" if line["engine"] == NORMAL else "losses equal to normal training's"
+    # Engines with as many ranks split batches in the same way and draw the same numbers.
+    alike = [other for name, other in others.items() if name not in (NORMAL, line["engine"])]
+    equal = all(close(line, other) for other in alike if other["outcome"] == "trained")
+    if equal and not line["chosen"]["splits"]:
+        return "losses differ by batch normalisation or random parts"
+    return "FAILED"
+
+
+def close(line: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two trials of a model have the same losses; None is one that is not a number."""
+    pairs = zip(line["losses"], other.get("losses", []), strict=False)
+    same = [one == two or None not in (one, two) and math.isclose(one, two, rel_tol=EXACT)
+            for one, two in pairs]  # fmt: skip
+    return bool(same) and all(same)
 
 
 def library_commit() -> str:
@@ -193,23 +207,26 @@ def library_commit() -> str:
 
 def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the record of a search."""
-    normal = {line["family"]: line for line in lines if line["engine"] == NORMAL}
+    trials: dict[str, dict[str, dict[str, Any]]] = {}
+    for line in sorted(lines, key=lambda one: one["family"]):
+        trials.setdefault(line["family"], {})[line["engine"]] = line
     counts: dict[str, Counter[str]] = {engine: Counter() for engine in ENGINES}
     refused, failed = defaultdict(list), {}
-    for line in sorted(lines, key=lambda one: one["family"]):
-        what = judge(line, normal[line["family"]])
-        counts[line["engine"]][what.partition(":")[0]] += 1
-        name = f"{line['model']} at {line['image_size']}, {line['engine']}"
+    for line in (one for engines in trials.values() for one in engines.values()):
+        what, model = judge(line, trials[line["family"]]), line["chosen"].get("model")
+        counts[line["engine"]][what] += 1
+        name = f"{model or line['family']}, {line['engine']}"
         if what == "refused":
-            refused[re.sub(rf"\b{line['image_size']}\b", "SIDE", line["why"])].append(name)
-        if what.startswith("FAILED"):
-            failed[name] = what.partition(": ")[2]
+            refused[re.sub(r"\b\d+\b", "N", line["why"]).replace(model, "MODEL")].append(name)
+        if what == "FAILED":
+            failed[name] = line.get("why") or {engine: other.get("losses") for engine, other
+                                               in trials[line["family"]].items()}  # fmt: skip
     return {
         "date": date.today().isoformat(),
         **{name: version(name) for name in ("torch", "torchvision", "timm", "deepspeed")},
         "commits": sorted({line["commit"] for line in lines}),
         "tried": len(lines),
-        "families": len(normal),
+        "families": len(trials),
         "by_engine": counts,
         "refused": refused,
         "failed": failed,
@@ -223,10 +240,11 @@ def main() -> None:
     LINES.touch()
     lines = [json.loads(line) for line in LINES.read_text().splitlines()]
     found = families()
+    chosen = sys.argv[1:] or found
     FORKED.set_forkserver_preload(["__main__", "torch._dynamo"])
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda family: search(family, found[family], lines, commit),
-                      sys.argv[1:] or found))  # fmt: skip
+        for engine in ENGINES:  # the cheapest first
+            list(pool.map(lambda one: search(one, found[one], engine, lines, commit), chosen))  # noqa: B023
     record = summary(lines)
     (RESULTS / "models.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"{record['tried']} tried, {len(record['failed'])} failed: {RESULTS / 'models.json'}")
