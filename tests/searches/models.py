@@ -2,8 +2,8 @@
 
     .venv/bin/python tests/searches/models.py [FAMILY ...]
 
-A family is what one module of timm or of torchvision defines. Its smallest model that takes images
-of 32 or 64 pixels, or of its own size, trains one step under each engine, through `run_trial`. A
+A family is what one module of timm or of torchvision defines. Its smallest model, at the smallest
+of `SIDES` or its own side that the library lets in, trains one step under each engine, through `run_trial`. A
 failure is anything but a trained model or one sentence that refuses it before it is trained; and
 losses of several ranks that differ from normal training's though the network treats each image by
 itself. Every trial's outcome is a line of ``results/models.jsonl``: trials that have one are not
@@ -44,8 +44,9 @@ from dsstudy.training.models import build_model, parameter_count, shapes_device
 AT_ONCE = 2
 CLASSES = 10
 EXACT = 1e-4
+LARGEST = 150_000_000
 LIMIT = 400
-SIDES = (32, 64)
+SIDES = (32, 56, 64, 112)
 RESULTS = Path(__file__).parent / "results"
 LINES = RESULTS / "models.jsonl"
 ONE_STEP = {"batch_size": 4, "train_images": 4, "test_images": CLASSES, "epochs": 1,
@@ -76,7 +77,8 @@ def smallest(names: list[str]) -> dict[str, Any]:
 
     If no model of the family takes images, return how the last one was refused.
     """
-    sizes, refused = {}, {}
+    sizes: dict[str, int] = {}
+    refused: dict[str, Any] = {}
     for name in names:
         trial = Trial(model=name, image_size=own_side(name))
         try:
@@ -85,6 +87,9 @@ def smallest(names: list[str]) -> dict[str, Any]:
         except InputError as error:
             refused = {"model": name, "outcome": "refused", "why": str(error)}
     for name in sorted(sizes, key=sizes.__getitem__):
+        if sizes[name] > LARGEST:
+            why = f"{sizes[name] // 10**6} million parameters, too many for a small machine"
+            return refused or {"model": name, "outcome": "left out", "why": why}
         for side in (*SIDES, own_side(name)):
             trial = Trial(model=name, image_size=side, **ONE_STEP)
             try:
@@ -211,13 +216,16 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
     for line in sorted(lines, key=lambda one: one["family"]):
         trials.setdefault(line["family"], {})[line["engine"]] = line
     counts: dict[str, Counter[str]] = {engine: Counter() for engine in ENGINES}
-    refused, failed = defaultdict(list), {}
+    unusable = {"refused": defaultdict(list), "left out": defaultdict(list)}
+    failed: dict[str, Any] = {}
     for line in (one for engines in trials.values() for one in engines.values()):
         what, model = judge(line, trials[line["family"]]), line["chosen"].get("model")
         counts[line["engine"]][what] += 1
         name = f"{model or line['family']}, {line['engine']}"
-        if what == "refused":
-            refused[re.sub(r"\b\d+\b", "N", line["why"]).replace(model, "MODEL")].append(name)
+        if what in unusable:
+            unusable[what][re.sub(r"\b\d+\b", "N", line["why"]).replace(model, "MODEL")].append(
+                name
+            )
         if what == "FAILED":
             failed[name] = line.get("why") or {engine: other.get("losses") for engine, other
                                                in trials[line["family"]].items()}  # fmt: skip
@@ -228,7 +236,7 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
         "tried": len(lines),
         "families": len(trials),
         "by_engine": counts,
-        "refused": refused,
+        **unusable,
         "failed": failed,
     }
 
