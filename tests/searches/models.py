@@ -3,11 +3,12 @@
     .venv/bin/python tests/searches/models.py [FAMILY ...]
 
 A family is what one module of timm or of torchvision defines. Its smallest model, at the smallest
-of `SIDES` or its own side that the library lets in, trains one step under each engine, through `run_trial`. A
-failure is anything but a trained model or one sentence that refuses it before it is trained; and
-losses of several ranks that differ from normal training's though the network treats each image by
-itself. Every trial's outcome is a line of ``results/models.jsonl``: trials that have one are not
-run again, so the search resumes, and a family is tried again once its lines are removed.
+of `SIDES` or its own side that the library lets in, trains one step under each engine, through
+`run_trial`. A failure is anything but a trained model or one sentence that refuses it before it is
+trained; and losses of several ranks that differ from normal training's though the network treats
+each image by itself. Every trial's outcome is a line of ``results/models.jsonl``: trials that have
+one are not run again, so the search resumes, and a family is tried again once its lines are
+removed.
 """
 
 import json
