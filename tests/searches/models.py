@@ -51,7 +51,7 @@ from dsstudy.training.models import build_model, parameter_count, shapes_device
 AT_ONCE = 2
 CLASSES = 10
 EXACT = 1e-4
-LARGEST = 150_000_000
+LARGEST = 200_000_000
 LIMIT = 400
 SIDES = (32, 56, 64, 112)
 RESULTS = Path(__file__).parent / "results"
