@@ -262,8 +262,10 @@ def test_what_a_network_may_be_is_what_was_tried():
     found: dict[tuple[str, str], dict[str, str]] = {}
     for one in tried:
         what = one["outcome"]
-        if what == "trains" and not np.allclose(one["losses"], losses[one["net"]], rtol=0.02):
-            what = "trains, and nothing says so"  # something else than normal training does
+        # With batch normalisation, each rank normalises its own half of a batch.
+        exact = 5e-3 if one["net"] == "lazy" else 5e-5
+        if what == "trains" and not np.allclose(one["losses"], losses[one["net"]], rtol=exact):
+            what = "trains, and nothing says so"  # that it is not what normal training does
         outcomes = found.setdefault((one["kind"], one["column"]), {})
         assert outcomes.setdefault(f"stage {one['zero_stage']}: ", what) == what
     for place, outcomes in found.items():
