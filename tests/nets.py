@@ -83,6 +83,36 @@ def frozen(num_classes):
     return plain(num_classes).requires_grad_(False)
 
 
+def half_frozen(num_classes):
+    net = plain(num_classes)
+    net[0].requires_grad_(False)
+    return net
+
+
+class Shared(nn.Module):
+    """A network with two layers that share a weight."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.net, self.inner, self.outer = plain(8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.outer.weight = self.inner.weight
+        self.last = nn.Linear(8, num_classes)
+
+    def forward(self, images):
+        return self.last(self.outer(self.inner(self.net(images)).relu()))
+
+
+class Unused(nn.Module):
+    """A network with two layers that take no part in its scores."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.net, self.extra, self.head = plain(num_classes), nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def forward(self, images):
+        return self.net(images)
+
+
 def parsing(num_classes):
     import argparse
 

@@ -1,6 +1,7 @@
 """The book over the records of the demo study, in a real browser without a network."""
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from playwright.sync_api import Page
 from site_checks import check_page, serve, watch
@@ -20,6 +22,7 @@ from dsstudy.book import binder_address, book_parts, build_book, page_metadata, 
 from dsstudy.errors import InputError
 from dsstudy.records.reading import read_lines
 from dsstudy.records.study_folder import find_study
+from dsstudy.spec.engines import NORMAL
 from dsstudy.spec.trial import Trial
 
 ROOT = Path(__file__).parents[1]
@@ -242,3 +245,32 @@ def test_a_folder_that_is_not_a_book_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="holds something that is not a book"):
         build_book(tmp_path, tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_what_a_network_may_be_is_what_was_tried():
+    # If this fails, run: python tests/searches/nets.py
+    lines = (ROOT / "book" / "own.md").read_text().splitlines()
+    header, _, *rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    said = {
+        (kind, column): cell
+        for kinds, *cells in rows
+        for kind in kinds.split("; ")
+        for column, cell in zip(header[1:], cells, strict=True)
+    }
+    tried = json.loads((ROOT / "tests" / "searches" / "results" / "nets.json").read_text())["tried"]
+    losses = {one["net"]: one.get("losses") for one in tried if one["engine"] == NORMAL}
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for one in tried:
+        what = one["outcome"]
+        # With batch normalisation, each rank normalises its own half of a batch.
+        exact = 5e-3 if one["net"] == "lazy" else 5e-5
+        if what == "trains" and not np.allclose(one["losses"], losses[one["net"]], rtol=exact):
+            what = "trains, and nothing says so"  # that it is not what normal training does
+        outcomes = found.setdefault((one["kind"], one["column"]), {})
+        assert outcomes.setdefault(f"stage {one['zero_stage']}: ", what) == what
+    for place, outcomes in found.items():
+        if len(set(outcomes.values())) == 1:
+            outcomes = {"": next(iter(outcomes.values()))}
+        words = "; ".join(stage + what for stage, what in outcomes.items())
+        assert re.sub(r": (give|remove) [^;]*", "", said.pop(place)) == words, place
+    assert not said

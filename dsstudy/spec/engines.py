@@ -41,6 +41,8 @@ class Engine:
         others only compute in it (autocast).
     takes_scalars : bool
         Whether a model's parameter may be a tensor without dimensions.
+    takes_unused : bool
+        Whether a model's parameter may take no part in the loss.
     exchanges : int
         How many times a step sends the gradients around the ring of ranks.
     """
@@ -57,12 +59,23 @@ class Engine:
     has_zero: bool = False
     casts_model: bool = False
     takes_scalars: bool = True
+    takes_unused: bool = True
     exchanges: int = 1
 
 
 _TABLE = (
     Engine(NORMAL, "normal", "normal training", "Normal training", 0, "o", "-", exchanges=0),
-    Engine(DDP, "DDP", "DDP", "DDP training", 2, "^", "-.", launcher="torchrun"),
+    Engine(
+        DDP,
+        "DDP",
+        "DDP",
+        "DDP training",
+        2,
+        "^",
+        "-.",
+        launcher="torchrun",
+        takes_unused=False,
+    ),
     Engine(
         DEEPSPEED,
         "DeepSpeed",

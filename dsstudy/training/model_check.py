@@ -74,6 +74,26 @@ def _check_scores(trial: Trial, model: nn.Module, classes: int, training: bool) 
             f"model={trial.model} cannot learn: no trainable parameter takes part in its scores; "
             "have its forward compute them from its parameters, without detach or no_grad"
         )
+    if training and not ENGINES[trial.engine].takes_unused:
+        _check_all_take_part(trial, model, scores)
+
+
+def _check_all_take_part(trial: Trial, model: nn.Module, scores: torch.Tensor) -> None:
+    try:
+        scores.sum().backward()
+    except Exception:  # not every operation has a backward pass on a device without memory
+        return
+    trained = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
+    unused = [name for name, parameter in trained if parameter.grad is None]
+    if unused:
+        more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+        others = one_of(name for name, engine in ENGINES.items() if engine.takes_unused)
+        own = "remove them, set their requires_grad to False, or " if is_own_model(trial) else ""
+        raise InputError(
+            f"model={trial.model} has parameters that take no part in its scores "
+            f"({', '.join(unused[:3])}{more}), which engine={trial.engine} does not allow: "
+            f"{own}set engine to {others}"
+        )
 
 
 def _check_single_image(trial: Trial, model: nn.Module) -> None:

@@ -47,10 +47,14 @@ class Speaks(Net):
         raise ValueError("lost connection 4 of 5")
 
 
-class Unused(Net):
+class LaterUnused(Net):
     def __init__(self, num_classes):
         super().__init__(num_classes)
         self.extra = nn.Linear(2, 2)
+
+    def forward(self, images):
+        scores = super().forward(images)
+        return scores if self.steps >= 5 else scores + self.extra(torch.ones(2)).sum()
 
 
 class Aborts(Net):
@@ -121,7 +125,7 @@ def test_a_failing_ranks_own_error_reaches_the_user(own, engine):
 
 def test_a_brief_training_names_what_ddp_refuses_and_no_file_that_is_gone(own):
     # DDP's own error numbers the parameters, and ends with a hint that is no reason.
-    trial = own("Unused", engine="ddp")
+    trial = own("LaterUnused", engine="ddp")
     with pytest.raises(TrialError) as error, briefly_trained(trial, 8, 1):
         pass
     assert "take no part in the loss" in last_line(error.value)

@@ -40,6 +40,9 @@ def trial_of(net: str, tmp_path, **parameters) -> Trial:
         ("frozen", {}, "has no trainable parameter"),
         ("parsing", {}, "ends the process, as a parser of command lines does: .*arguments"),
         ("Scaled", {"engine": "deepspeed"}, r"single numbers \(scale\).*shape \(1,\), or set"),
+        ("Unused", {"engine": "ddp"},
+         r"no part in its scores \(extra.weight, extra.bias, head.weight and 1 more\), which "
+         "engine=ddp does not allow: remove them, .*, or set engine to normal or deepspeed"),
         ("normalised", {"batch_size": 2, "engine": "ddp", "processes": 2},
          "batch_size=2 leaves one image per rank .*set batch_size to at least 4"),
     ],
