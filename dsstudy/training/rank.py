@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ def train_rank(
     trial: Trial,
     record: Record,
     device: torch.device,
+    threads: int,
     rank: int = 0,
     fingerprint: str = "",
     watch: Callable[[dict[str, Any]], None] = lambda progress: None,
@@ -63,6 +64,8 @@ def train_rank(
     ----------
     trial, record, device, rank, watch, start_from
         As in `dsstudy.training.session.Session`.
+    threads
+        How many CPU threads this rank computes with.
     fingerprint
         As in `dsstudy.images.data.load_data`.
 
@@ -72,12 +75,27 @@ def train_rank(
         The record cannot be written: the disk is full, for example.
     """
     data = load_data(trial, device, fingerprint)
-    model = build_model(trial, len(data.classes))
-    # Dropout: rank 0 draws what a single process would draw, every other rank its own.
-    torch.manual_seed(int(np.random.SeedSequence([trial.seed, rank]).generate_state(1)[0]))
-    session = _kind_of_session()(trial, data, record, device, rank, watch, start_from)
-    with record.writable():
-        training_loop(trial.engine)(trial, model, session)
+    with _computing_with(threads):
+        model = build_model(trial, len(data.classes))
+        # Dropout: rank 0 draws what a single process would draw, every other rank its own.
+        torch.manual_seed(int(np.random.SeedSequence([trial.seed, rank]).generate_state(1)[0]))
+        session = _kind_of_session()(trial, data, record, device, rank, watch, start_from)
+        with record.writable():
+            training_loop(trial.engine)(trial, model, session)
+
+
+@contextlib.contextmanager
+def _computing_with(threads: int) -> Iterator[None]:
+    """Have torch compute with a number of threads; the caller's number returns afterwards.
+
+    torch reads ``OMP_NUM_THREADS`` when it is loaded, which may have been long before the trial.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _kind_of_session() -> type[Session]:
@@ -121,8 +139,8 @@ def main() -> None:
     name = os.environ["DSSTUDY_CHECKPOINT"]
     start_from = record.checkpoints / name if name else None
     try:
-        fingerprint = os.environ["DSSTUDY_FINGERPRINT"]
-        train_rank(trial, record, device, rank, fingerprint, start_from=start_from)
+        fingerprint, threads = os.environ["DSSTUDY_FINGERPRINT"], int(os.environ["OMP_NUM_THREADS"])
+        train_rank(trial, record, device, threads, rank, fingerprint, start_from=start_from)
         dist.destroy_process_group()
     except (Exception, SystemExit) as error:  # a model may call sys.exit
         traceback.print_exc()
