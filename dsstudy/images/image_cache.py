@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from dsstudy.errors import InputError, one_line
 from dsstudy.images.decoding import decode_image
+from dsstudy.terminal import writes_a_log
 
 LEFT_OVER_SECONDS = 86_400
 """The age from which an unfinished entry counts as left behind by a killed process."""
@@ -88,7 +89,8 @@ def _decode_split(array_file: Path, files: list[str], size: Size, split: str) ->
     with array_file.open("r+b") as stream:
         os.posix_fallocate(stream.fileno(), 0, array_file.stat().st_size)
     images = in_threads(lambda file: decode_image(file, size), files)
-    for index, image in enumerate(tqdm(images, f"decoding {split}", len(files), leave=False)):
+    bar = tqdm(images, f"decoding {split}", len(files), leave=False, disable=writes_a_log())
+    for index, image in enumerate(bar):
         array[index] = image
     array.flush()
 

@@ -16,6 +16,7 @@ from dsstudy.records.reading import read_lines
 from dsstudy.records.record import Record
 from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
+from dsstudy.terminal import writes_a_log
 
 
 def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: int = 3) -> Path:
@@ -47,7 +48,7 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
     study.folder.mkdir(parents=True, exist_ok=True)
     file = study.folder / "times.jsonl"
     turns = [trial for _ in range(rounds) for trial in trials]
-    for trial in tqdm(turns, desc=f"{study.name}: times", unit="trial"):
+    for trial in tqdm(turns, desc=f"{study.name}: times", unit="trial", disable=writes_a_log()):
         with briefly_trained(trial, few[trial.name], 2) as record:
             memory = max(epoch["peak_memory_mb"] for epoch in record.epochs())
             results[trial.name].append((record.result() or {}) | {"peak_memory_mb": memory})
