@@ -117,6 +117,7 @@ def main() -> None:
     An error is written to ``rank<rank>.json`` in the folder ``$DSSTUDY_ERRORS``, for the process
     that launched the trial.
     """
+    _see_own_gpus()
     record, rank = Record(sys.argv[1]), int(os.environ["RANK"])
     faulthandler.register(signal.SIGUSR1)  # then a rank prints its stack
     _end_with(record)
@@ -148,6 +149,16 @@ def main() -> None:
         if is_lost_connection(error):
             time.sleep(LOST_RANK_SECONDS)
         os._exit(1)  # at once: its peers wait for this rank
+
+
+def _see_own_gpus() -> None:
+    """Let this rank see the GPUs of the process that launched the trial, before torch looks.
+
+    Where ``CUDA_VISIBLE_DEVICES`` holds identifiers, DeepSpeed's launcher replaces them by the
+    numbers of the machine's first GPUs, which may be another trial's.
+    """
+    if own := os.environ.get("DSSTUDY_GPUS"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = own
 
 
 def _leave_error(file: Path, rank: int, error: BaseException) -> None:
