@@ -1,6 +1,6 @@
 """What `dsstudy run --jobs 2` gains: six LeNet trials, two at once and one after the other.
 
-Usage: python benchmarks/jobs.py [--rounds 5] [--images 10000] [--epochs 2] [--dataset synthetic]
+Usage: python benchmarks/jobs.py [--rounds 5] [--images 10000] [--epochs 3] [--dataset synthetic]
        [--jobs 2]
 
 The runs alternate. Each is a process of its own, in a folder of its own, and its time is that of
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--dataset", default="synthetic")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()

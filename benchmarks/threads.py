@@ -88,7 +88,9 @@ def step_ms(name: str, threads: int, steps: int) -> float:
 @contextlib.contextmanager
 def busy_process() -> Iterator[None]:
     """Keep one core busy meanwhile."""
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+    # In a session of its own, as another user's program: Linux divides the cores among sessions.
+    command = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(command, start_new_session=True) as busy:
         time.sleep(0.1)
         try:
             yield

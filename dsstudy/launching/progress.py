@@ -101,6 +101,11 @@ def progress_text(progress: dict[str, Any]) -> str:
     )
 
 
+def progress_share(progress: dict[str, Any]) -> float:
+    """Return which part of all steps a `Session` has reported as done, from 0 to 1."""
+    return (progress["epoch"] - 1 + progress["step"] / progress["steps"]) / progress["epochs"]
+
+
 def _epochs_text(trial: Trial) -> str:
     epochs = Record(trial.folder).epochs()
     accuracy = epochs[-1].get("test_accuracy") if epochs else None

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from dsstudy.errors import InputError
 from dsstudy.launching.notebook import run_notebook
-from dsstudy.launching.progress import StudyBar, progress_text
+from dsstudy.launching.progress import StudyBar, progress_share, progress_text
 from dsstudy.records.folder_lock import hold_folder
 from dsstudy.records.record import Record
 from dsstudy.records.study_folder import read_states, write_study
@@ -115,7 +115,7 @@ def progress_beside(trials: Collection[Trial], bar: StudyBar) -> Iterator[None]:
 
     def watch() -> None:
         while not ended.wait(0.5):
-            bar.set_postfix_str("; ".join(map(_running_text, list(trials))))
+            bar.set_postfix_str(_running_text(list(trials)))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -126,6 +126,10 @@ def progress_beside(trials: Collection[Trial], bar: StudyBar) -> Iterator[None]:
         thread.join()
 
 
-def _running_text(trial: Trial) -> str:
-    progress = Record(trial.folder).progress()
-    return f"{trial.name}: {progress_text(progress) if progress else 'starting'}"
+def _running_text(trials: Sequence[Trial]) -> str:
+    """Describe the progress of one trial in full, of several in the width of a terminal."""
+    reports = [(trial.name, Record(trial.folder).progress()) for trial in trials]
+    if len(trials) == 1:
+        ((name, progress),) = reports
+        return f"{name}: {progress_text(progress) if progress else 'starting'}"
+    return ", ".join(f"{name} {100 * progress_share(p) if p else 0:.0f} %" for name, p in reports)
