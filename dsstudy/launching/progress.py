@@ -83,7 +83,7 @@ class StudyBar(tqdm):
         """
         self.finished += 1
         if self.disable:
-            place = f"{self.name}: {self.finished} of {self.total}"
+            place = f"{self.name}: trial {self.finished} of {self.total}"
             self.write(f"{place}: {trial.name}: {_outcome_text(trial)}", file=sys.stderr)
         if note:
             self.write(f"{trial.name}: {note}")

@@ -48,9 +48,9 @@ def test_a_study_writes_a_line_a_trial_where_there_is_no_terminal(shell, recorde
             bar.finish_trial(trial, note)
     name, said = Trial(train_images=320, test_images=100, epochs=2).name, capsys.readouterr()
     assert said.err.splitlines() == [
-        f"small: 1 of 3: {name}: completed, 2 of 2 epochs, test accuracy 61.25 %",
-        f"small: 2 of 3: {name}: failed: ValueError: no",
-        f"small: 3 of 3: {name}: completed, 2 of 2 epochs, test accuracy 61.25 %",
+        f"small: trial 1 of 3: {name}: completed, 2 of 2 epochs, test accuracy 61.25 %",
+        f"small: trial 2 of 3: {name}: failed: ValueError: no",
+        f"small: trial 3 of 3: {name}: completed, 2 of 2 epochs, test accuracy 61.25 %",
     ]
     assert said.out == f"{name}: its notebook failed\n"
 
@@ -77,7 +77,7 @@ def test_bars_are_drawn_on_a_terminal(shell, recorded, capsys, monkeypatch):
     said = capsys.readouterr()
     assert "step 3/20" in said.err
     assert "1/1" in said.err
-    assert "1 of 1" not in said.err
+    assert "trial 1 of 1" not in said.err
     assert f"{trial.name}: its notebook failed" in said.out
 
 
