@@ -5,15 +5,15 @@ import os
 from dataclasses import dataclass
 
 from dsstudy.launching.machine import Machine
-from dsstudy.spec.model_counts import model_counts
+from dsstudy.spec.model_counts import Counts, model_counts
 from dsstudy.spec.trial import Trial
 
-THREAD_FLOPS = 100_000_000
-"""Floating-point operations of a step, forward and backward, for each thread with ``auto``.
+THREAD_FLOPS = 16_000_000
+"""Floating-point operations of a layer in a step, forward and backward, for each thread.
 
 Threads wait for one another after every layer, and keep their cores busy meanwhile. With less
 arithmetic than that, a second thread gains nothing on an idle machine; beside another busy process
-a step then takes ten times as long, as each thread waits for one that has no core.
+a step of small layers takes many times as long, as each thread waits for one that has no core.
 ``benchmarks/threads.py`` measures both.
 """
 
@@ -44,7 +44,8 @@ def choose_threads(trial: Trial, machine: Machine, ranks: int) -> Threads:
     """Return the threads of each process: the trial's own number, or what ``auto`` stands for.
 
     ``auto`` is an equal share of the cores, but no more than one thread for every `THREAD_FLOPS`
-    of a step. All engines may use the same number of cores, whatever their number of processes.
+    of the average layer. All engines may use the same number of cores, whatever their number of
+    processes.
 
     Parameters
     ----------
@@ -59,11 +60,11 @@ def choose_threads(trial: Trial, machine: Machine, ranks: int) -> Threads:
         return Threads(trial.threads, trial.threads * ranks, "the trial's parameter threads")
     cores = usable_cores(machine)
     share = max(1, cores // ranks)
-    if share > 1 and machine.device(trial) == "cpu" and (flops := _step_flops(trial)):
+    if share > 1 and machine.device(trial) == "cpu" and (flops := _layer_flops(trial)):
         useful = max(1, flops // THREAD_FLOPS)
         if useful < share:
-            why = f"auto: one for every {THREAD_FLOPS:,} floating-point operations of a step, of "
-            return Threads(useful, cores, f"{why}{flops:,}")
+            why = f"one for every {THREAD_FLOPS:,} floating-point operations of a layer"
+            return Threads(useful, cores, f"auto: {why}, which has {flops:,} on average")
     each = "" if ranks == 1 else f", in equal shares for {ranks} processes"
     return Threads(share, cores, f"auto: {_cores_text(cores, machine)}{each}")
 
@@ -99,19 +100,21 @@ def thread_problems(trial: Trial, machine: Machine, ranks: int) -> list[str]:
     ]
 
 
-def _step_flops(trial: Trial) -> int:
-    """Return the floating-point operations of one process's step; 0 if they are not known."""
+def _layer_flops(trial: Trial) -> int:
+    """Return the operations of an average layer in a process's step; 0 if they are not known."""
     counts = model_counts().get((trial.model, trial.image_size))
-    flops = counts.flops if counts else _counted_flops(trial.model, trial.image_size)
-    return flops * (trial.batch_size // trial.processes)
+    counts = counts or _counted(trial.model, trial.image_size)
+    if counts is None or not counts.layers:
+        return 0
+    return counts.flops * (trial.batch_size // trial.processes) // counts.layers
 
 
 @functools.cache
-def _counted_flops(model: str, image_size: int) -> int:
-    """Count the operations for an image on the model itself; 0 if it cannot be built."""
+def _counted(model: str, image_size: int) -> Counts | None:
+    """Count a model itself; None if it cannot be built."""
     from dsstudy.training.models import count_model
 
     try:
-        return count_model(Trial(model=model, image_size=image_size)).flops
+        return count_model(Trial(model=model, image_size=image_size))
     except (Exception, SystemExit):  # a user's network may raise anything; a check says why
-        return 0
+        return None

@@ -33,11 +33,14 @@ def test_auto_gives_every_engine_the_same_number_of_cores(monkeypatch, limit, co
 @pytest.mark.parametrize(
     ("parameters", "number"),
     [
-        ({}, 1),  # LeNet: 3.2 million operations for each of 16 images
+        ({}, 1),  # LeNet: 3.2 million operations for each of 16 images, in five layers
         ({"batch_size": 64}, 2),
         ({"batch_size": 128, **PAIR}, 2),
         ({"batch_size": 4096}, 8),
-        ({"model": "squeezenet1_0", "image_size": 32}, 8),
+        ({"model": "densenet121", "image_size": 32}, 1),  # 16 times SqueezeNet's, in many layers
+        ({"model": "densenet121", "image_size": 224}, 8),
+        ({"model": "squeezenet1_0", "image_size": 32}, 1),
+        ({"model": "resnet18", "image_size": 32}, 5),
         ({"model": "nets:plain", "image_size": 32}, 1),  # not in the table: counted
         ({"model": "nets:no_such", "image_size": 32}, 8),  # the checks before training refuse it
         ({"batch_size": 16, "threads": 8}, 8),
@@ -53,7 +56,7 @@ def test_auto_wakes_no_thread_for_less_than_its_share_of_arithmetic(
     threads = choose_threads(trial, MACHINE, trial.processes)
     assert (threads.number, threads.cores) == (number, 8)
     if number < 8:
-        assert "floating-point operations of a step" in threads.reason
+        assert "floating-point operations of a layer" in threads.reason
 
 
 def test_a_given_number_is_every_processs_own(monkeypatch):
