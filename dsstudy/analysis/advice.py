@@ -171,5 +171,6 @@ def _thread_doubts(found: Comparison) -> Iterator[str]:
 
 def _usable_cores(profile: Any) -> int:
     """Return how many cores a profiled trial might use; older records have the threads alone."""
-    noted = (profile.get("environment") or {}).get("threads")
+    environment = profile.get("environment")
+    noted = environment.get("threads") if isinstance(environment, dict) else None
     return noted["cores"] if noted else profile["processes"] * profile["threads"]
