@@ -68,12 +68,19 @@ def _study_command(command: Callable) -> click.Command:
 @_study_command
 @click.option("--dry-run", is_flag=True, help="List what would be run, and run nothing.")
 @click.option("--rerun", type=click.Choice(["failed"]), help="Run failed trials again.")
+@click.option(
+    "--jobs",
+    default="1",
+    show_default=True,
+    metavar="N",
+    help="So many trials at once, "
+    "each with its share of the cores or its own GPUs; auto: all that have room.",
+)
 @click.option("--ray", "address", metavar="ADDRESS", help="On a Ray cluster: host:port, or auto.")
 def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun: str,
-        address: str | None) -> None:  # fmt: skip
+        jobs: str, address: str | None) -> None:  # fmt: skip
     """Run what is left of a study; the same command resumes it."""
     from dsstudy.studies.batch import run_study
-    from dsstudy.studies.ray_cluster import RayCluster
 
     study, trials = _chosen(file, overrides, only)
     if dry_run:
@@ -81,12 +88,29 @@ def run(file: Path, overrides: tuple[str, ...], only: str, dry_run: bool, rerun:
             click.echo(f"{trial.name}: {trial.describe()}")
         return
     try:
-        cluster = RayCluster(address) if address else None
-        states = run_study(study, trials, rerun == "failed", cluster)
+        states = run_study(study, trials, rerun == "failed", _runner(jobs, address))
     except KeyboardInterrupt:
-        click.echo(f"\nStopped. Resume with: dsstudy run {file}", err=True)
+        several = "" if jobs == "1" else f" --jobs {jobs}"
+        click.echo(f"\nStopped. Resume with: dsstudy run {file}{several}", err=True)
         sys.exit(130)
     _report(study.folder, states)
+
+
+def _runner(jobs: str, address: str | None) -> Any:
+    """Return where a study's trials run: on a Ray cluster, or here, one or several at once."""
+    from dsstudy.studies.batch import ThisMachine
+    from dsstudy.studies.ray_cluster import RayCluster
+
+    if address and jobs != "1":
+        raise InputError("--jobs is not possible with --ray, which runs as many trials at once as "
+                         "its nodes have room for: leave one of them out")  # fmt: skip
+    if address:
+        return RayCluster(address)
+    if jobs == "1":
+        return ThisMachine()
+    from dsstudy.studies.side_by_side import SideBySide  # slow to import
+
+    return SideBySide(jobs)
 
 
 def _report(folder: Path, states: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
-"""Count the parameters and operations of the study files' models: spec/model_counts.csv."""
+"""Count the parameters, operations and layers of the study files' models: spec/model_counts.csv."""
 
 from dsstudy.paths import project_root
+from dsstudy.spec.model_counts import Counts
 from dsstudy.spec.study import load_study
 from dsstudy.spec.trial import ARCHITECTURES, Trial
 from dsstudy.training.models import count_model
@@ -15,8 +16,7 @@ def counted() -> dict[tuple[str, int], Trial]:
 
 
 if __name__ == "__main__":
-    lines = ["model,image_size,parameters,flops"]
+    lines = [",".join(["model", "image_size", *Counts._fields])]
     for (model, size), trial in sorted(counted().items()):
-        counts = count_model(trial)
-        lines.append(f"{model},{size},{counts.parameters},{counts.flops}")
+        lines.append(",".join(map(str, [model, size, *count_model(trial)])))
     (project_root() / "dsstudy" / "spec" / "model_counts.csv").write_text("\n".join(lines) + "\n")

@@ -160,6 +160,7 @@ PLAUSIBLE = {
     "keep_checkpoint": st.booleans(),
     "watchdog_seconds": st.just("none") | count,
     "tensorboard": st.booleans(),
+    "threads": st.just("auto") | count,
 }
 
 

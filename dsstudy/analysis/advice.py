@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dsstudy.analysis.comparison import Comparison, Timed, efficiency, step_ratio
 from dsstudy.analysis.intervals import LEVEL
@@ -161,9 +162,16 @@ def _setting_doubts(found: Comparison) -> Iterator[str]:
 
 def _thread_doubts(found: Comparison) -> Iterator[str]:
     rows = [(key[-1], row["processes"], row["threads"]) for key, row in found.profiles.iterrows()]
-    if len({ranks * threads for _, ranks, threads in rows}) > 1:
+    if len({_usable_cores(row) for _, row in found.profiles.iterrows()}) > 1:
         each = ", ".join(f"{ENGINES[name].title} {n} × {threads}" for name, n, threads in rows)
         yield (
             f"The engines computed with different numbers of threads (ranks × threads: {each}): if "
             "OMP_NUM_THREADS is set, unset it and compare again."
         )
+
+
+def _usable_cores(profile: Any) -> int:
+    """Return how many cores a profiled trial might use; older records have the threads alone."""
+    environment = profile.get("environment")
+    noted = environment.get("threads") if isinstance(environment, dict) else None
+    return noted["cores"] if noted else profile["processes"] * profile["threads"]

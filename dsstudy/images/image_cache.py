@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from dsstudy.errors import InputError, one_line
 from dsstudy.images.cached_images import CachedImages
 from dsstudy.images.decoding import decode_image
+from dsstudy.terminal import writes_a_log
 
 LEFT_OVER_SECONDS = 86_400
 """The age from which an unfinished entry counts as left behind by a killed process."""
@@ -99,7 +100,8 @@ def _decode_split(array_file: Path, files: list[str], size: Size, split: str) ->
         array[index] = decode_image(files[index], size)
 
     done = in_threads(decode, range(len(files)))
-    for _ in tqdm(done, f"decoding {split}", len(files), leave=False):
+    bar = tqdm(done, f"decoding {split}", len(files), leave=False, disable=writes_a_log())
+    for _ in bar:
         pass
     array.flush()
 

@@ -150,6 +150,8 @@ def launch(
                 "DSSTUDY_ERRORS": errors,
                 "DS_ENV_FILE": f"{errors}/environment",
             }
+            if not placement.hosts:
+                own["DSSTUDY_GPUS"] = placement.environment.get("CUDA_VISIBLE_DEVICES", "")
             there = replace(placement, environment=placement.environment | own)
             ranks = _Ranks(trial, record, there, Path(errors))
             try:

@@ -1,7 +1,7 @@
 """Execute a trial's notebook by papermill, or write the command line that does so."""
 
 import shlex
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dsstudy.errors import InputError, last_line, reason_line, reason_of
 from dsstudy.launching.crashes import Crash, crash_epoch, crash_reason, crash_signal
@@ -10,6 +10,9 @@ from dsstudy.paths import project_root
 from dsstudy.records.folder_lock import hold_folder
 from dsstudy.records.record import Record
 from dsstudy.spec.trial import TEXTS, Trial
+
+if TYPE_CHECKING:  # slow to import
+    from dsstudy.launching.warm_kernels import WarmKernelManager
 
 KERNEL_START_SECONDS = 600
 """Seconds for a kernel to load its libraries; papermill notices at once when a kernel dies."""
@@ -36,15 +39,26 @@ def shell_line(trial: Trial) -> str:
     return f"{shlex.join(['mkdir', '-p', str(trial.folder)])} && {shlex.join(trial_command(trial))}"
 
 
-def run_notebook(trial: Trial) -> str:
+def run_notebook(trial: Trial, manager: "type[WarmKernelManager] | None" = None) -> str:
     """Execute the trial's notebook, and make sure that the record states how it ended.
 
-    Returns what the user should know beyond the record; usually empty.
+    Parameters
+    ----------
+    trial
+        The trial.
+    manager
+        Manages the notebook's kernel; by default one with the environment of this process.
+
+    Returns
+    -------
+    str
+        What the user should know beyond the record; usually empty.
     """
     import papermill
 
-    from dsstudy.launching.warm_kernels import WarmKernelManager
+    from dsstudy.launching.warm_kernels import kernel_manager
 
+    manager = manager or kernel_manager({})
     record, killed = Record(trial.folder), memory_kills()
     before = _result_of_last_attempt(record)
     record.folder.mkdir(parents=True, exist_ok=True)
@@ -55,12 +69,14 @@ def run_notebook(trial: Trial) -> str:
             parameters=trial.model_dump(),
             progress_bar=False,
             request_save_on_cell_execute=False,
-            kernel_manager_class=WarmKernelManager,
+            kernel_manager_class=manager,
             start_timeout=KERNEL_START_SECONDS,
             shutdown_kernel="immediate",  # the record is written: do not wait for torch to exit
         )
     except Exception as error:
-        failure = _notebook_failure(error, out_of_memory=memory_kills() > killed)
+        kernel = manager.newest
+        code = kernel.poll() if kernel else None
+        failure = _notebook_failure(error, memory_kills() > killed, code)
         return _note_failure(failure, trial, record, before)
     return ""
 
@@ -80,14 +96,16 @@ class _Failure(NamedTuple):
     crash: Crash | None = None
 
 
-def _notebook_failure(error: Exception, out_of_memory: bool) -> _Failure:
+def _notebook_failure(
+    error: Exception, out_of_memory: bool, exit_code: int | None = None
+) -> _Failure:
     from papermill.exceptions import PapermillExecutionError
 
     if isinstance(error, PapermillExecutionError):  # what a cell has raised
         return _Failure(f"{error}\n{_cell_reason(error.ename, error.evalue)}", outside=False)
     # nbclient's DeadKernelError, or jupyter_client's error of a kernel that never answered.
     if isinstance(error, RuntimeError) and "Kernel died" in str(error):
-        return _dead_kernel(out_of_memory)
+        return _dead_kernel(out_of_memory, exit_code)
     return _Failure(reason_line(error), outside=isinstance(error, RuntimeError | OSError))
 
 
@@ -97,11 +115,8 @@ def _cell_reason(kind: str, message: str) -> str:
     return reason_of(kind, message)
 
 
-def _dead_kernel(out_of_memory: bool) -> _Failure:
-    from dsstudy.launching.warm_kernels import WarmProvisioner
-
-    kernel, who = WarmProvisioner.newest, "the notebook's kernel"
-    code = kernel.poll() if kernel else None
+def _dead_kernel(out_of_memory: bool, code: int | None) -> _Failure:
+    who = "the notebook's kernel"
     if name := crash_signal(code):
         crash = Crash(who, name)
         return _Failure(str(crash), outside=True, crash=crash)

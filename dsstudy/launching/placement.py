@@ -1,11 +1,16 @@
 """Where a trial runs: resolved once, and handed on from the check to the record."""
 
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dsstudy.errors import InputError
 from dsstudy.launching.hostfile import check_hosts, read_hosts
 from dsstudy.launching.machine import Machine, rank_environment
+from dsstudy.launching.threads import (
+    Threads,
+    choose_threads,
+    thread_problems,
+    trials_side_by_side,
+)
 from dsstudy.spec.engines import ENGINES, one_of
 from dsstudy.spec.trial import Trial
 
@@ -22,18 +27,28 @@ class Placement:
         ``cpu`` or ``cuda``.
     hosts : dict
         The slots of each machine in the hostfile; empty for this machine alone.
-    ranks_per_host, threads_per_rank : int
-        How many ranks run on each machine, and how many CPU threads each of them has.
+    ranks_per_host : int
+        How many ranks run on each machine.
+    threads : Threads
+        How many CPU threads each rank has, and why.
     environment : dict
         The environment variables with which a launcher starts the ranks.
+    side_by_side : int
+        How many trials a study runs on this machine at once, this one included.
     """
 
     machine: Machine
     device: str
     hosts: dict[str, int]
     ranks_per_host: int
-    threads_per_rank: int
+    threads: Threads
     environment: dict[str, str] = field(repr=False)
+    side_by_side: int = 1
+
+    def with_threads(self, threads: Threads) -> "Placement":
+        """Return the same place with other threads for each rank."""
+        environment = rank_environment(self.device, threads.number)
+        return replace(self, threads=threads, environment=environment)
 
 
 def place_trial(trial: Trial, machine: Machine) -> Placement:
@@ -49,8 +64,10 @@ def place_trial(trial: Trial, machine: Machine) -> Placement:
     device = machine.device(trial)
     ranks = trial.processes // max(1, len(hosts))
     # Without a share of the cores for each, ranks on one CPU compete for all of them.
-    threads = max(1, _usable_threads(machine) // ranks)
-    return Placement(machine, device, hosts, ranks, threads, rank_environment(device, threads))
+    threads = choose_threads(trial, machine, ranks)
+    environment = rank_environment(device, threads.number)
+    together = trials_side_by_side()
+    return Placement(machine, device, hosts, ranks, threads, environment, together)
 
 
 def problems(trial: Trial, machine: Machine) -> list[str]:
@@ -72,6 +89,7 @@ def placement_problems(trial: Trial, placement: Placement) -> list[str]:
     found = [
         *_engine_problems(trial, placement.machine),
         *(_device_problems(trial, placement) or _precision_problems(trial, placement)),
+        *thread_problems(trial, placement.machine, placement.ranks_per_host),
     ]
     try:
         classes = check_data(trial)
@@ -82,12 +100,6 @@ def placement_problems(trial: Trial, placement: Placement) -> list[str]:
     except InputError as error:
         found.append(str(error))
     return found
-
-
-def _usable_threads(machine: Machine) -> int:
-    """Return how many threads a trial may use here: one per core, or $OMP_NUM_THREADS if fewer."""
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return min(machine.cores, int(limit)) if limit.isdecimal() else machine.cores
 
 
 def _engine_problems(trial: Trial, machine: Machine) -> list[str]:

@@ -1,4 +1,7 @@
-"""A trial's progress, as a bar and as text."""
+"""The progress of a trial and of a study, as bars and as text.
+
+Where the output is no terminal, a bar writes one line a trial: a log is not drawn over.
+"""
 
 import io
 import sys
@@ -6,7 +9,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dsstudy.errors import InputError, last_line
+from dsstudy.records.record import Record
 from dsstudy.spec.trial import Trial
+from dsstudy.terminal import in_notebook, writes_a_log
 
 
 class TrialBar(tqdm):
@@ -17,7 +23,8 @@ class TrialBar(tqdm):
     """
 
     def __init__(self, trial: Trial):
-        self.handle = _notebook_display()
+        self.trial, self.handle = trial, _notebook_display()
+        self.line_is_due = writes_a_log()
         super().__init__(
             desc=f"starting {trial.processes} ranks" if trial.processes > 1 else "starting",
             total=None,
@@ -25,6 +32,7 @@ class TrialBar(tqdm):
             mininterval=0,
             ascii=False,
             file=io.StringIO() if self.handle else sys.stderr,
+            disable=self.line_is_due,
         )
 
     def show(self, progress: dict[str, Any]) -> None:
@@ -40,6 +48,47 @@ class TrialBar(tqdm):
         else:
             super().display(*args, **kwargs)
 
+    def close(self) -> None:
+        """End the bar; without a terminal, write the line that says how far training came."""
+        super().close()
+        if self.line_is_due:
+            self.line_is_due = False  # tqdm closes a bar again when it is deleted
+            print(f"{self.trial.name}: {_epochs_text(self.trial)}", file=sys.stderr)
+
+
+class StudyBar(tqdm):
+    """A progress bar over a study's trials.
+
+    Parameters
+    ----------
+    name
+        The study's name.
+    trials
+        How many trials are to be run.
+    """
+
+    def __init__(self, name: str, trials: int):
+        self.name, self.finished = name, 0
+        super().__init__(desc=name, total=trials, unit="trial", disable=writes_a_log())
+
+    def finish_trial(self, trial: Trial, note: str) -> None:
+        """Count a trial that has ended, and show what its record does not contain.
+
+        Parameters
+        ----------
+        trial
+            The trial.
+        note
+            What the user should know beyond the record; usually empty.
+        """
+        self.finished += 1
+        if self.disable:
+            place = f"{self.name}: trial {self.finished} of {self.total}"
+            self.write(f"{place}: {trial.name}: {_outcome_text(trial)}", file=sys.stderr)
+        if note:
+            self.write(f"{trial.name}: {note}")
+        self.update()
+
 
 def progress_text(progress: dict[str, Any]) -> str:
     """Return the progress that a `Session` reports, as text."""
@@ -52,8 +101,32 @@ def progress_text(progress: dict[str, Any]) -> str:
     )
 
 
+def progress_share(progress: dict[str, Any]) -> float:
+    """Return which part of all steps a `Session` has reported as done, from 0 to 1."""
+    return (progress["epoch"] - 1 + progress["step"] / progress["steps"]) / progress["epochs"]
+
+
+def _epochs_text(trial: Trial) -> str:
+    epochs = Record(trial.folder).epochs()
+    accuracy = epochs[-1].get("test_accuracy") if epochs else None
+    reached = "" if accuracy is None else f", test accuracy {accuracy:.2f} %"
+    return f"{len(epochs)} of {trial.epochs} epochs{reached}"
+
+
+def _outcome_text(trial: Trial) -> str:
+    """Return how a trial ended, as its record says."""
+    try:
+        result = Record(trial.folder).result()
+    except InputError as error:
+        return str(error)
+    if result is None:
+        return "no result"
+    reason = f": {last_line(result['error'])}" if result.get("error") else ""
+    return f"{result['status']}{reason or f', {_epochs_text(trial)}'}"
+
+
 def _notebook_display() -> Any:
-    if "ipykernel" not in sys.modules:
+    if not in_notebook():
         return None
     from IPython.display import display
 

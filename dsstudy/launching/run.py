@@ -5,6 +5,7 @@ import os
 import statistics
 import time
 import traceback
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def run_trial(trial: Trial) -> Record:
         before = None if trial.overwrite else record.result()
         record.start(trial)
         start_from = _starting_checkpoint(trial, record, placement.device, data)
+        placement = _placed_as_before(trial, placement, start_from)
         clock.resumed = start_from is not None or bool(record.epochs())
         error = _train(trial, record, placement, data, start_from, clock)
         if isinstance(error, CrashedTrialError):
@@ -147,6 +149,24 @@ def _starting_checkpoint(trial: Trial, record: Record, device: str, data: DataFa
     return found
 
 
+def _placed_as_before(trial: Trial, placement: Placement, start_from: Path | None) -> Placement:
+    """Return a place with as many threads as the trial began with, if it resumes on a CPU.
+
+    Sums over other numbers of threads are rounded differently, so the record would not be the same.
+    """
+    first = read_facts(start_from).get("threads") if start_from else None
+    # Earlier versions did not record it; a GPU computes the same whatever the threads.
+    if first in (None, placement.threads.number) or placement.device != "cpu":
+        return placement
+    if trial.threads != "auto":
+        raise InputError(
+            f"threads={trial.threads} is not the number of threads that this trial began with: set "
+            f"threads to {first} or auto, or overwrite to true to start again"
+        )
+    again = replace(placement.threads, number=first, reason="auto: as many as at the start")
+    return placement.with_threads(again)
+
+
 def _train(
     trial: Trial,
     record: Record,
@@ -164,12 +184,13 @@ def _train(
         if ENGINES[trial.engine].launcher:
             launch(trial, record, placement, data.fingerprint, start_from, bar.show, clock.stop)
         else:
-            device = torch.device(placement.device)
+            device, threads = torch.device(placement.device), placement.threads.number
             try:
                 train_rank(
                     trial,
                     record,
                     device,
+                    threads,
                     fingerprint=data.fingerprint,
                     watch=bar.show,
                     start_from=start_from,
@@ -223,8 +244,8 @@ def _result(
         "seconds_per_epoch": statistics.median(seconds[1:] or seconds) if seconds else None,
         "wall_seconds": clock.seconds,
         "startup_seconds": starts[0] - clock.started_at if starts else None,
-        # The times of an earlier attempt cannot be trusted.
-        "timing": "shared" if clock.resumed else clock.timing,
+        # The times of an earlier attempt, or beside other trials, cannot be trusted.
+        "timing": "shared" if clock.resumed or placement.side_by_side > 1 else clock.timing,
         "error": str(error) if error else None,
         "interrupted": isinstance(error, InterruptedTrialError),
         **({"crashed_in_epoch": crashed} if crashed else {}),
@@ -234,6 +255,8 @@ def _result(
             "device": placement.device,
             "hosts": len(placement.hosts) or 1,
             "memory": memory_measure(placement.device),
+            "side_by_side": placement.side_by_side,
+            "threads": asdict(placement.threads),
             "dataset": {
                 "name": data.name,
                 "fingerprint": data.fingerprint,

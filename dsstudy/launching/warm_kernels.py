@@ -4,6 +4,7 @@ Loading torch, pandas and seaborn takes longer than a short trial. A fork server
 `multiprocessing`) loads them once; each notebook's kernel is a process forked from it.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -11,12 +12,12 @@ import sys
 import threading
 import uuid
 import warnings
+from collections.abc import Iterator, Mapping
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from subprocess import Popen
 from types import ModuleType
 from typing import Any, ClassVar, cast
-from unittest.mock import patch
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
@@ -47,6 +48,12 @@ class WarmKernelManager(AsyncKernelManager):
     https://zeromq.org/socket-api/#ipc, https://man7.org/linux/man-pages/man7/unix.7.html
     """
 
+    environment: ClassVar[Mapping[str, str]] = {}
+    """Environment variables of the kernel's own."""
+
+    newest: "ClassVar[_Forked | None]" = None
+    """The kernel forked last: papermill's error on a dead kernel does not say how it ended."""
+
     @default("transport")
     def _transport_default(self) -> str:
         return "ipc"
@@ -64,6 +71,14 @@ class WarmKernelManager(AsyncKernelManager):
         return spec
 
 
+def kernel_manager(environment: Mapping[str, str]) -> type[WarmKernelManager]:
+    """Return a class that manages one kernel with environment variables of its own.
+
+    It is a class because papermill makes the manager itself, and keeps it.
+    """
+    return type("OwnKernelManager", (WarmKernelManager,), {"environment": dict(environment)})
+
+
 class WarmProvisioner(LocalProvisioner):
     """Forks a kernel where `LocalProvisioner` starts a new interpreter.
 
@@ -72,24 +87,36 @@ class WarmProvisioner(LocalProvisioner):
     https://jupyter-client.readthedocs.io/en/stable/provisioning.html
     """
 
-    newest: "ClassVar[_Forked | None]" = None
-    """The kernel forked last: papermill's error on a dead kernel does not say how it ended."""
-
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Fork a kernel for the command's connection file."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
-        arguments = cmd[cmd.index("-f") :]
+        arguments, manager = cmd[cmd.index("-f") :], cast(WarmKernelManager, self.parent).__class__
+        environment = kwargs["env"] | manager.environment
         process = context.Process(
-            target=_run_kernel, args=(arguments, dict(kwargs["env"]), kwargs.get("cwd"))
+            target=_run_kernel, args=(arguments, environment, kwargs.get("cwd"))
         )
-        # Hide the script that runs the study, which the new process would import.
-        with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
+        with _hidden_script():
             process.start()
-        WarmProvisioner.newest = _Forked(process)
-        self.process = cast(Popen, WarmProvisioner.newest)
+        manager.newest = _Forked(process)
+        self.process = cast(Popen, manager.newest)
         self.pid = self.pgid = process.pid  # the kernel leads a group of its own
         return self.connection_info
+
+
+_SCRIPT_LOCK = threading.Lock()
+
+
+@contextlib.contextmanager
+def _hidden_script() -> Iterator[None]:
+    """Hide the script that runs the study, which a new process would import."""
+    with _SCRIPT_LOCK:  # several threads may start kernels
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = script
 
 
 class _Forked:

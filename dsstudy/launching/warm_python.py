@@ -42,7 +42,7 @@ READ_WHEN_LOADED = (
 )  # fmt: skip
 """The beginnings of environment variables that are read once, when a library is loaded.
 
-``OMP_NUM_THREADS`` is too, but torch can change what it set.
+``OMP_NUM_THREADS`` is too, but a rank sets its number of threads itself.
 """
 
 _SETTINGS = {"PYTHONUNBUFFERED": "1"}  # as launchers set it for ranks
@@ -268,15 +268,12 @@ def _receive(connection: socket.socket) -> tuple[_Request | None, list[int]]:
 def _run(request: _Request) -> None:
     """Run what ``python`` with these arguments runs."""
     import numpy as np
-    import torch
 
     os.environ.clear()
     os.environ.update(request.environment)
     os.chdir(request.folder)
     os.sched_setaffinity(0, request.cores)
     np.random.seed()  # a new interpreter draws a new state
-    if threads := request.environment.get("OMP_NUM_THREADS"):
-        torch.set_num_threads(int(threads))  # OpenMP read the variable when it was loaded
     if request.arguments[0] == "-m":
         _, module, *sys.argv[1:] = request.arguments
         sys.path[0] = request.folder

@@ -38,6 +38,12 @@ class _Dataset(TypedDict):
     classes: Annotated[int, Field(ge=1)]
 
 
+class _Threads(TypedDict):
+    number: int
+    cores: int
+    reason: str
+
+
 class _Environment(TypedDict, total=False):
     hardware: _Hardware | None
     software: dict[str, str]
@@ -46,6 +52,8 @@ class _Environment(TypedDict, total=False):
     device: str
     hosts: int
     memory: str
+    side_by_side: int
+    threads: _Threads
     dataset: _Dataset | None
 
 

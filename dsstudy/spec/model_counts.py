@@ -1,4 +1,4 @@
-"""The parameters and floating-point operations of each network, counted on the models."""
+"""The parameters, operations and layers of each network, counted on the models."""
 
 import csv
 import functools
@@ -19,10 +19,13 @@ class Counts(NamedTuple):
     flops : int
         Floating-point operations per image, forward and backward, two per multiply-add: those of
         convolutions, matrix products and attention.
+    layers : int
+        Layers with parameters of their own: convolutions, linear and normalising layers ...
     """
 
     parameters: int
     flops: int
+    layers: int
 
 
 @functools.cache
@@ -33,7 +36,7 @@ def model_counts() -> dict[tuple[str, int], Counts]:
     """
     text = resources.files("dsstudy.spec").joinpath("model_counts.csv").read_text()
     return {
-        (row["model"], int(row["image_size"])): Counts(int(row["parameters"]), int(row["flops"]))
+        (row["model"], int(row["image_size"])): Counts(*(int(row[name]) for name in Counts._fields))
         for row in csv.DictReader(text.splitlines())
     }
 

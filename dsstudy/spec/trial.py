@@ -31,7 +31,7 @@ ARCHITECTURES = ("lenet", "alexnet", "vgg11_bn", "resnet18", "densenet121", "squ
 
 PLACES = (
     "data_dir", "output_dir", "overwrite", "device", "hostfile", "checkpoint_steps",
-    "keep_checkpoint", "watchdog_seconds", "tensorboard",
+    "keep_checkpoint", "watchdog_seconds", "tensorboard", "threads",
 )  # fmt: skip
 """Parameters of where and how a trial runs; they are not part of its identity."""
 
@@ -180,6 +180,10 @@ class Trial(BaseModel):
     tensorboard: bool = _parameter(
         False, "true or false", "log to TensorBoard too, in the trial's folder"
     )
+    threads: Literal["auto"] | Count = _parameter(
+        "auto", f"auto or {_COUNT}", "CPU threads of each process (auto: an equal share of the"
+        " cores)"
+    )  # fmt: skip
 
     def __init__(self, /, **parameters: Any) -> None:
         try:

@@ -2,15 +2,13 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
-
 from dsstudy.errors import InputError
 from dsstudy.launching.notebook import run_notebook
-from dsstudy.launching.progress import progress_text
+from dsstudy.launching.progress import StudyBar, progress_share, progress_text
 from dsstudy.launching.warm_python import warm_python
 from dsstudy.records.folder_lock import hold_folder
 from dsstudy.records.record import Record
@@ -25,7 +23,7 @@ class Runner(Protocol):
     def check(self, trials: Sequence[Trial]) -> None:
         """Raise an `InputError` for trials that cannot run there."""
 
-    def run(self, study: Study, trials: Sequence[Trial], bar: tqdm) -> None:
+    def run(self, study: Study, trials: Sequence[Trial], bar: StudyBar) -> None:
         """Run trials, advance the bar, and print there what their records do not contain."""
 
 
@@ -42,14 +40,13 @@ class ThisMachine:
             if found := problems(trial, machine):
                 raise InputError(f"trial {trial.name}: {found[0]}; nothing was started")
 
-    def run(self, study: Study, trials: Sequence[Trial], bar: tqdm) -> None:
+    def run(self, study: Study, trials: Sequence[Trial], bar: StudyBar) -> None:
         """Run trials one after the other, each by papermill in a kernel of its own."""
         with warm_python(trials):
             for trial in trials:
-                with _progress_beside(Record(trial.folder), trial.name, bar):
-                    if note := run_notebook(trial):
-                        bar.write(f"{trial.name}: {note}")
-                bar.update()
+                with progress_beside([trial], bar):
+                    note = run_notebook(trial)
+                bar.finish_trial(trial, note)
 
 
 def run_study(
@@ -94,7 +91,7 @@ def run_study(
     with _holding_study(study.folder):
         write_study(study)
         left = to_run()
-        with tqdm(total=len(left), desc=study.name, unit="trial") as bar:
+        with StudyBar(study.name, len(left)) as bar:
             runner.run(study, left, bar)
         return read_states(study.folder, study.name, names)
 
@@ -114,14 +111,13 @@ def _holding_study(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress_beside(record: Record, name: str, bar: tqdm) -> Iterator[None]:
-    """Show the progress of the current trial beside the bar over trials."""
+def progress_beside(trials: Collection[Trial], bar: StudyBar) -> Iterator[None]:
+    """Show beside the bar over trials the progress of those that run at the moment."""
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.5):
-            progress = record.progress()
-            bar.set_postfix_str(f"{name}: {progress_text(progress) if progress else 'starting'}")
+            bar.set_postfix_str(_running_text(list(trials)))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -130,3 +126,12 @@ def _progress_beside(record: Record, name: str, bar: tqdm) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+def _running_text(trials: Sequence[Trial]) -> str:
+    """Describe the progress of one trial in full, of several in the width of a terminal."""
+    reports = [(trial.name, Record(trial.folder).progress()) for trial in trials]
+    if len(trials) == 1:
+        ((name, progress),) = reports
+        return f"{name}: {progress_text(progress) if progress else 'starting'}"
+    return ", ".join(f"{name} {100 * progress_share(p) if p else 0:.0f} %" for name, p in reports)

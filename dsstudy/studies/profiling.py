@@ -19,6 +19,7 @@ from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
 from dsstudy.studies.timing import briefly_trained
 from dsstudy.studies.trace import Timeline, read_trace, timeline
+from dsstudy.terminal import writes_a_log
 
 _ROW_PARAMETERS = ("model", "architecture", "engine", "setting", "processes", "batch_size",
                    "image_size", "precision", "zero_stage")  # fmt: skip
@@ -63,7 +64,8 @@ def profile_study(study: Study, trials: Sequence[Trial], steps: int = 32, rounds
     file = study.folder / "profiles.jsonl"
     study.folder.mkdir(parents=True, exist_ok=True)
     with warm_python(trials):
-        for trial in tqdm(trials, desc=f"{study.name}: profiles", unit="trial"):
+        bar = tqdm(trials, f"{study.name}: profiles", unit="trial", disable=writes_a_log())
+        for trial in bar:
             full = data_facts(trial).train_images // trial.batch_size
             row = _profile_trial(trial, min(steps, full), rounds, study.folder / trial.name)
             # Another process may have profiled other trials meanwhile.

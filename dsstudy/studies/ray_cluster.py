@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from dsstudy.errors import InputError
 from dsstudy.launching.notebook import run_notebook
+from dsstudy.launching.progress import StudyBar
 from dsstudy.paths import runs_folder
 from dsstudy.records.files import whole_file
 from dsstudy.records.folder_lock import folder_holder
@@ -89,7 +88,7 @@ class RayCluster:
             return trial.device
         return "cuda" if any(node.get("GPU") for node in self._nodes) else "cpu"
 
-    def run(self, study: Study, trials: Sequence[Trial], bar: tqdm) -> None:
+    def run(self, study: Study, trials: Sequence[Trial], bar: StudyBar) -> None:
         """Run as many trials at a time as the nodes have room for; copy their records back."""
         with _shared_folder_token(study.folder) as token:
             running = {self._start(trial, token): trial for trial in trials}
@@ -98,9 +97,7 @@ class RayCluster:
                     bar.set_postfix_str(f"{len(running)} waiting or running")
                     (done,), _ = self._ray.wait(list(running))
                     trial = running.pop(done)
-                    if note := self._fetch(done, trial):
-                        bar.write(f"{trial.name}: {note}")
-                    bar.update()
+                    bar.finish_trial(trial, self._fetch(done, trial))
             finally:
                 for task in running:
                     self._ray.cancel(task, force=True)

@@ -17,6 +17,7 @@ from dsstudy.records.reading import read_lines
 from dsstudy.records.record import Record
 from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
+from dsstudy.terminal import writes_a_log
 
 
 def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: int = 3) -> Path:
@@ -49,7 +50,8 @@ def time_study(study: Study, trials: Sequence[Trial], steps: int = 200, rounds: 
     file = study.folder / "times.jsonl"
     turns = [trial for _ in range(rounds) for trial in trials]
     with warm_python(trials):
-        for trial in tqdm(turns, desc=f"{study.name}: times", unit="trial"):
+        bar = tqdm(turns, f"{study.name}: times", unit="trial", disable=writes_a_log())
+        for trial in bar:
             with briefly_trained(trial, few[trial.name], 2) as record:
                 memory = max(epoch["peak_memory_mb"] for epoch in record.epochs())
                 results[trial.name].append((record.result() or {}) | {"peak_memory_mb": memory})

@@ -118,7 +118,7 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def count_model(trial: Trial, classes: int = COUNTED_CLASSES) -> Counts:
-    """Count a model's parameters, and the arithmetic of a training step per image."""
+    """Count a model's parameters and layers, and the arithmetic of a training step per image."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with shapes_device(trial):
@@ -127,7 +127,8 @@ def count_model(trial: Trial, classes: int = COUNTED_CLASSES) -> Counts:
         images = torch.empty(2, 3, trial.image_size, trial.image_size)
     with FlopCounterMode(display=False) as counter:
         model(images).sum().backward()
-    return Counts(parameter_count(model), counter.get_total_flops() // len(images))
+    layers = sum(any(True for _ in m.parameters(recurse=False)) for m in model.modules())
+    return Counts(parameter_count(model), counter.get_total_flops() // len(images), layers)
 
 
 def model_summary(trial: Trial, classes: int = 10, depth: int = 2) -> "pandas.DataFrame":

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def train_rank(
     trial: Trial,
     record: Record,
     device: torch.device,
+    threads: int,
     rank: int = 0,
     fingerprint: str = "",
     watch: Callable[[dict[str, Any]], None] = lambda progress: None,
@@ -64,6 +65,8 @@ def train_rank(
     ----------
     trial, record, device, rank, watch, start_from
         As in `dsstudy.training.session.Session`.
+    threads
+        How many CPU threads this rank computes with.
     fingerprint
         As in `dsstudy.images.data.load_data`.
 
@@ -74,7 +77,7 @@ def train_rank(
     torch.OutOfMemoryError
         The GPU's memory is too small; the message says what helps.
     """
-    with saying_what_to_do():
+    with saying_what_to_do(), _computing_with(threads):
         data = load_data(trial, device, fingerprint)
         model = build_model(trial, len(data.classes))
         # Dropout: rank 0 draws what a single process would draw, every other rank its own.
@@ -82,6 +85,20 @@ def train_rank(
         session = _kind_of_session()(trial, data, record, device, rank, watch, start_from)
         with record.writable():
             training_loop(trial.engine)(trial, model, session)
+
+
+@contextlib.contextmanager
+def _computing_with(threads: int) -> Iterator[None]:
+    """Have torch compute with a number of threads; the caller's number returns afterwards.
+
+    torch reads ``OMP_NUM_THREADS`` when it is loaded, which may have been long before the trial.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _kind_of_session() -> type[Session]:
@@ -103,6 +120,7 @@ def main() -> None:
     An error is written to ``rank<rank>.json`` in the folder ``$DSSTUDY_ERRORS``, for the process
     that launched the trial.
     """
+    _see_own_gpus()
     record, rank = Record(sys.argv[1]), int(os.environ["RANK"])
     faulthandler.register(signal.SIGUSR1)  # then a rank prints its stack
     _end_with(record)
@@ -125,8 +143,8 @@ def main() -> None:
     name = os.environ["DSSTUDY_CHECKPOINT"]
     start_from = record.checkpoints / name if name else None
     try:
-        fingerprint = os.environ["DSSTUDY_FINGERPRINT"]
-        train_rank(trial, record, device, rank, fingerprint, start_from=start_from)
+        fingerprint, threads = os.environ["DSSTUDY_FINGERPRINT"], int(os.environ["OMP_NUM_THREADS"])
+        train_rank(trial, record, device, threads, rank, fingerprint, start_from=start_from)
         dist.destroy_process_group()
     except (Exception, SystemExit) as error:  # a model may call sys.exit
         traceback.print_exc()
@@ -134,6 +152,16 @@ def main() -> None:
         if is_lost_connection(error):
             time.sleep(LOST_RANK_SECONDS)
         os._exit(1)  # at once: its peers wait for this rank
+
+
+def _see_own_gpus() -> None:
+    """Let this rank see the GPUs of the process that launched the trial, before torch looks.
+
+    Where ``CUDA_VISIBLE_DEVICES`` holds identifiers, DeepSpeed's launcher replaces them by the
+    numbers of the machine's first GPUs, which may be another trial's.
+    """
+    if own := os.environ.get("DSSTUDY_GPUS"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = own
 
 
 def _leave_error(file: Path, rank: int, error: BaseException) -> None:

@@ -176,8 +176,8 @@ class Session:
         return ((self._epoch - 1) * self.steps_per_epoch + step) % every == 0
 
     def _take_checkpoint(self) -> None:
-        facts = {"trial": self.trial.name, "fingerprint": self.data.fingerprint}
-        facts["device"] = self.device.type
+        facts: dict[str, Any] = {"trial": self.trial.name, "fingerprint": self.data.fingerprint}
+        facts |= {"device": self.device.type, "threads": torch.get_num_threads()}
         name = checkpoint_name(self._epoch, len(self._losses))
         write_checkpoint(self.record.checkpoints, name, facts, self._save, self.rank)
 

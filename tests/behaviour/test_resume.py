@@ -19,7 +19,7 @@ from dsstudy.launching.notebook import _note_failure, _notebook_failure
 from dsstudy.launching.run import _Clock, run_trial
 from dsstudy.records.record import Record
 from dsstudy.spec.trial import Trial
-from dsstudy.training.checkpoint import checkpoint_name, newest_checkpoints
+from dsstudy.training.checkpoint import checkpoint_name, newest_checkpoints, read_facts
 
 DROPOUT = {"model": "squeezenet1_0", "image_size": 21, "epochs": 2}
 """A model whose training draws random numbers."""
@@ -192,6 +192,15 @@ def test_a_finished_trial_keeps_no_checkpoint_unless_asked(short):
     ],
 )
 def test_other_images_or_devices_than_at_its_start_are_refused(fact, sentence, whole, tmp_path):
+    record = interrupted_with(fact, whole, tmp_path)
+    trial = Trial(**SMALL, output_dir=str(record.folder))
+    with pytest.raises(dsstudy.InputError, match=sentence):
+        run_trial(trial)
+    assert len(record.epochs()) == 2
+
+
+def interrupted_with(fact: dict, whole: Record, tmp_path: Path) -> Record:
+    """Return a copy of a record, interrupted after two epochs, with a fact of its start changed."""
     shutil.copytree(whole.folder, tmp_path / "trial")
     record = Record(tmp_path / "trial")
     forget_the_end(record, epochs=2, checkpoints=0)
@@ -200,10 +209,21 @@ def test_other_images_or_devices_than_at_its_start_are_refused(fact, sentence, w
         manifest["facts"] |= fact
         manifest.pop("facts_sha256")
         (folder / "manifest.json").write_text(json.dumps(manifest))
+    return record
+
+
+def test_a_trial_resumes_with_as_many_threads_as_it_began_with(whole, tmp_path):
+    # Sums over other numbers of threads are rounded differently. The trial may resume where it
+    # has fewer cores, as on another machine or beside other trials.
+    first = Machine.here().cores + 1
+    record = interrupted_with({"threads": first}, whole, tmp_path)
     trial = Trial(**SMALL, output_dir=str(record.folder))
-    with pytest.raises(dsstudy.InputError, match=sentence):
-        run_trial(trial)
-    assert len(record.epochs()) == 2
+    with pytest.raises(dsstudy.InputError, match=f"threads=1 is not .* set threads to {first} or"):
+        run_trial(trial.model_copy(update={"threads": 1}))
+    threads = run_trial(trial).result()["environment"]["threads"]
+    assert (threads["number"], threads["reason"]) == (first, "auto: as many as at the start")
+    newest = read_facts(newest_checkpoints(record.checkpoints)[0])
+    assert newest["threads"] == first
 
 
 def test_a_trial_that_another_process_finishes_meanwhile_is_left_as_it_is(

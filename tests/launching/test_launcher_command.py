@@ -5,6 +5,7 @@ import pytest
 from dsstudy.launching.launcher_command import launcher_command
 from dsstudy.launching.machine import Machine
 from dsstudy.launching.placement import Placement
+from dsstudy.launching.threads import Threads
 from dsstudy.spec.engines import LAUNCHED
 from dsstudy.spec.trial import Trial
 
@@ -20,7 +21,9 @@ MACHINE = Machine("a processor", cores=16, memory_gib=64, cpu_fp16=False, cpu_bf
     ],
 )
 def test_deepspeed_is_told_which_gpus_are_the_trials(visible, device, option):
-    placement = Placement(MACHINE, device, {}, 2, 1, {"CUDA_VISIBLE_DEVICES": visible})
+    placement = Placement(
+        MACHINE, device, {}, 2, Threads(1, 2, ""), {"CUDA_VISIBLE_DEVICES": visible}
+    )
     trial = Trial(engine="deepspeed", processes=2)
     assert option in launcher_command(trial, placement, ["module"])
 
@@ -28,14 +31,18 @@ def test_deepspeed_is_told_which_gpus_are_the_trials(visible, device, option):
 def test_without_a_hostfile_deepspeed_reads_none_of_its_own():
     # Its default is /job/hostfile, which Kubernetes' operators write.
     trial = Trial(engine="deepspeed", processes=2)
-    command = launcher_command(trial, Placement(MACHINE, "cpu", {}, 2, 1, {}), ["module"])
+    command = launcher_command(
+        trial, Placement(MACHINE, "cpu", {}, 2, Threads(1, 2, ""), {}), ["module"]
+    )
     assert "--hostfile=/dev/null" in command
 
 
 def test_torchrun_does_not_restart_ranks():
     # PET_MAX_RESTARTS, which Kubernetes' operators set, would have it do so.
     trial = Trial(engine="ddp", processes=2)
-    command = launcher_command(trial, Placement(MACHINE, "cpu", {}, 2, 1, {}), ["module"])
+    command = launcher_command(
+        trial, Placement(MACHINE, "cpu", {}, 2, Threads(1, 2, ""), {}), ["module"]
+    )
     assert "--max_restarts=0" in command
 
 

@@ -46,19 +46,13 @@ def test_what_a_machine_can_run_has_no_problems():
     assert not problems(Trial(engine="deepspeed", processes=2, device="cpu"), WORKSTATION)
 
 
-def test_ranks_share_the_threads_that_the_trial_may_have(monkeypatch):
-    trial = Trial(engine="ddp", processes=2, device="cpu")
-    for limit, threads in (("", "8"), ("4", "2"), ("64", "8"), ("1", "1")):
-        monkeypatch.setenv("OMP_NUM_THREADS", limit)
-        assert place_trial(trial, WORKSTATION).environment["OMP_NUM_THREADS"] == threads
-
-
 def test_hosts_share_the_ranks(tmp_path, monkeypatch):
     monkeypatch.setattr(placement, "check_hosts", lambda trial, hosts: None)  # pdsh may be missing
     (tmp_path / "hostfile").write_text("one slots=2\ntwo slots=2\n")
-    trial = Trial(engine="ddp", processes=4, hostfile=str(tmp_path / "hostfile"))
+    parameters = {"model": "resnet18", "engine": "ddp", "processes": 4}
+    trial = Trial(**parameters, hostfile=str(tmp_path / "hostfile"))
     placed = place_trial(trial, LAPTOP)
     assert (placed.device, placed.hosts) == ("cpu", {"one": 2, "two": 2})
-    assert (placed.ranks_per_host, placed.threads_per_rank) == (2, 2)
+    assert (placed.ranks_per_host, placed.threads.number) == (2, 2)
     assert placed.environment["DSSTUDY_DEVICE"] == "cpu"
     assert "environment" not in repr(placed)  # which may hold secrets

@@ -17,7 +17,7 @@ from dsstudy.records.published_copy import publish_study
 from dsstudy.records.record import Record
 from dsstudy.records.study_folder import study_states, write_study
 from dsstudy.spec.study import load_study
-from dsstudy.studies.batch import run_study
+from dsstudy.studies.batch import _running_text, run_study
 
 TINY = """\
 defaults: {train_images: 320, test_images: 100, epochs: 1}
@@ -140,3 +140,15 @@ def test_published_trials_count_as_done_and_read_the_same(study):
     dsstudy.run_trial(study.trials[2])
     assert list(dsstudy.load_results(study.folder)["seed"]) == [0, 2]
     assert set(dsstudy.load_epochs(study.folder)["seed"]) == {0, 2}
+
+
+def test_the_bar_names_every_trial_that_runs(study):
+    first, second, _ = study.trials
+    for trial, step in ((first, 5), (second, 15)):
+        record = Record(trial.folder)
+        record.folder.mkdir(parents=True)
+        about = {"epoch": 2, "epochs": 2, "steps": 20, "loss": 1.0, "accuracy": None}
+        record.set_progress(about | {"step": step})
+    assert _running_text([first]).startswith(f"{first.name}: epoch 2/2  step 5/20")
+    assert _running_text([first, second]) == f"{first.name} 62 %, {second.name} 88 %"
+    assert _running_text([]) == ""

@@ -267,6 +267,20 @@ def test_unequal_shares_of_a_cpu_are_said(tmp_path):
     assert not any("threads" in doubt for doubt in advice_of(tmp_path, ALONE | TWO).doubts)
 
 
+def test_engines_that_might_use_equal_cores_are_compared_fairly(tmp_path):
+    # Normal training of a small network leaves a core unused: it would gain nothing there.
+    folder = written(tmp_path, ALONE | TWO, device="cpu")
+    file = folder / "profiles.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for cores, said in (((2, 2, 2), False), ((1, 2, 2), True)):
+        for row, number in zip(rows, cores, strict=True):
+            threads = {"number": row["threads"], "cores": number, "reason": "auto"}
+            row["environment"] = {"threads": threads}
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        doubts = advise(load_comparison(folder)).doubts
+        assert any("OMP_NUM_THREADS" in doubt for doubt in doubts) == said
+
+
 def test_more_devices_are_predicted_from_two_batch_sizes(tmp_path):
     found = load_comparison(written(tmp_path, ALONE | TWO))
     frame = predict_epochs(found, bandwidth=4e9).set_index(["engine", "devices"])

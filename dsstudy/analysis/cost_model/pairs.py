@@ -18,7 +18,7 @@ from dsstudy.paper import printed
 from dsstudy.paper.printed import CELL
 from dsstudy.records.reading import read_lines
 from dsstudy.spec.engines import NORMAL
-from dsstudy.spec.model_counts import COUNTED_CLASSES, model_counts
+from dsstudy.spec.model_counts import COUNTED_CLASSES, Counts, model_counts
 from dsstudy.spec.trial import ARCHITECTURES, Trial
 
 
@@ -115,8 +115,9 @@ def _beside_normal(steps: pd.DataFrame) -> pd.DataFrame:
     normal = steps[steps["engine"] == NORMAL].set_index(key)["seconds"].rename("normal_seconds")
     frame = steps[steps["engine"] != NORMAL].join(normal, key, how="inner")
     models = zip(frame["model"], frame["image_size"], strict=True)
-    found = [model_counts().get(model, (np.nan, np.nan)) for model in models]
-    counts = pd.DataFrame(found, frame.index, ["parameters", "flops"], dtype=float)
+    unknown = [np.nan] * len(Counts._fields)
+    found = [model_counts().get(model, unknown) for model in models]
+    counts = pd.DataFrame(found, frame.index, Counts._fields, dtype=float)
     ring = 2 * (frame["processes"] - 1) / frame["processes"]
     frame = frame.assign(
         parameters=counts["parameters"],
