@@ -64,7 +64,8 @@ class _Request(NamedTuple):
 def warm_python(trials: Iterable[Trial] | None = None) -> Iterator[None]:
     """Start the processes of launched trials, within this context, as forks of a warm process.
 
-    Elsewhere than on Linux, and within another such context, it changes nothing.
+    Elsewhere than on Linux, and within another such context, it changes nothing. An empty
+    ``$DSSTUDY_WARM`` switches it off.
 
     Parameters
     ----------
@@ -83,7 +84,8 @@ def warm_python(trials: Iterable[Trial] | None = None) -> Iterator[None]:
         try:
             yield
         finally:
-            del os.environ["DSSTUDY_WARM"], os.environ["DSSTUDY_WARM_PID"]
+            for name in ("DSSTUDY_WARM", "DSSTUDY_WARM_PID"):
+                os.environ.pop(name, None)
             process.kill()
             process.wait()
 

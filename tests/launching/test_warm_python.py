@@ -150,7 +150,7 @@ def test_a_warm_trial_equals_a_cold_one(warm, tmp_path, engine, monkeypatch):
     facts = SMALL | {"engine": engine, "processes": 2, "keep_checkpoint": True}
     ours = run_trial(Trial(**facts, output_dir=str(tmp_path / "warm")))
     assert "dsstudy-warm" in (ours.folder / "launch.log").read_text() or engine != "deepspeed"
-    monkeypatch.delenv("DSSTUDY_WARM")
+    monkeypatch.setenv("DSSTUDY_WARM", "")
     theirs = run_trial(Trial(**facts, output_dir=str(tmp_path / "cold")))
     assert_same(ours, theirs)
     peaks = [record.epochs()[-1]["peak_memory_mb"] for record in (ours, theirs)]
