@@ -1,10 +1,12 @@
-"""What a rank says of its own end."""
+"""What a rank says of its own end, and which GPUs it sees."""
+
+import os
 
 import pytest
 import torch.distributed as dist
 
 from dsstudy.errors import InputError
-from dsstudy.training.rank import is_lost_connection
+from dsstudy.training.rank import _see_own_gpus, is_lost_connection
 
 GLOO = "[/__w/pytorch/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] "
 
@@ -43,3 +45,13 @@ def test_a_lost_peer_is_known_by_torchs_errors(error):
 )
 def test_any_other_error_is_a_ranks_own(error):
     assert not is_lost_connection(error)
+
+
+@pytest.mark.parametrize(("own", "seen"), [("GPU-ab,GPU-cd", "GPU-ab,GPU-cd"), ("", "0,1")])
+def test_a_rank_sees_the_gpus_of_the_process_that_launched_it(monkeypatch, own, seen):
+    # DeepSpeed's launcher replaces identifiers by the numbers of the machine's first GPUs, where
+    # another trial may run.
+    monkeypatch.setenv("DSSTUDY_GPUS", own)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    _see_own_gpus()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
