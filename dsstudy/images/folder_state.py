@@ -65,17 +65,24 @@ def read_state(folder: Path, files: Files) -> FolderState:
 
 
 @contextmanager
-def refuse_changes(folder: Path, before: FolderState) -> Iterator[None]:
-    """Raise an `InputError` if the folder is changed inside the ``with`` statement.
+def blame_changes(folder: Path, before: FolderState) -> Iterator[None]:
+    """If the ``with`` statement raises an `InputError`, raise one about a changed folder instead.
 
-    It comes before any other `InputError` from there: a file that is cut off while it is read is no
-    damaged image, but part of a change.
+    A file that is cut off while it is read is no damaged image, but part of a change. The error
+    stays as it is if nothing has changed.
     """
     try:
         yield
     except InputError:
         _check_unchanged(folder, before)
         raise
+
+
+@contextmanager
+def refuse_changes(folder: Path, before: FolderState) -> Iterator[None]:
+    """Raise an `InputError` if the folder is changed inside the ``with`` statement."""
+    with blame_changes(folder, before):
+        yield
     _check_unchanged(folder, before)
 
 

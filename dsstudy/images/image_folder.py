@@ -14,7 +14,7 @@ from dsstudy.images.fingerprint import (
     kept_fingerprint,
     wait_for_tick,
 )
-from dsstudy.images.folder_state import FolderState, read_state, refuse_changes
+from dsstudy.images.folder_state import FolderState, blame_changes, read_state, refuse_changes
 from dsstudy.images.image_cache import cached_splits, fill_cache, in_threads
 from dsstudy.images.image_listing import SPLITS, Files, list_images, unread_text
 from dsstudy.spec.trial import Trial
@@ -89,7 +89,7 @@ def _decoded(
     if (scaled := cached_splits(name, counts)) is not None:
         return scaled
     paths = {split: [path for path, _ in files[split]] for split in SPLITS}
-    with refuse_changes(folder, state):
+    with blame_changes(folder, state):  # `fill_cache` refuses changes that raise no error here
         sizes = set(in_threads(read_image_size, [path for some in paths.values() for path in some]))
     size = (side, side)
     if len(sizes) == 1 and max(max(sizes)) <= side:
