@@ -268,8 +268,8 @@ def library_commit() -> str:
                           check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
 
 
-def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the record of a search."""
+def summary(lines: list[dict[str, Any]], all_families: int) -> dict[str, Any]:
+    """Return the record of a search, which may be interrupted."""
     trials: dict[str, dict[str, dict[str, Any]]] = {}
     for line in sorted(lines, key=lambda one: one["family"]):
         trials.setdefault(line["family"], {})[line["engine"]] = line
@@ -292,6 +292,7 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
         **{name: version(name) for name in ("torch", "torchvision", "timm", "deepspeed")},
         "commits": sorted({line["commit"] for line in lines}),
         "tried": len(lines),
+        "left": len(ENGINES) * all_families - len(lines),
         "families": len(trials),
         "by_engine": counts,
         **unusable,
@@ -312,7 +313,7 @@ def main() -> None:
         for engines in ((NORMAL,), LAUNCHED):  # the quick ones first
             trials = [(family, engine) for family in chosen for engine in engines]
             list(pool.map(lambda one: search(*one, found[one[0]], lines, commit), trials))
-    record = summary(lines)
+    record = summary(lines, len(found))
     (RESULTS / "models.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"{record['tried']} tried, {len(record['failed'])} failed: {RESULTS / 'models.json'}")
     sys.exit(bool(record["failed"]))
