@@ -1,14 +1,12 @@
 """Search for models that break an engine: one of each family of timm's and torchvision's.
 
-    .venv/bin/python tests/searches/models.py [--launchers] [FAMILY ...]
+    .venv/bin/python tests/searches/models.py [FAMILY ...]
 
 A family is what one module of timm or of torchvision defines. Its smallest model, at the smallest
 of `SIDES` or its own side that the library lets in, trains one step under each engine, through
 `run_trial`. A failure is anything but a trained model or one sentence that refuses it before it is
 trained; and losses of several ranks that differ from normal training's though the network treats
-each image by itself. Launchers and ranks take ten times as long to load the libraries as to train:
-without ``--launchers``, ranks are forked from a process that has loaded them, and run what the
-launchers would run. Every trial's outcome is a line of ``results/models.jsonl``: trials that have
+each image by itself. Every trial's outcome is a line of ``results/models.jsonl``: trials that have
 one are not run again, so the search resumes, and a family is tried again once its lines are
 removed.
 """
@@ -18,7 +16,6 @@ import math
 import multiprocessing
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,8 +26,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any
+from typing import Any
 
 import timm
 import torch
@@ -38,13 +34,12 @@ import torch.nn.functional as F
 from torchvision import models
 
 from dsstudy.errors import InputError, last_line, reason_line
-from dsstudy.launching import launcher
 from dsstudy.launching.launcher import TrialError
 from dsstudy.launching.run import run_trial
+from dsstudy.launching.warm_python import warm_python
 from dsstudy.paths import project_root
 from dsstudy.spec.engines import ENGINES, LAUNCHED, NORMAL
 from dsstudy.spec.trial import Trial
-from dsstudy.training import rank
 from dsstudy.training.model_check import check_model
 from dsstudy.training.models import build_model, parameter_count, shapes_device
 
@@ -58,7 +53,6 @@ RESULTS = Path(__file__).parent / "results"
 LINES = RESULTS / "models.jsonl"
 ONE_STEP = {"batch_size": 4, "train_images": 4, "test_images": CLASSES, "epochs": 1,
             "learning_rate": 0.01, "keep_checkpoint": False}  # fmt: skip
-REAL = "--launchers"
 FORKED = multiprocessing.get_context("forkserver")  # a child has torch and timm loaded
 
 
@@ -131,56 +125,8 @@ def splits(trial: Trial) -> bool:
     return all(torch.allclose(whole, parts, rtol=1e-2, atol=1e-5) for whole, parts in pairs)
 
 
-class ForkedRanks:
-    """The ranks of a trial, with the methods of `subprocess.Popen` that the library uses."""
-
-    def __init__(self, command: list[str], env: dict[str, str], stdout: IO[bytes], **_: Any):
-        folder, ranks = command
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": ranks}
-        self.ranks = [
-            FORKED.Process(
-                target=run_rank,
-                args=(folder, stdout.name, env | meet | {"RANK": number, "LOCAL_RANK": number}),
-            )
-            for number in map(str, range(int(ranks)))
-        ]
-        for process in self.ranks:
-            process.start()
-
-    @property
-    def returncode(self) -> int | None:
-        codes = [process.exitcode for process in self.ranks]
-        return next(filter(None, codes), None if None in codes else 0)
-
-    def poll(self) -> int | None:
-        return self.returncode
-
-    def wait(self) -> None:
-        for process in self.ranks:
-            process.kill()
-            process.join()
-
-
-def run_rank(folder: str, log: str | bytes, environment: dict[str, str]) -> None:
-    """Turn this process into a rank, as a launcher would have started it."""
-    os.setsid()
-    os.environ.clear()
-    os.environ.update(environment)
-    with Path(os.fsdecode(log)).open("ab") as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
-    sys.argv = ["rank", folder]
-    rank.main()
-
-
-def train(trial: Trial, real: bool) -> dict[str, Any]:
+def train(trial: Trial) -> dict[str, Any]:
     """Train a trial, and return what came of it."""
-    if not real:
-        launcher.launcher_command = lambda trial, _, command: [command[-1], str(trial.processes)]
-        launcher.subprocess = SimpleNamespace(Popen=ForkedRanks, DEVNULL=None, STDOUT=None)
     try:
         (epoch,) = run_trial(trial).epochs()
     except InputError as error:
@@ -228,9 +174,8 @@ def search(family: str, engine: str, names: list[str], lines: list[dict], commit
             ranks = 2 if ENGINES[engine].launcher else 1
             where = {"engine": engine, "processes": ranks, "output_dir": f"{folder}/trial"}
             what = {name: chosen[name] for name in ("model", "image_size")}
-            result = apart(train, Trial(**ONE_STEP, **what, **where), REAL in sys.argv)
-    how = {"ranks": "launched" if REAL in sys.argv else "forked"} if engine in LAUNCHED else {}
-    line = {"family": family, "engine": engine, "commit": commit} | how | result
+            result = apart(train, Trial(**ONE_STEP, **what, **where))
+    line = {"family": family, "engine": engine, "commit": commit} | result
     line["chosen"] = chosen
     lines.append(line)
     with LINES.open("a") as file:
@@ -307,9 +252,9 @@ def main() -> None:
     LINES.touch()
     lines = [json.loads(line) for line in LINES.read_text().splitlines()]
     found = families()
-    chosen = [name for name in sys.argv[1:] if name != REAL] or found
-    FORKED.set_forkserver_preload(["__main__", "torch._dynamo", "deepspeed"])
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    chosen = sys.argv[1:] or list(found)
+    FORKED.set_forkserver_preload(["__main__", "torch._dynamo"])
+    with warm_python(), ThreadPoolExecutor(AT_ONCE) as pool:
         for engines in ((NORMAL,), LAUNCHED):  # the quick ones first
             trials = [(family, engine) for family in chosen for engine in engines]
             list(pool.map(lambda one: search(*one, found[one[0]], lines, commit), trials))
