@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import functools
 import importlib
 import io
 import sys
@@ -78,17 +79,21 @@ def build_model(trial: Trial, classes: int) -> nn.Module:
     if is_own_model(trial):
         return _made_real(trial, _build_own(trial, classes))
     try:
-        if trial.model == "lenet":
-            return LeNet(classes, trial.image_size)
-        if trial.model == "vit":
-            return _build_timm("vit_base_patch16_224", trial, classes)
-        library, _, name = trial.model.rpartition("/")
-        build = _build_timm if library == "timm" else _build_torchvision
-        return build(name, trial, classes)
+        return _build_known(trial, classes)
     except InputError:
         raise
     except Exception as error:  # the libraries may raise anything
         raise impossible_size(trial, error) from None
+
+
+def _build_known(trial: Trial, classes: int) -> nn.Module:
+    if trial.model == "lenet":
+        return LeNet(classes, trial.image_size)
+    if trial.model == "vit":
+        return _build_timm("vit_base_patch16_224", trial, classes)
+    library, _, name = trial.model.rpartition("/")
+    build = _build_timm if library == "timm" else _build_torchvision
+    return build(name, trial, classes)
 
 
 def impossible_size(trial: Trial, error: Exception) -> InputError:
@@ -109,7 +114,21 @@ def shapes_device(trial: Trial) -> AbstractContextManager:
 
     The user's own model is built on the CPU, as its code may not support a device without memory.
     """
-    return torch.device("cpu" if is_own_model(trial) else "meta")
+    on_cpu = is_own_model(trial) or _needs_memory(trial.model, trial.image_size)
+    return torch.device("cpu" if on_cpu else "meta")
+
+
+@functools.cache
+def _needs_memory(model: str, image_size: int) -> bool:
+    """Whether a library's model computes its layers' sizes by tensors, as torchvision's RegNet."""
+    try:
+        with torch.device("meta"):
+            _build_known(Trial(model=model, image_size=image_size), COUNTED_CLASSES)
+    except NotImplementedError:
+        return True
+    except Exception:  # whoever builds the model says why
+        return False
+    return False
 
 
 def parameter_count(model: nn.Module) -> int:

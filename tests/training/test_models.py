@@ -59,6 +59,14 @@ def test_any_other_classifier_works_at_another_size(model):
     check_model(Trial(model=model, image_size=64), classes=5)
 
 
+def test_a_model_that_computes_its_sizes_by_tensors_is_inspected_all_the_same():
+    """torchvision's RegNet: 4,344,144 parameters with 1000 classes, by its documentation."""
+    trial = Trial(model="torchvision/regnet_y_400mf", image_size=32)
+    check_model(trial)
+    assert count_model(trial, 1000).parameters == 4_344_144
+    assert model_summary(trial, 1000)["parameters"].iloc[0] == "4,344,144"
+
+
 @pytest.mark.parametrize("model", ["timm/resnet_18", "torchvision/fcn_resnet50"])
 def test_unknown_models_are_refused(model):
     with pytest.raises(InputError, match="is not among the models of the installed"):
