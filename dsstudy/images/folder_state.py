@@ -1,4 +1,4 @@
-"""Whether the files of an image folder have changed, told from their names, sizes and times."""
+"""Whether the files of an image folder have changed, by their names, sizes and times."""
 
 import hashlib
 import itertools

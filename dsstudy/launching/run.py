@@ -268,6 +268,14 @@ def _result(
     }
 
 
+def own_processes() -> set[psutil.Process]:
+    """Return the processes that work for this one: its children, and forks of a warm process.
+
+    The warm process may be a child of this one, or of the study's process: it counts once.
+    """
+    return {*psutil.Process().children(recursive=True), *warm_processes()}
+
+
 class _Clock:
     """A trial's wall-clock seconds up to `stop`, which is called while the ranks are still alive.
 
@@ -289,7 +297,7 @@ class _Clock:
     @staticmethod
     def _cpu_seconds_of_others() -> float:
         everyone, own = psutil.cpu_times(), sum(os.times()[:4])  # including ended children
-        for child in [*psutil.Process().children(recursive=True), *warm_processes()]:
+        for child in own_processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 own += sum(child.cpu_times()[:4])
         return everyone.user + everyone.system + everyone.nice - own

@@ -14,7 +14,7 @@ from interrupted import SMALL, assert_same
 from waiting import wait_until
 
 from dsstudy.launching.launcher import InterruptedTrialError
-from dsstudy.launching.run import run_trial
+from dsstudy.launching.run import own_processes, run_trial
 from dsstudy.launching.warm_python import (
     wait_until_warm,
     warm_command,
@@ -116,6 +116,15 @@ def test_a_stand_in_ends_by_the_signal_that_ended_the_fork(warm, tmp_path):
     assert process.stdout.readline() == "ready\n"
     forks()[0].send_signal(signal.SIGSEGV)
     assert process.wait() == -signal.SIGSEGV
+
+
+def test_a_fork_counts_once_among_a_trials_own_processes(warm, tmp_path):
+    """Counted twice, its CPU time would hide that of other programs, and a time be trusted."""
+    process = start(tmp_path, WAIT)
+    assert process.stdout.readline() == "ready\n"
+    numbers = [one.pid for one in own_processes()]
+    assert sorted(set(numbers)) == sorted(numbers)
+    assert {process.pid, forks()[0].pid, warm_processes()[0].pid} <= set(numbers)
 
 
 def test_everything_ends_with_the_process_that_started_it(tmp_path):
