@@ -26,14 +26,16 @@ _WARM = contextlib.ExitStack()
 
 
 def pytest_sessionstart(session):
-    """Fork the ranks of the tests' trials from a warm process, as a study does."""
+    """Fork the tests' kernels and ranks from warm processes, as a study does."""
     if not hasattr(session.config, "workerinput") and session.config.getoption("numprocesses", 0):
         return  # the workers run the tests
+    from dsstudy.launching.warm_kernels import warm_kernels
     from dsstudy.launching.warm_python import warm_python
 
+    _WARM.enter_context(warm_kernels())
     _WARM.enter_context(warm_python())
 
 
 def pytest_sessionfinish():
-    """End the warm process."""
+    """End the warm processes."""
     _WARM.close()

@@ -19,7 +19,7 @@ import yaml
 from dsstudy.analysis.cells import in_paper, load_trials
 from dsstudy.analysis.provenance import any_synthetic
 from dsstudy.errors import InputError
-from dsstudy.launching.warm_kernels import WarmKernelManager
+from dsstudy.launching.warm_kernels import WarmKernelManager, warm_kernels
 from dsstudy.launching.warm_python import warm_python
 from dsstudy.paths import project_root, results_folder
 from dsstudy.records.study_folder import find_study, study_name
@@ -68,7 +68,7 @@ def build_book(studies: str | Path, output: str | Path) -> Path:
         with patch.dict(
             os.environ, PYTHONWARNINGS="ignore"
         ):  # warnings of libraries would be printed on the pages
-            with warm_python():
+            with warm_kernels(), warm_python():
                 _stage(source, folders)
             _run(["jupyter-book", "build", "--warningiserror", "--keep-going", str(source)])
         pages = source / "_build" / "html"

@@ -288,13 +288,11 @@ class _Ranks:
     def _hang_text(self, progress: dict[str, Any] | None) -> str:
         """Have every rank print its stack into the log, and say where training hangs."""
         stopped = []
-        for process in self._processes():
-            rank = process.info["environ"].get("RANK")
-            if rank is None:
-                continue
+        for file in self.errors.glob(f"*.{socket.gethostname()}.pid"):
             with contextlib.suppress(psutil.NoSuchProcess):  # the rank may have ended
+                process = psutil.Process(int(file.read_text()))
                 if process.status() == psutil.STATUS_STOPPED:
-                    stopped.append(rank)
+                    stopped.append(file.name.split(".")[0])
                 process.send_signal(signal.SIGUSR1)
         time.sleep(0.5)
         where = "before the first step"

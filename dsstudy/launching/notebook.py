@@ -20,9 +20,6 @@ KERNEL_START_SECONDS = 600
 _WHOLE = ("InputError", "TrialError", "InterruptedTrialError", "CrashedTrialError")
 """The errors whose last line is the whole reason already."""
 
-_UNKNOWN_EXIT = 255
-"""What `multiprocessing` returns for a forked process whose exit code it has lost."""
-
 
 def trial_command(trial: Trial) -> list[str]:
     """Return the papermill command line that runs a trial anywhere."""
@@ -120,7 +117,7 @@ def _dead_kernel(out_of_memory: bool, code: int | None) -> _Failure:
     if name := crash_signal(code):
         crash = Crash(who, name)
         return _Failure(str(crash), outside=True, crash=crash)
-    if code is not None and 0 <= code < _UNKNOWN_EXIT:
+    if code is not None and code >= 0:
         return _Failure(f"{who} ended itself with exit code {code}, without an error", False)
     killed = "killed by the system, which had run out of memory" if out_of_memory else "killed"
     return _Failure(f"{who} was {killed}; run the study again to resume it", outside=True)

@@ -1,30 +1,26 @@
-"""Warm kernels: a study's notebooks start from one process that has loaded the libraries.
+"""Warm kernels: a study's notebooks start as forks of a process that has loaded the libraries.
 
-Loading torch, pandas and seaborn takes longer than a short trial. A fork server (of
-`multiprocessing`) loads them once; each notebook's kernel is a process forked from it.
+Loading torch, pandas and seaborn takes longer than a short trial. It is a warm process of its own,
+without DeepSpeed, which would take memory in the kernels that train.
 """
 
 import contextlib
-import multiprocessing
 import os
-import signal
-import sys
+import select
+import subprocess
 import threading
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerProcess
-from subprocess import Popen
-from types import ModuleType
 from typing import Any, ClassVar, cast
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
-from tqdm import tqdm
 from traitlets import default
+
+from dsstudy.launching.warm_python import warm_command, warm_process
 
 PRELOADED = (
     "ipykernel.kernelapp",
@@ -34,6 +30,17 @@ PRELOADED = (
     "dsstudy.launching.run",
 )
 """The modules to load beforehand, with all that they import. None of them may touch a GPU."""
+
+_VARIABLE = "DSSTUDY_WARM_KERNELS"
+
+_OWNER = "DSSTUDY_KERNEL_OWNER"  # the process number of the study, with which its kernels end
+
+
+@contextlib.contextmanager
+def warm_kernels() -> Iterator[None]:
+    """Start notebooks' kernels, within this context, as forks of a warm process."""
+    with warm_process(_VARIABLE, PRELOADED):
+        yield
 
 
 class WarmKernelManager(AsyncKernelManager):
@@ -51,7 +58,7 @@ class WarmKernelManager(AsyncKernelManager):
     environment: ClassVar[Mapping[str, str]] = {}
     """Environment variables of the kernel's own."""
 
-    newest: "ClassVar[_Forked | None]" = None
+    newest: ClassVar[subprocess.Popen | None] = None
     """The kernel forked last: papermill's error on a dead kernel does not say how it ended."""
 
     @default("transport")
@@ -80,7 +87,7 @@ def kernel_manager(environment: Mapping[str, str]) -> type[WarmKernelManager]:
 
 
 class WarmProvisioner(LocalProvisioner):
-    """Forks a kernel where `LocalProvisioner` starts a new interpreter.
+    """Starts a kernel as a fork of the warm process, or in a new interpreter if there is none.
 
     References
     ----------
@@ -88,96 +95,45 @@ class WarmProvisioner(LocalProvisioner):
     """
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
-        """Fork a kernel for the command's connection file."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(PRELOADED))
-        arguments, manager = cmd[cmd.index("-f") :], cast(WarmKernelManager, self.parent).__class__
-        environment = kwargs["env"] | manager.environment
-        process = context.Process(
-            target=_run_kernel, args=(arguments, environment, kwargs.get("cwd"))
+        """Start a kernel for the command's connection file."""
+        manager = cast(WarmKernelManager, self.parent).__class__
+        environment = kwargs.pop("env") | manager.environment | {_OWNER: str(os.getpid())}
+        # A kernel does what this says itself: its libraries may have been loaded without it.
+        loaded = {name: environment[name] for name in environment if name != "PYTHONWARNINGS"}
+        connection = await super().launch_kernel(
+            warm_command(["-m", __name__, *cmd[cmd.index("-f") :]], loaded, _VARIABLE),
+            env=environment,
+            # The kernel captures what is printed; the terminal is for the study's progress bar.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            independent=True,  # its parent is the warm process: it watches its owner itself
+            **kwargs,
         )
-        with _hidden_script():
-            process.start()
-        manager.newest = _Forked(process)
-        self.process = cast(Popen, manager.newest)
-        self.pid = self.pgid = process.pid  # the kernel leads a group of its own
-        return self.connection_info
+        manager.newest = self.process
+        return connection
 
 
-_SCRIPT_LOCK = threading.Lock()
+def main() -> None:
+    """Run a notebook's kernel in this process; it ends with the study's process."""
+    import matplotlib
+    from ipykernel.kernelapp import launch_new_instance
+    from tqdm import tqdm
 
-
-@contextlib.contextmanager
-def _hidden_script() -> Iterator[None]:
-    """Hide the script that runs the study, which a new process would import."""
-    with _SCRIPT_LOCK:  # several threads may start kernels
-        script = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = script
-
-
-class _Forked:
-    """A forked process with the methods of `subprocess.Popen` that a provisioner uses."""
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, process: ForkServerProcess):
-        self._process = process
-        self.pid = cast(int, process.pid)
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def wait(self) -> int | None:
-        self._process.join()
-        return self._process.exitcode
-
-    def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
-
-def _run_kernel(arguments: list[str], environment: dict[str, str], folder: str | None) -> None:
-    """Turn this forked process into a notebook's kernel, which ends with the study's process."""
-    os.setsid()
-    environment.pop("JPY_PARENT_PID", None)  # it is not this process's parent
-    os.environ.clear()
-    os.environ.update(environment)
-    if folder:
-        os.chdir(folder)
-    _apply_environment(environment)
-    # The kernel captures what is printed; the terminal is for the study's progress bar.
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
+    threading.Thread(target=_end_with, args=[int(os.environ.pop(_OWNER))], daemon=True).start()
+    # What libraries read from the environment when they are loaded, which they may be already.
+    matplotlib.rcParams["backend"] = "module://matplotlib_inline.backend_inline"
+    if action := os.environ.get("PYTHONWARNINGS"):
+        warnings.simplefilter(action)  # type: ignore[arg-type]
     # A lock among threads is enough, and leaves no semaphore behind when the kernel is killed.
     tqdm.set_lock(threading.RLock())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.argv = ["ipykernel_launcher", *arguments]
-    from ipykernel.kernelapp import launch_new_instance
-
     launch_new_instance()
 
 
-def _apply_environment(environment: dict[str, str]) -> None:
-    """Apply what libraries read from the environment at import: they were imported before."""
-    import matplotlib
-
-    matplotlib.rcParams["backend"] = "module://matplotlib_inline.backend_inline"
-    if action := environment.get("PYTHONWARNINGS"):
-        warnings.simplefilter(action)  # type: ignore[arg-type]
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
+def _end_with(owner: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        select.select([os.pidfd_open(owner)], [], [])
     os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

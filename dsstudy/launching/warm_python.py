@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,8 +64,7 @@ class _Request(NamedTuple):
 def warm_python(trials: Iterable[Trial] | None = None) -> Iterator[None]:
     """Start the processes of launched trials, within this context, as forks of a warm process.
 
-    Elsewhere than on Linux, and within another such context, it changes nothing. An empty
-    ``$DSSTUDY_WARM`` switches it off.
+    See `warm_process`.
 
     Parameters
     ----------
@@ -74,23 +73,47 @@ def warm_python(trials: Iterable[Trial] | None = None) -> Iterator[None]:
         known yet.
     """
     engines = LAUNCHED if trials is None else {trial.engine for trial in trials} & set(LAUNCHED)
-    if not engines or sys.platform != "linux" or "DSSTUDY_WARM" in os.environ:
+    with contextlib.ExitStack() as stack:
+        if engines:
+            stack.enter_context(warm_process("DSSTUDY_WARM", _modules(engines)))
+        yield
+
+
+@contextlib.contextmanager
+def warm_process(variable: str, modules: Sequence[str]) -> Iterator[None]:
+    """Run a warm process, within this context, for the commands of `warm_command`.
+
+    Elsewhere than on Linux, and within another such context, it changes nothing. An empty
+    ``$DSSTUDY_WARM`` switches it off.
+
+    Parameters
+    ----------
+    variable
+        The environment variable that names the warm process's folder to it and its children.
+    modules
+        The modules to load beforehand.
+    """
+    if sys.platform != "linux" or variable in os.environ or os.environ.get("DSSTUDY_WARM") == "":
         yield
         return
     with tempfile.TemporaryDirectory(prefix="dsstudy-warm-") as folder:
         _write_stand_in(Path(folder))
-        process = _start(Path(folder), _modules(engines))
-        os.environ |= {"DSSTUDY_WARM": folder, "DSSTUDY_WARM_PID": str(process.pid)}
+        process = _start(Path(folder), modules)
+        os.environ |= {variable: folder, f"{variable}_PID": str(process.pid)}
         try:
             yield
         finally:
-            for name in ("DSSTUDY_WARM", "DSSTUDY_WARM_PID"):
+            for name in (variable, f"{variable}_PID"):
                 os.environ.pop(name, None)
             process.kill()
             process.wait()
 
 
-def warm_command(command: list[str], environment: Mapping[str, str] = os.environ) -> list[str]:
+def warm_command(
+    command: list[str],
+    environment: Mapping[str, str] = os.environ,
+    variable: str = "DSSTUDY_WARM",
+) -> list[str]:
     """Return the command that runs Python warm; as it is where that is not possible.
 
     Parameters
@@ -99,8 +122,10 @@ def warm_command(command: list[str], environment: Mapping[str, str] = os.environ
         What would follow ``python``: a script or ``-m`` and a module, and arguments.
     environment
         The environment that it will have.
+    variable
+        Which warm process; see `warm_process`.
     """
-    folder = os.environ.get("DSSTUDY_WARM")
+    folder = os.environ.get(variable)
     if folder and Path(folder, "python").exists():
         loaded = json.loads(Path(folder, "environment.json").read_text())
         if _read_when_loaded(environment).items() <= loaded.items():
@@ -149,7 +174,7 @@ def _modules(engines: Iterable[str]) -> list[str]:
     return [*PRELOADED, *loops, *(name for each in launchers for name in LAUNCHER_MODULES[each])]
 
 
-def _start(folder: Path, modules: list[str]) -> subprocess.Popen:
+def _start(folder: Path, modules: Sequence[str]) -> subprocess.Popen:
     environment = os.environ | _SETTINGS | {"DS_ACCELERATOR": _likely_device()}
     (folder / "environment.json").write_text(json.dumps(_read_when_loaded(environment)))
     place = os.open(folder, os.O_RDONLY)

@@ -9,6 +9,7 @@ from typing import Protocol
 from dsstudy.errors import InputError
 from dsstudy.launching.notebook import run_notebook
 from dsstudy.launching.progress import StudyBar, progress_share, progress_text
+from dsstudy.launching.warm_kernels import warm_kernels
 from dsstudy.launching.warm_python import warm_python
 from dsstudy.records.folder_lock import hold_folder
 from dsstudy.records.record import Record
@@ -42,7 +43,7 @@ class ThisMachine:
 
     def run(self, study: Study, trials: Sequence[Trial], bar: StudyBar) -> None:
         """Run trials one after the other, each by papermill in a kernel of its own."""
-        with warm_python(trials):
+        with warm_kernels(), warm_python(trials):
             for trial in trials:
                 with progress_beside([trial], bar):
                     note = run_notebook(trial)

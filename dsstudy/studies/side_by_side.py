@@ -12,7 +12,7 @@ from dsstudy.launching.machine import Machine
 from dsstudy.launching.notebook import run_notebook
 from dsstudy.launching.progress import StudyBar
 from dsstudy.launching.threads import SIDE_BY_SIDE, usable_cores
-from dsstudy.launching.warm_kernels import WarmKernelManager, kernel_manager
+from dsstudy.launching.warm_kernels import WarmKernelManager, kernel_manager, warm_kernels
 from dsstudy.launching.warm_python import warm_python
 from dsstudy.spec.study import Study
 from dsstudy.spec.trial import Trial
@@ -70,6 +70,7 @@ class SideBySide(ThisMachine):
             places.put(environment)
         running = _Running(places)
         with (
+            warm_kernels(),
             warm_python(trials),
             ThreadPoolExecutor(jobs) as pool,
             progress_beside(running.trials, bar),

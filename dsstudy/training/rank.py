@@ -129,6 +129,8 @@ def main() -> None:
     if not _is_wanted(record):  # before anything is written
         os.killpg(0, signal.SIGKILL)
     errors = Path(os.environ["DSSTUDY_ERRORS"])
+    # What launched it may be a stand-in of `warm_python`, with another process number.
+    (errors / f"{rank}.{socket.gethostname()}.pid").write_text(str(os.getpid()))
     # A crash leaves its signal and stack there; the empty file says that the rank has started.
     crash = (errors / f"crash-rank{rank}.txt").open("w")
     faulthandler.enable(crash, all_threads=False)
