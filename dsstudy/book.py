@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -19,6 +20,8 @@ import yaml
 from dsstudy.analysis.cells import in_paper, load_trials
 from dsstudy.analysis.provenance import any_synthetic
 from dsstudy.errors import InputError
+from dsstudy.launching.machine import Machine
+from dsstudy.launching.threads import usable_cores
 from dsstudy.launching.warm_kernels import WarmKernelManager, warm_kernels
 from dsstudy.launching.warm_python import warm_python
 from dsstudy.paths import project_root, results_folder
@@ -158,8 +161,8 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
     """Put the executed notebooks and the table of contents into the book's source."""
     parts = book_parts(folders)
     pages = [page for _, pages in parts for page in pages]
-    for page in pages:
-        _execute(page, source / f"{page.path}.ipynb")
+    with ThreadPoolExecutor(usable_cores(Machine.here())) as pool:
+        list(pool.map(lambda page: _execute(page, source / f"{page.path}.ipynb"), pages))
     answering = [page for page in pages if page_metadata(page.name).get("answer")]
     answers = "" if any_synthetic(folders.values()) else _answers_text(source, answering)
     intro = (source / "intro.md").read_text().replace("<!-- the answers -->\n", answers)
@@ -241,7 +244,7 @@ def _execute(page: Page, target: Path) -> None:
     notebook = project_root() / "notebooks" / f"{page.name}.ipynb"
     if not notebook.exists():
         return
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         executed = papermill.execute_notebook(
             notebook,

@@ -11,6 +11,7 @@ when the stand-in ends, and when the warm process ends; that ends with the proce
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -320,6 +321,7 @@ def main() -> None:
     listener = socket.socket(fileno=int(number))
     for module in modules:
         importlib.import_module(module)
+    gc.freeze()  # forks neither search nor copy the libraries' objects for garbage
     if sys.modules["torch"].cuda.is_initialized():  # a fork could not use the GPU
         sys.exit("a library has initialized CUDA while it was loaded")
     _run(_Server(listener).serve())
