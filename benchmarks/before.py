@@ -5,7 +5,7 @@ Usage: python benchmarks/before.py COMMIT PART ... [--rounds 5]
 Parts: ``start`` (seconds to the first step of launched trials, as a study starts them),
 ``study`` (a study of DeepSpeed's demo trials), ``compare`` (dsstudy compare), ``explorer`` (from
 Run to the first point of DeepSpeed's curve), ``demo`` (make demo without the set-up; one round
-XX
+takes a quarter of an hour). The earlier build is another checkout, which runs with this build's
 libraries. The machine should be idle.
 """
 

@@ -68,9 +68,7 @@ def build_book(studies: str | Path, output: str | Path) -> Path:
         source = Path(scratch) / "book"
         no_results = shutil.ignore_patterns("_build", "results")
         shutil.copytree(project_root() / "book", source, ignore=no_results)
-        with patch.dict(
-            os.environ, PYTHONWARNINGS="ignore"
-        ):  # warnings of libraries would be printed on the pages
+        with patch.dict(os.environ, PYTHONWARNINGS="ignore"):  # else pages show libraries' warnings
             with warm_kernels(), warm_python():
                 _stage(source, folders)
             _run(["jupyter-book", "build", "--warningiserror", "--keep-going", str(source)])

@@ -18,9 +18,6 @@ from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL
 from dsstudy.spec.model_counts import model_counts
 from dsstudy.spec.trial import DEFAULT_BUCKET
 
-WAY_AXIS = "line"
-"""The axis of the study's matrix that names the ways."""
-
 BASE_WAY = NORMAL
 """The way whose times are the base of all ratios."""
 
@@ -38,7 +35,7 @@ def load_capacity(path: str | Path) -> pd.DataFrame:
         process (resident on a CPU, allocated on a GPU), and ``held``, the memory of tensors at the
         end of a backward pass. NaN if a trial has none.
     """
-    trials = load_labelled(path).query("axis == @WAY_AXIS").drop(columns="axis")
+    trials = load_labelled(path).query("axis == 'line'").drop(columns="axis")
     trials = trials.rename(columns={"label": "line"})
     memory = load_epochs(path).reindex(columns=["name", "peak_memory_mb", "held_memory_mb"])
     memory = memory.drop_duplicates("name").set_index("name")

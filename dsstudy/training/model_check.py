@@ -1,5 +1,7 @@
 """Checks of a model before it is trained: it must classify images in each mode in which it runs."""
 
+import functools
+
 import torch
 from torch import nn
 
@@ -26,6 +28,17 @@ def check_model(trial: Trial, classes: int = 10) -> None:
     InputError
         It does not; the sentence says why.
     """
+    if is_own_model(trial):  # its file may change meanwhile
+        _check(trial, classes)
+    else:
+        _check_known(Trial(**trial.model_dump(include=_LOOKED_AT)), classes)
+
+
+_LOOKED_AT = {"model", "image_size", "batch_size", "processes", "engine", "evaluation"}
+"""The parameters that the check looks at: a study's trials often differ in others alone."""
+
+
+def _check(trial: Trial, classes: int) -> None:
     with shapes_device(trial):
         model = build_model(trial, classes)
         _check_parameters(trial, model)
@@ -34,6 +47,9 @@ def check_model(trial: Trial, classes: int = 10) -> None:
             _check_single_image(trial, model)
         if trial.evaluation == "eval":
             _check_scores(trial, model, classes, training=False)
+
+
+_check_known = functools.cache(_check)
 
 
 def _check_parameters(trial: Trial, model: nn.Module) -> None:
