@@ -251,7 +251,7 @@ def paired_values(trials: pd.DataFrame, column: str) -> dict[Any, pd.Series]:
 def _between_engines(values: pd.Series, column: str) -> dict[Any, pd.Series]:
     sides = values.unstack("engine").reindex(columns=list(printed.PAPER_ENGINES)).dropna()
     deepspeed, normal = (sides[engine] for engine in printed.PAPER_ENGINES)
-    apart = deepspeed - normal if column == "best_accuracy" else deepspeed / normal
+    apart = deepspeed - normal if column.endswith("accuracy") else deepspeed / normal
     return dict(list(apart.groupby(level=["architecture", "setting"])))
 
 

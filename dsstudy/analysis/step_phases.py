@@ -28,9 +28,9 @@ def load_profiles(path: str | Path) -> pd.DataFrame:
     pandas.DataFrame
         By ``label`` (the network), ``batch_size`` and ``engine``: the columns of the file;
         ``plain``, the median over rounds of the seconds per step without the profiler, with ``low``
-        and ``high``, their extremes; ``overhead``, the median of profiled / plain − 1; and of the
-        middle profiled round, the mean seconds per step of each phase, over steps and ranks, and
-        ``profiled``, their sum.
+        and ``high``, their extremes; of the middle profiled round, the mean seconds
+        per step of each phase, over steps and ranks, and ``profiled``, their sum; and ``overhead``,
+        ``profiled`` / ``plain`` − 1.
 
     Raises
     ------
@@ -57,19 +57,21 @@ def load_profiles(path: str | Path) -> pd.DataFrame:
 
 def _profile_columns(row: dict[str, Any]) -> dict[str, Any]:
     plain, profiled = row["plain_seconds"], row["profiled_seconds"]
+    if len(plain) != len(profiled) or min(plain) <= 0:
+        raise ValueError("its rounds do not match, or took no time")
     middle = profiled.index(statistics.median_low(profiled))
     phases = {
         phase: statistics.mean(rank["rounds"][middle][phase] for rank in row["ranks"])
         for phase in PHASES
     }
-    overhead = [one / other - 1 for one, other in zip(profiled, plain, strict=True)]
+    whole, median = sum(phases.values()), statistics.median(plain)
     return phases | {
         "label": _network_label(row),
-        "profiled": sum(phases.values()),
-        "plain": statistics.median(plain),
+        "profiled": whole,
+        "plain": median,
         "low": min(plain),
         "high": max(plain),
-        "overhead": statistics.median(overhead),
+        "overhead": whole / median - 1,
     }
 
 
@@ -97,9 +99,9 @@ def compare_phases(profiles: pd.DataFrame, engine: str, base: str) -> pd.DataFra
     Returns
     -------
     pandas.DataFrame
-        By ``label`` and ``batch_size``: ``ratio`` of the plain steps; ``difference`` of the
-        profiled steps and of each phase, in seconds; ``most``, the phase that contributes most to
-        the difference.
+        By ``label`` and ``batch_size``: ``plain_ratio`` and ``ratio`` of the plain and of the
+        profiled steps; ``difference`` of the profiled steps and of each phase, in seconds;
+        ``most``, the phase that contributes most to the difference.
     """
     known = profiles.index.get_level_values("engine")
     columns = [*PHASES, "profiled", "plain"]
@@ -115,4 +117,5 @@ def compare_phases(profiles: pd.DataFrame, engine: str, base: str) -> pd.DataFra
         for _, row in frame.iterrows()
     ]
     frame["difference"] = one["profiled"] - other["profiled"]
-    return frame.assign(ratio=one["plain"] / other["plain"])
+    ratio, plain_ratio = (one[step] / other[step] for step in ("profiled", "plain"))
+    return frame.assign(ratio=ratio, plain_ratio=plain_ratio)

@@ -72,9 +72,9 @@ def engine_differences_table(profiles: pd.DataFrame) -> Styler | None:
     keys = sorted(rows, key=lambda key: order[key[0], int(key[1].split()[0])])
     texts = pd.DataFrame([rows[key] for key in keys], pd.MultiIndex.from_tuples(keys))
     caption = (
-        "One engine's step compared with another's: the ratio of the plain steps (above 1, the "
-        "first takes longer), the difference of the profiled steps in milliseconds, in total and "
-        "by phase, and the phase with most of the difference."
+        "One engine's profiled step compared with another's: their ratio (above 1, the first takes "
+        "longer), their difference in milliseconds, in total and by phase, and the phase with most "
+        "of the difference. The profiler's own time is in all of them."
     )
     return style_table(texts, caption, "changes", align="right")
 
@@ -105,15 +105,15 @@ def _pair_text(profiles: pd.DataFrame, engine: str, base: str) -> str:
     frame = compare_phases(profiles, engine, base)
     if frame.empty:
         return ""
-    longer = frame[frame["ratio"] > 1]
+    ratios = frame["plain_ratio"]
     over = "one comparison" if len(frame) == 1 else f"median of {len(frame)}"
     text = (
-        f"A step with {ENGINES[engine].prose} takes {frame['ratio'].median():.2f} times as long "
-        f"as with {ENGINES[base].prose} ({over}; longer in {len(longer)})"
+        f"A step with {ENGINES[engine].prose} takes {ratios.median():.2f} times as long "
+        f"as with {ENGINES[base].prose} ({over}; longer in {(ratios > 1).sum()})."
     )
-    grown = longer[longer["difference"] > 0]
+    grown = frame[frame["difference"] > 0]
     if grown.empty:
-        return f"{text}."
+        return text
     counts = Counter(grown["most"]).most_common()
     most = ", ".join(f"{phase} in {n}" for phase, n in counts)
-    return f"{text}; most of the added time is {most}."
+    return f"{text} Under the profiler, most of the added time is {most}."

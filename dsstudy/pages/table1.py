@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dsstudy.analysis.cells import (
     best_cells,
     compare_engines,
+    paired_values,
     paper_cells,
     verdict_counts_text,
 )
@@ -88,13 +90,16 @@ def accuracies_text(trials: pd.DataFrame) -> str:
     if both.empty:
         return f"{filled} No setting has one with and one without DeepSpeed to compare yet."
     rows = frame[frame["architecture"].isin(both.index.get_level_values("architecture"))]
+    last = [values.mean() for values in paired_values(trials, "final_accuracy").values()]
     return (
         f"{filled} Normal training has the highest mean for {_best_by_normal(rows, 'value')} "
         f"architectures (in the paper for {_best_by_normal(rows, 'published')}). In the same "
         f"setting, DeepSpeed's accuracy minus normal training's is "
-        f"{signed(both['value'].mean())} points on average over {len(both)} pairs (in the paper "
-        f"{signed(both['published'].mean())} over the same pairs). "
-        f"Pair by pair: {verdict_counts_text(pairs['verdict'])}."
+        f"{signed(both['value'].mean())} points on average over {len(both)} settings "
+        f"({both['n'].sum()} pairs of trials with equal seeds; in the paper "
+        f"{signed(both['published'].mean())} over the same settings, one pair each). By the last "
+        f"epoch instead of the best it is {signed(float(np.mean(last)))} points. "
+        f"Setting by setting: {verdict_counts_text(pairs['verdict'])}."
     )
 
 

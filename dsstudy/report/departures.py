@@ -92,7 +92,8 @@ def _device_departures(results: pd.DataFrame) -> Iterator[str]:
             "Training runs on CPU cores, and DeepSpeed's processes exchange gradients through "
             "gloo; the paper had two GPUs for DeepSpeed and one for normal training. All processes "
             "share the same cores, and no second device can save time: a ratio of times shows "
-            "what DeepSpeed costs, not what a second GPU gains."
+            "what DeepSpeed and a second process on the same cores cost together, not what a "
+            "second GPU gains. What DeepSpeed alone adds is its ratio to DDP."
         )
 
 
