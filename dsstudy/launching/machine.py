@@ -18,6 +18,9 @@ from dsstudy.spec.trial import Trial
 RECORDED_LIBRARIES = ("torch", "torchvision", "timm", "deepspeed", "numpy", "pandas", "papermill")
 """The libraries whose versions every record states."""
 
+RESULTS = ("book/results", "benchmarks/results", "runs")
+"""The folders of results, which change no measurement."""
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -168,11 +171,15 @@ def _version(library: str) -> str:
 
 
 def _commit() -> str:
-    """Return the git commit of the project, with ``+changes`` if files differ from it."""
+    """Return the git commit of the project, with ``+changes`` if files differ from it.
+
+    Results count as no change: those of one measurement are written before the next one starts.
+    """
     git = ["git", "-C", str(project_root())]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+        changes = [*git, "status", "--porcelain", "--", ".", *(f":!{name}" for name in RESULTS)]
+        status = subprocess.run(changes, capture_output=True, text=True)
     except FileNotFoundError:
         return "unknown"
     if commit.returncode:
