@@ -42,15 +42,18 @@ def _scale_departures(results: pd.DataFrame) -> Iterator[str]:
     known = results[results["environment"].notna()]
     counts = [place["dataset"] for place in known["environment"]]
     data = pd.DataFrame(counts, known.index, columns=["train_images", "test_images"])
-    images, tested = data["train_images"], data["test_images"]
-    if (images < printed.TRAIN_IMAGES).any() or (known["epochs"] < printed.EPOCHS).any():
-        steps = images // known["batch_size"] * known["epochs"]
+    tested = data["test_images"]
+    small = (data["train_images"] < printed.TRAIN_IMAGES) | (known["epochs"] < printed.EPOCHS)
+    if small.any():
+        images, epochs = data.loc[small, "train_images"], known.loc[small, "epochs"]
+        steps = images // known.loc[small, "batch_size"] * epochs
         theirs = printed.TRAIN_IMAGES // printed.BATCH_SIZE * printed.EPOCHS
+        who = "A trial trains" if small.all() else f"{small.sum()} of {len(small)} trials train"
         yield (
-            f"A trial trains on {span(images)} images for {span(known['epochs'])} epochs, "
+            f"{who} on {span(images)} images for {span(epochs)} epochs, "
             f"{span(steps)} steps; in the paper, on {printed.TRAIN_IMAGES:,} images for "
-            f"{printed.EPOCHS} epochs, {theirs:,} steps. So these numbers show only the beginning "
-            "of training, and say nothing about the paper's scale."
+            f"{printed.EPOCHS} epochs, {theirs:,} steps. So {'these' if small.all() else 'their'} "
+            "numbers show only the beginning of training, and say nothing about the paper's scale."
         )
     if (tested < printed.TEST_IMAGES).any():
         yield f"Accuracies are measured on {span(tested)} of {printed.TEST_IMAGES:,} test images."

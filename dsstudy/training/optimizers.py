@@ -44,7 +44,9 @@ def warmup_factor(warmup_steps: int) -> Callable[[int], float]:
 
     References
     ----------
-    ``deepspeed.runtime.lr_schedules.WarmupLR``, with its default ``warmup_type="log"``.
+    ``deepspeed.runtime.lr_schedules.WarmupLR``, with its default ``warmup_type="log"``, since its
+    pull request 6597 (October 2024). Before, as in the paper's year, the first step ran at the full
+    rate.
     """
     steps = max(2, warmup_steps)  # as in DeepSpeed: the logarithm of 1 is 0
     return lambda taken: 0.0 if taken == 0 else min(1.0, math.log(taken) / math.log(steps))
