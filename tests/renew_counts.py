@@ -1,4 +1,4 @@
-"""Count the parameters, operations and layers of the study files' models: spec/model_counts.csv."""
+"""Count what the study files' models consist of: spec/model_counts.csv."""
 
 from dsstudy.paths import project_root
 from dsstudy.spec.model_counts import Counts

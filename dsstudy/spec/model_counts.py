@@ -1,4 +1,4 @@
-"""The parameters, operations and layers of each network, counted on the models."""
+"""The parameters, operations, layers and tensors of each network, counted on the models."""
 
 import csv
 import functools
@@ -21,11 +21,15 @@ class Counts(NamedTuple):
         convolutions, matrix products and attention.
     layers : int
         Layers with parameters of their own: convolutions, linear and normalising layers ...
+    tensors : int
+        Parameter tensors, such as a layer's weights and its biases: an optimizer that updates them
+        one after the other starts its operations anew for each.
     """
 
     parameters: int
     flops: int
     layers: int
+    tensors: int
 
 
 @functools.cache

@@ -147,7 +147,8 @@ def count_model(trial: Trial, classes: int = COUNTED_CLASSES) -> Counts:
     with FlopCounterMode(display=False) as counter:
         model(images).sum().backward()
     layers = sum(any(True for _ in m.parameters(recurse=False)) for m in model.modules())
-    return Counts(parameter_count(model), counter.get_total_flops() // len(images), layers)
+    flops, tensors = counter.get_total_flops() // len(images), len(list(model.parameters()))
+    return Counts(parameter_count(model), flops, layers, tensors)
 
 
 def model_summary(trial: Trial, classes: int = 10, depth: int = 2) -> "pandas.DataFrame":
