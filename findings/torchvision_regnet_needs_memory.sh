@@ -12,7 +12,12 @@
 # kind of fault in other models (pull requests 2664 and 2778 of huggingface/pytorch-image-models); no report for
 # torchvision's RegNets was found.
 # Versions: torch 2.14.1, torchvision 0.29.2, Python 3.11, CPU.
-RESULT
+# Run to its end on 28 November 2026; exit 0, and the program printed:
+#   80 classifiers; built without memory: 65; refused: 15: regnet_x_16gf, regnet_x_1_6gf, regnet_x_32gf, regnet_x_3_2gf,
+#   regnet_x_400mf, regnet_x_800mf, regnet_x_8gf, regnet_y_128gf, regnet_y_16gf, regnet_y_1_6gf, regnet_y_32gf,
+#   regnet_y_3_2gf, regnet_y_400mf, regnet_y_800mf, regnet_y_8gf
+#   built on the CPU, then moved: regnet_x_16gf (2, 1000), regnet_x_1_6gf (2, 1000)
+#   As stated: all but the RegNets can be built without memory.
 set -euo pipefail
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1
