@@ -12,7 +12,6 @@
 # Source: libgomp, the OpenMP library of PyTorch's Linux wheels; its manual, GOMP_SPINCOUNT: without OMP_WAIT_POLICY
 # threads spin for a while before they sleep.
 # Versions: torch 2.14.1 with its libgomp, Python 3.11, two CPU cores.
-RESULT
 set -euo pipefail
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1
