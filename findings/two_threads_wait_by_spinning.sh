@@ -4,14 +4,20 @@
 # Expected: on two cores, another program that keeps one core busy costs a training with two threads half of the machine
 # at worst: a step takes up to twice as long. With one thread, it costs next to nothing.
 # Instead: the two threads meet after every operation, and the one that is there first waits by spinning, on the core that
-# the other one needs. A step of LeNet takes TIMES times as long. With one thread it is as quick as before, and quicker
-# than two threads on the idle machine or nearly so.
+# the other one needs. A step of LeNet takes 4.3 times as long (more on some days). With one thread a
+# step is as quick as on the idle machine, and three times as quick as with two.
 # Matters: a browser, a second training, or a neighbour on a shared machine; and every timing made there. It looks like a
 # slow network or a slow library. Data-parallel ranks on one CPU suffer in the same way from one another.
-# Remedy, each checked below: OMP_WAIT_POLICY=PASSIVE (then the threads sleep), or one thread for small networks.
+# Remedy: one thread for small networks. OMP_WAIT_POLICY=PASSIVE, with which threads sleep, is the quick answer and hardly
+# one: the busy process then costs half as much again only, but a step takes 2.6 times as long on the idle machine.
 # Source: libgomp, the OpenMP library of PyTorch's Linux wheels; its manual, GOMP_SPINCOUNT: without OMP_WAIT_POLICY
 # threads spin for a while before they sleep.
-# Versions: torch 2.14.1 with its libgomp, Python 3.11, two CPU cores.
+# Versions: torch 2.14.1 with its libgomp, Python 3.11, two CPU cores (AMD EPYC).
+# Run to its end on 28 November 2026; exit 0, and the program printed:
+#   two threads             2.03 ms idle,    8.73 ms beside a busy process: 4.3 times
+#   two threads, PASSIVE    5.22 ms idle,    7.77 ms beside a busy process: 1.5 times
+#   one thread              3.06 ms idle,    2.77 ms beside a busy process: 0.9 times
+#   As stated: two threads that spin lose more than the half of the machine.
 set -euo pipefail
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -65,8 +71,8 @@ for name, threads, environment in [("two threads", 2, {}), ("two threads, PASSIV
     idle, beside = (statistics.median(values) for values in zip(*rounds))
     seen[name] = beside / idle
     print(f"{name:21} {idle:6.2f} ms idle, {beside:7.2f} ms beside a busy process: {beside / idle:.1f} times")
-if seen["two threads"] < 4 or max(seen["two threads, PASSIVE"], seen["one thread"]) > 3:
+if seen["two threads"] < 3 or max(seen["two threads, PASSIVE"], seen["one thread"]) > 3:
     raise SystemExit("Changed: two threads no longer wait for one another by spinning.")
-print("As stated: two threads that spin lose many times more than the half of the machine.")
+print("As stated: two threads that spin lose more than the half of the machine.")
 EOF
 python "$work/program.py"
