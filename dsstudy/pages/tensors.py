@@ -17,11 +17,14 @@ from dsstudy.analysis.tensor_law import (
 from dsstudy.paper import printed
 from dsstudy.report.figure_style import ENGINE_COLORS, SETTING_MARKERS, set_log_ticks
 from dsstudy.report.table_style import style_table
-from dsstudy.report.wording import percent_text
+from dsstudy.report.wording import signed
 from dsstudy.spec.engines import DEEPSPEED, NORMAL
 
 EXCEPTION = "densenet121"
 """The only CNN that was faster with DeepSpeed, in one of three settings."""
+
+COLUMNS = {"tensors": "by tensors", "factor": "by a factor", "nothing": "unchanged"}
+"""The columns of errors in the table, by the form that is tried."""
 
 LABEL_PLACES = {"resnet18": (8, -8), "squeezenet1_0": (-6, -16)}
 """Where a network's name stands beside its point in the figure, in points; others above it."""
@@ -99,9 +102,9 @@ def errors_table() -> Styler:
             "tensors": gaps["tensors"].astype(str),
             "Adam+S (s)": (STEPS * gaps["base"]).map("{:.2f}".format),
             "SGD (s)": (STEPS * gaps["seconds"]).map("{:.2f}".format),
-            **{name: errors[name].map(_error_cell) for name in errors},
+            **{title: errors[form].map(_error_cell) for form, title in COLUMNS.items()},
         }
-    ).rename(columns={"factor": "a factor"})
+    )
     texts.index = pd.Index([printed.NAMES[name] for name in texts.index])
     caption = (
         "DeepSpeed's seconds per epoch as printed. Then the error of the seconds with SGD as "
@@ -112,4 +115,4 @@ def errors_table() -> Styler:
 
 
 def _error_cell(error: float) -> str:
-    return percent_text(error, "+")
+    return f"{signed(100 * error)} %"

@@ -44,3 +44,12 @@ def test_normal_training_follows_no_such_law():
     """The page says so: with the ViT, Adam is the quicker of the two."""
     gaps = optimizer_gaps(NORMAL)["gap"]
     assert list(gaps.index[gaps < 0]) == ["vit"]
+
+
+def test_the_table_has_counts_beside_errors():
+    shown = tensors.errors_table().data
+    assert list(shown["tensors"]) == [str(n) for n in optimizer_gaps(DEEPSPEED)["tensors"]]
+    assert shown.loc["DenseNet-121", ["by tensors", "unchanged"]].tolist() == [
+        "+6.07 %",
+        "−16.74 %",
+    ]
