@@ -4,19 +4,19 @@
 # Expected: on two cores, another program that keeps one core busy costs a training with two threads half of the machine
 # at worst: a step takes up to twice as long. With one thread, it costs next to nothing.
 # Instead: the two threads meet after every operation, and the one that is there first waits by spinning, on the core that
-# the other one needs. A step of LeNet takes 4.3 times as long (more on some days). With one thread a
+# the other one needs. A step of LeNet takes 4 to 5 times as long. With one thread a
 # step is as quick as on the idle machine, and three times as quick as with two.
 # Matters: a browser, a second training, or a neighbour on a shared machine; and every timing made there. It looks like a
 # slow network or a slow library. Data-parallel ranks on one CPU suffer in the same way from one another.
 # Remedy: one thread for small networks. OMP_WAIT_POLICY=PASSIVE, with which threads sleep, is the quick answer and hardly
-# one: the busy process then costs half as much again only, but a step takes 2.6 times as long on the idle machine.
+# one: the busy process then costs less than half as much again, but a step takes 2.4 times as long on the idle machine.
 # Source: libgomp, the OpenMP library of PyTorch's Linux wheels; its manual, GOMP_SPINCOUNT: without OMP_WAIT_POLICY
 # threads spin for a while before they sleep.
 # Versions: torch 2.14.1 with its libgomp, Python 3.11, two CPU cores (AMD EPYC).
 # Run to its end on 28 November 2026; exit 0, and the program printed:
-#   two threads             2.03 ms idle,    8.73 ms beside a busy process: 4.3 times
-#   two threads, PASSIVE    5.22 ms idle,    7.77 ms beside a busy process: 1.5 times
-#   one thread              3.06 ms idle,    2.77 ms beside a busy process: 0.9 times
+#   two threads             2.62 ms idle,   12.50 ms beside a busy process: 4.8 times
+#   two threads, PASSIVE    6.34 ms idle,    8.03 ms beside a busy process: 1.3 times
+#   one thread              2.92 ms idle,    3.24 ms beside a busy process: 1.1 times
 #   As stated: two threads that spin lose more than the half of the machine.
 set -euo pipefail
 
