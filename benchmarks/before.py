@@ -21,6 +21,8 @@ from pathlib import Path
 
 from common import RESULTS, ratio_table, save
 
+from dsstudy.launching.machine import Machine, describe_environment
+
 ROOT = Path(__file__).parents[1]
 FEW = {"epochs": 1, "train_images": 160, "test_images": 10}
 
@@ -179,7 +181,8 @@ def keep(part: str, commit: str, seconds: dict[str, dict[str, list[float]]]) -> 
         name: ratio_table(values, seconds["before"][name])
         for name, values in seconds["now"].items()
     }
-    entry = {"commit": commit, "seconds": seconds, "now / before": ratios}
+    now = describe_environment(Machine.here())["commit"]  # parts may be measured at others
+    entry = {"commit": commit, "commit now": now, "seconds": seconds, "now / before": ratios}
     save("before", {"parts": others | {part: entry}})
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# One busy process beside it makes a small training step on two CPU threads many times slower, not twice.
+# One busy process beside it makes a small training step on two CPU threads four times slower, not twice.
 #
 # Expected: on two cores, another program that keeps one core busy costs a training with two threads half of the machine
 # at worst: a step takes up to twice as long. With one thread, it costs next to nothing.
 # Instead: the two threads meet after every operation, and the one that is there first waits by spinning, on the core that
-# the other one needs. A step of LeNet takes 4 to 5 times as long. With one thread a
-# step is as quick as on the idle machine, and three times as quick as with two.
+# the other one needs. A step of LeNet takes 4 to 5 times as long. With one thread it is nearly as quick
+# as on the idle machine, and three to four times as quick as with two.
 # Matters: a browser, a second training, or a neighbour on a shared machine; and every timing made there. It looks like a
 # slow network or a slow library. Data-parallel ranks on one CPU suffer in the same way from one another.
 # Remedy: one thread for small networks. OMP_WAIT_POLICY=PASSIVE, with which threads sleep, is the quick answer and hardly

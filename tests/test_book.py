@@ -189,11 +189,8 @@ def test_a_study_of_its_own_has_its_pages_and_no_other_study_has_them(tmp_path):
         [f"lenet-full/{page}" for page in [*of_study, "lenet_full"]],
         ["bridge/study"],
     ]
-    assert parts[5] == [
-        "bridge/bridge",
-        "tensors",
-        "cost_model",
-    ]  # the book lacks the other chapters
+    # The book lacks the other chapters.
+    assert parts[5] == ["bridge/bridge", "tensors", "cost_model"]
 
 
 def test_a_study_of_own_networks_has_a_page_on_them_and_none_on_the_papers_tables(tmp_path):

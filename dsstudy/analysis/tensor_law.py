@@ -42,19 +42,18 @@ def optimizer_gaps(engine: str, settings: Sequence[str] | None = None) -> pd.Dat
     -------
     pandas.DataFrame
         By architecture: ``seconds`` and ``base``, of a step in the two settings; ``gap``, their
-        difference in seconds; ``tensors`` and ``parameters`` of the network.
+        difference in seconds; ``tensors`` of the network.
     """
     slower, base = settings or SLOWER[engine]
     times = printed.printed_by_cell("seconds_per_epoch").unstack("setting") / STEPS
     own = times.xs(engine, level="engine")
-    counts = [model_counts()[name, Trial(model=name).image_size] for name in own.index]
+    sizes = [(name, Trial(model=name).image_size) for name in own.index]
     return pd.DataFrame(
         {
             "seconds": own[slower],
             "base": own[base],
             "gap": own[slower] - own[base],
-            "tensors": [count.tensors for count in counts],
-            "parameters": [count.parameters for count in counts],
+            "tensors": [model_counts()[size].tensors for size in sizes],
         }
     )
 
@@ -65,7 +64,7 @@ def fit_gaps(gaps: pd.DataFrame, form: str = "tensors") -> float:
     return float((size * gaps["gap"]).sum() / (size**2).sum())
 
 
-def left_out_errors(gaps: pd.DataFrame) -> pd.DataFrame:
+def left_out_gap_errors(gaps: pd.DataFrame) -> pd.DataFrame:
     """Predict each network's seconds from the fit to the others.
 
     Returns
@@ -74,22 +73,14 @@ def left_out_errors(gaps: pd.DataFrame) -> pd.DataFrame:
         By architecture, for each of `FORMS` and for ``nothing`` (the other setting's time as it
         is): predicted / printed - 1.
     """
-    errors = {
-        name: {
-            form: (gaps["base"][name] + _predicted_gap(gaps, form, name)) / gaps["seconds"][name]
-            - 1
-            for form in FORMS
-        }
-        for name in gaps.index
+    predicted = {
+        form: [fit_gaps(gaps.drop(name), form) * size(gaps)[name] for name in gaps.index]
+        for form, size in FORMS.items()
     }
-    nothing = gaps["base"] / gaps["seconds"] - 1
-    return pd.DataFrame.from_dict(errors, orient="index").assign(nothing=nothing)
+    frame = pd.DataFrame(predicted, gaps.index).assign(nothing=0.0)
+    return frame.add(gaps["base"], axis=0).div(gaps["seconds"], axis=0) - 1
 
 
-def _predicted_gap(gaps: pd.DataFrame, form: str, name: str) -> float:
-    return fit_gaps(gaps.drop(name), form) * FORMS[form](gaps)[name]
-
-
-def correlation(gaps: pd.DataFrame) -> float:
+def gap_correlation(gaps: pd.DataFrame) -> float:
     """Return Pearson's correlation of the gaps and the tensors."""
     return float(np.corrcoef(gaps["tensors"], gaps["gap"])[0, 1])

@@ -18,7 +18,7 @@ from dsstudy.spec.trial import Trial
 RECORDED_LIBRARIES = ("torch", "torchvision", "timm", "deepspeed", "numpy", "pandas", "papermill")
 """The libraries whose versions every record states."""
 
-RESULTS = ("book/results", "benchmarks/results", "runs")
+RESULT_FOLDERS = ("book/results", "benchmarks/results", "runs")
 """The folders of results, which change no measurement."""
 
 
@@ -178,7 +178,14 @@ def _commit() -> str:
     git = ["git", "-C", str(project_root())]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        changes = [*git, "status", "--porcelain", "--", ".", *(f":!{name}" for name in RESULTS)]
+        changes = [
+            *git,
+            "status",
+            "--porcelain",
+            "--",
+            ".",
+            *(f":!{name}" for name in RESULT_FOLDERS),
+        ]
         status = subprocess.run(changes, capture_output=True, text=True)
     except FileNotFoundError:
         return "unknown"

@@ -9,9 +9,9 @@ from pandas.io.formats.style import Styler
 from dsstudy.analysis.tensor_law import (
     SLOWER,
     STEPS,
-    correlation,
     fit_gaps,
-    left_out_errors,
+    gap_correlation,
+    left_out_gap_errors,
     optimizer_gaps,
 )
 from dsstudy.paper import printed
@@ -33,13 +33,13 @@ LABEL_PLACES = {"resnet18": (8, -8), "squeezenet1_0": (-6, -16)}
 def answer_text() -> str:
     """Say how much time a tensor takes with DeepSpeed's SGD, and how well that predicts."""
     gaps = optimizer_gaps(DEEPSPEED)
-    errors = left_out_errors(gaps).abs().mean()
+    errors = left_out_gap_errors(gaps).abs().mean()
     return (
         f"Yes. With DeepSpeed, SGD takes longer than Adam in each of the {len(gaps)} networks, by "
         f"{1e6 * fit_gaps(gaps):.0f} µs for each parameter tensor in each step (correlation "
-        f"{correlation(gaps):.3f}). This predicts a network that was left out of the fit with an "
-        f"error of {100 * errors['tensors']:.1f} % on average; the same factor for all networks, "
-        f"with {100 * errors['factor']:.1f} %; no difference, with {100 * errors['nothing']:.1f} %."
+        f"{gap_correlation(gaps):.3f}). This predicts a network that was left out of the fit with "
+        f"an error of {100 * errors['tensors']:.1f} % on average; the same factor for all "
+        f"networks, with {100 * errors['factor']:.1f} %; no difference, with {100 * errors['nothing']:.1f} %."
     )
 
 
@@ -96,7 +96,7 @@ def gaps_figure() -> Figure:
 def errors_table() -> Styler:
     """Show each network's printed times, and the errors of the forms that left it out."""
     gaps = optimizer_gaps(DEEPSPEED)
-    errors = left_out_errors(gaps)
+    errors = left_out_gap_errors(gaps)
     texts = pd.DataFrame(
         {
             "tensors": gaps["tensors"].astype(str),

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from dsstudy.analysis.tensor_law import correlation, fit_gaps, left_out_errors, optimizer_gaps
+from dsstudy.analysis.tensor_law import (
+    fit_gaps,
+    gap_correlation,
+    left_out_gap_errors,
+    optimizer_gaps,
+)
 from dsstudy.pages import tensors
 from dsstudy.spec.engines import DEEPSPEED, NORMAL
 
@@ -17,8 +22,8 @@ def test_a_gap_is_the_difference_of_two_printed_times_for_each_step():
 def test_the_law_is_the_one_that_a_reviewer_found_with_other_code():
     gaps = optimizer_gaps(DEEPSPEED)
     assert 54e-6 < fit_gaps(gaps) < 61e-6
-    assert correlation(gaps) == pytest.approx(0.984, abs=0.001)
-    errors = left_out_errors(gaps).abs().mean()
+    assert gap_correlation(gaps) == pytest.approx(0.984, abs=0.001)
+    errors = left_out_gap_errors(gaps).abs().mean()
     assert errors["tensors"] == pytest.approx(0.0212, abs=0.0005)
     assert errors["nothing"] == pytest.approx(0.1027, abs=0.0005)
 
@@ -28,10 +33,10 @@ def test_a_network_that_follows_the_law_is_predicted_without_itself():
     gaps["gap"] = 50e-6 * gaps["tensors"]
     gaps["seconds"] = gaps["base"] + gaps["gap"]
     assert fit_gaps(gaps) == pytest.approx(50e-6)
-    assert np.allclose(left_out_errors(gaps)["tensors"], 0)
+    assert np.allclose(left_out_gap_errors(gaps)["tensors"], 0)
     gaps.loc["vit", "seconds"] *= 2  # its own time has no part in its prediction
     gaps.loc["vit", "gap"] = gaps["seconds"]["vit"] - gaps["base"]["vit"]
-    assert left_out_errors(gaps)["tensors"]["vit"] < -0.4
+    assert left_out_gap_errors(gaps)["tensors"]["vit"] < -0.4
 
 
 def test_the_sentence_on_the_exception_has_the_printed_differences():
