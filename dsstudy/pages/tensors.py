@@ -39,7 +39,8 @@ def answer_text() -> str:
         f"{1e6 * fit_gaps(gaps):.0f} µs for each parameter tensor in each step (correlation "
         f"{gap_correlation(gaps):.3f}). This predicts a network that was left out of the fit with "
         f"an error of {100 * errors['tensors']:.1f} % on average; the same factor for all "
-        f"networks, with {100 * errors['factor']:.1f} %; no difference, with {100 * errors['nothing']:.1f} %."
+        f"networks, with {100 * errors['factor']:.1f} %; no difference, with "
+        f"{100 * errors['nothing']:.1f} %."
     )
 
 
