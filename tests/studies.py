@@ -32,11 +32,15 @@ def trial_of(cell: Cell, **parameters: Any) -> Trial:
 
 
 def write_record(
-    root: Path, trial: Trial, epochs: dict[str, Any] | None = None, **result: Any
+    root: Path,
+    trial: Trial,
+    epochs: dict[str, Any] | None = None,
+    gpus: int = 0,
+    **result: Any,
 ) -> Record:
     """Write a finished record with the paper's numbers, or those that are given.
 
-    The fields `epochs` are written into the line of each epoch.
+    The fields `epochs` are written into the line of each epoch. The machine had `gpus`.
     """
     cell = (trial.architecture, trial.engine, trial.setting)
     record = Record(root / trial.name)
@@ -52,10 +56,15 @@ def write_record(
         "timing": "exclusive",
         "finished_at": "2026-11-22T09:03:50+00:00",
         "environment": {
-            "hardware": {"processor": "EPYC", "cores": 2, "memory_gib": 24, "gpus": []},
+            "hardware": {
+                "processor": "EPYC",
+                "cores": 2,
+                "memory_gib": 24,
+                "gpus": [{"name": "GeForce", "memory_gib": 24}] * gpus,
+            },
             "software": {"torch": "2.14.1"},
             "commit": "abc1234",
-            "device": "cpu",
+            "device": "cuda" if gpus else "cpu",
             "dataset": {
                 "name": trial.dataset,
                 "train_images": 50_000,
@@ -68,11 +77,13 @@ def write_record(
     return record
 
 
-def write_study(root: Path, leave_out: tuple[Cell, ...] = (), **parameters: Any) -> Path:
+def write_study(
+    root: Path, leave_out: tuple[Cell, ...] = (), gpus: int = 0, **parameters: Any
+) -> Path:
     """Write the paper's 42 trials, with some parameters changed and some cells left out."""
     for cell in printed.CELLS:
         if cell not in leave_out:
-            write_record(root, trial_of(cell, **parameters))
+            write_record(root, trial_of(cell, **parameters), gpus=gpus)
     return root
 
 

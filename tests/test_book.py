@@ -44,8 +44,8 @@ def address(book):
         yield address
 
 
-PAGES = ("intro", "paper", "engines", "data", "study", "table1", "table2", "figure1", "claims",
-         "results", "cost_model", "own", "api", "bibliography", "search")  # fmt: skip
+PAGES = ("intro", "cost_model", "own", "engines", "paper", "claims", "results", "study", "table1",
+         "table2", "figure1", "data", "api", "bibliography", "search")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -182,31 +182,39 @@ def test_a_study_of_its_own_has_its_pages_and_no_other_study_has_them(tmp_path):
         folders[study] = shutil.copytree(RECORDS, tmp_path / study)
         text = (RECORDS / "study.json").read_text()
         (folders[study] / "study.json").write_text(text.replace('"demo"', f'"{study}"'))
-    parts = [[page.path for page in some] for _, some in book_parts(folders)]
-    of_study = ["study", "table1", "table2", "figure1", "claims"]
-    assert parts[1:4] == [
-        [f"demo/{page}" for page in of_study],
-        [f"lenet-full/{page}" for page in [*of_study, "lenet_full"]],
-        ["bridge/study"],
+    parts = {caption: pages for caption, pages in book_parts(folders)}
+    records = [page for page in parts["Records"] if page.study]
+    of_study = ["study", "table1", "table2", "figure1"]
+    assert [page.path for page in records] == [
+        *(f"demo/{page}" for page in of_study),
+        *(f"lenet-full/{page}" for page in [*of_study, "lenet_full"]),
+        "bridge/study",
+    ]
+    assert [page.path for page in records if not page.is_section] == [
+        f"{study}/study" for study in folders
     ]
     # The book lacks the other chapters.
-    assert parts[5] == ["bridge/bridge", "tensors", "cost_model"]
+    why = [page.path for page in parts["Why"]]
+    assert why == ["bridge/bridge", "tensors", "cost_model"]
+
+
+def study_paths(folder: Path) -> list[str]:
+    """Return the pages over a study in a book of its own."""
+    return [page.path for _, some in book_parts({"": folder}) for page in some if page.study]
 
 
 def test_a_study_of_own_networks_has_a_page_on_them_and_none_on_the_papers_tables(tmp_path):
     for model in ("nets:wide", "nets:deep"):
         write_record(tmp_path / "own", Trial(model=model))
-    paths = [page.path for page in book_parts({"": tmp_path / "own"})[1][1]]
-    assert paths == ["study", "networks"]
+    assert study_paths(tmp_path / "own") == ["study", "networks"]
     write_record(tmp_path / "own", Trial(model="resnet18"))
-    paths = [page.path for page in book_parts({"": tmp_path / "own"})[1][1]]
-    assert paths == ["study", "table1", "table2", "figure1", "claims", "networks"]
+    assert study_paths(tmp_path / "own") == ["study", "table1", "table2", "figure1", "networks"]
 
 
 def test_every_notebook_says_what_it_is_over():
     for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
         about = page_metadata(file.stem)
-        assert set(about) <= {"over", "study", "cells", "answer"}, file.name
+        assert set(about) <= {"over", "study", "cells"}, file.name
         cells = nbformat.read(file, as_version=4).cells
         (given, *_) = [
             ast.unparse(statement.targets[0])
@@ -216,8 +224,10 @@ def test_every_notebook_says_what_it_is_over():
         ] or [None]
         expected = {"study": "study", "all studies": "studies"}.get(about["over"])
         assert expected == (given if given in ("study", "studies") else None), file.name
-        if about.get("answer"):
-            assert [cell.source for cell in cells[-2:-1]] == ["## In a sentence"], file.name
+        # The answer comes first: only parameters, loading and warnings may stand before it.
+        answers = [n for n, cell in enumerate(cells) if "answer" in cell.metadata.get("tags", [])]
+        assert len(answers) <= 1
+        assert all(cell.cell_type == "code" for cell in cells[1 : (answers or [1])[0]]), file.name
 
 
 @pytest.mark.parametrize(

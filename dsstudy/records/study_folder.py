@@ -17,7 +17,7 @@ from dsstudy.spec.study import Study
 
 
 def read_study_json(folder: Path) -> dict[str, Any]:
-    """Return a study's ``study.json`` (name, file, overrides, trials, cells), or {}."""
+    """Return a study's ``study.json`` (name, title, file, overrides, trials, cells), or {}."""
     file = folder / "study.json"
     content = read_object(file)
     if content is None:
@@ -33,6 +33,11 @@ def study_name(folder: Path) -> str:
     return read_study_json(folder).get("study", folder.name)
 
 
+def study_title(folder: Path) -> str:
+    """Return what the book calls a folder's study; by default its name."""
+    return read_study_json(folder).get("title", study_name(folder))
+
+
 DONE = (*FINISHED, "published")
 """States of a trial that `dsstudy run` skips."""
 
@@ -45,6 +50,7 @@ def write_study(study: Study) -> None:
     study.folder.mkdir(parents=True, exist_ok=True)
     content = {
         "study": study.name,
+        "title": study.title,
         "file": study.file.name,
         "overrides": study.overrides,
         "trials": [trial.name for trial in study.trials],

@@ -2,6 +2,7 @@
 
 This one has eight trials, four of them on two processes::
 
+    title: ResNet-18, with and without clipping
     defaults: {model: resnet18, epochs: 5}
     matrix:
       engine: [normal, deepspeed]
@@ -11,6 +12,7 @@ This one has eight trials, four of them on two processes::
     - when: {engine: deepspeed}
       set: {processes: 2}
 
+- ``title``: what the book calls the study (by default, the file's name).
 - ``defaults``: parameters of every trial.
 - ``matrix``: axes. Each combination of their values is one trial. An axis is a parameter with a
   list of values (``seed``), or a name of your own with labels (``clipping``), each of which sets
@@ -50,6 +52,8 @@ class Study:
         Each with its own folder inside the study's.
     labels : dict
         The labels of each trial in the matrix, by trial name and axis (``{"SGD": "clipped"}``).
+    title : str
+        What the book calls the study.
     overrides : dict
         The parameters that the user set on the command line.
     """
@@ -59,6 +63,7 @@ class Study:
     trials: list[Trial]
     overrides: dict[str, str] = field(default_factory=dict)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
+    title: str = ""
 
     @property
     def folder(self) -> Path:
@@ -85,8 +90,10 @@ def load_study(file: str | Path, overrides: Mapping[str, str] | None = None) -> 
     file = Path(file)
     with naming_file(file):
         check_name(file.stem)
-    study = Study(file.stem, file, [], dict(overrides or {}))
-    content, folder, where = read_yaml(file), study.folder, one_line(file)
+    content, where = read_yaml(file), one_line(file)
+    title = content.get("title", file.stem)
+    study = Study(file.stem, file, [], dict(overrides or {}), title=title)
+    folder = study.folder
     names, axes = set[str](), _label_axes(content)
     for combination in _combinations(where, content):
         trial = _combination_trial(study, content, axes, combination)

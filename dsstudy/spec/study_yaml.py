@@ -9,7 +9,7 @@ import yaml
 
 from dsstudy.errors import InputError, one_line, quoted
 
-STUDY_KEYS = ("defaults", "matrix", "overrides")
+STUDY_KEYS = ("title", "defaults", "matrix", "overrides")
 
 _EXAMPLE = "parameters/demo.yaml"
 
@@ -83,6 +83,9 @@ def read_yaml(file: Path) -> Lines:
             )
     if not content.get("matrix"):
         raise InputError(f"{where} has no matrix: list what varies, for example engine: [normal]")
+    title = content.get("title", "none")
+    if not isinstance(title, str) or len(title.strip().splitlines()) != 1:
+        raise InputError(f"{where}:{content.lines['title']}: title must be one line of text")
     for key, kind in (("defaults", Lines), ("matrix", Lines), ("overrides", list)):
         given = content.get(key) or kind()
         several = key == "matrix" and isinstance(given, list)

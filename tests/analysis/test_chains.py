@@ -1,13 +1,19 @@
 """Chains of trials, each step compared with the one before: on records whose numbers are known."""
 
 import json
-import re
+import math
 from pathlib import Path
 
 import pytest
 from studies import write_record
 
-from dsstudy.analysis.chains import CANDIDATES, chain_names, chain_steps, load_chains
+from dsstudy.analysis.chains import (
+    CANDIDATES,
+    chain_names,
+    chain_steps,
+    load_chains,
+    null_deviations,
+)
 from dsstudy.errors import InputError
 from dsstudy.pages.bridge import (
     answer_text,
@@ -15,6 +21,8 @@ from dsstudy.pages.bridge import (
     chain_figure,
     chain_table,
     chains_text,
+    equality_text,
+    noise_text,
 )
 from dsstudy.paths import project_root
 from dsstudy.spec.study import load_study
@@ -41,8 +49,8 @@ def folder(planned) -> Path:
     study = planned(STUDY)
     for trial in study.trials:
         (step,) = study.labels[trial.name].values()
-        accuracy = ACCURACY[step] + trial.seed + SPREAD.get(step, (0, 0, 0))[trial.seed]
-        write_record(study.folder, trial, best_accuracy=float(accuracy))
+        accuracy = 1.0 * ACCURACY[step] + trial.seed + SPREAD.get(step, (0, 0, 0))[trial.seed]
+        write_record(study.folder, trial, best_accuracy=accuracy, final_accuracy=accuracy - 1)
     return study.folder
 
 
@@ -51,8 +59,9 @@ def test_a_step_is_compared_with_the_one_before_seed_by_seed(folder):
     assert list(steps.index) == ["normal training", "clipped", "DeepSpeed"]
     assert list(steps["mean"]) == [66, 57, 58]
     assert list(steps["value"]) == [0, -9, 1]
-    assert (steps.loc["clipped", "low"], steps.loc["clipped", "high"]) == (-9, -9)
-    half = 4.30265 * 3 / 3**0.5  # Student's t with 2 degrees of freedom; deviation 3, 3 seeds
+    assert steps.loc["clipped", "low"] == pytest.approx(-9 - 3.4004, abs=1e-4)
+    # The two changes share a deviation, sqrt((2 * 0 + 2 * 9) / 4): Student's t with 4 degrees.
+    half = 2.77645 * 4.5**0.5 / 3**0.5
     assert steps.loc["DeepSpeed", "low"] == pytest.approx(1 - half, abs=1e-4)
 
 
@@ -72,19 +81,37 @@ def test_a_study_without_labels_is_refused(folder):
 
 def test_a_chain_that_the_study_lacks_is_named(folder):
     with pytest.raises(InputError, match="has no chain Adam: its chains are SGD$"):
-        chain_table(load_chains(folder), "Adam", "best_accuracy")
+        chain_table(load_chains(folder), "Adam")
 
 
-def test_the_text_names_the_steps_whose_interval_excludes_zero(folder):
-    text = chains_text(load_chains(folder), "best_accuracy")
+def test_the_text_names_the_steps_that_are_beyond_chance(folder):
+    trials = load_chains(folder)
+    text = chains_text(trials, "best_accuracy")
     assert "goes from 66.00 to 58.00, by −8.00 points: “clipped” −9.00, “DeepSpeed” +1.00." in text
-    assert "The interval excludes zero only for “clipped”." in text
-    answer = answer_text(load_chains(folder))
-    accuracy, time = answer.split(" Seconds per epoch. ")
-    assert "the largest step is “clipped” with SGD (−9.00 of −8.00 points)." in accuracy
-    assert "with everything else equal, is +1.00 points (95 %: " in accuracy
-    assert accuracy.endswith("the interval excludes zero in 0 of 1 chains.")
-    assert re.search(r"largest step is “.*” with SGD \(\S+ of \S+ s\)", time)
+    assert "Beyond chance: “clipped”." in text
+    answer = answer_text(trials)
+    assert "the largest step is “clipped” with SGD (−9.00 of −8.00 points)." in answer
+    # One chain, three pairs: -2, 1 and 4; Student's t at 90 % with 2 degrees is 2.920.
+    assert "LeNet +1.00 points over 3 pairs (90 %: −4.06 to +6.06), which shows neither" in answer
+    last = trials["step"] == "DeepSpeed"
+    for more, said in ((0.1, "so the two are equal within 0.5 points"), (1, "is a difference")):
+        trials.loc[last, "best_accuracy"] = 56 + more + trials.loc[last, "seed"] * 1.01
+        assert said in equality_text(trials)
+
+
+def test_a_change_is_beyond_chance_only_among_all_that_are_tested(folder):
+    steps = chain_steps(load_chains(folder), "SGD", "best_accuracy")
+    # t = 9 / (2.1213 / sqrt(3)) = 7.348 with 4 degrees: p = 0.0018; the second t is 0.816: 0.460.
+    # A third test, the candidate's, is certain; so the first is multiplied by 2, the second by 1.
+    assert steps["chance"]["clipped"] == pytest.approx(2 * 0.00183, abs=2e-5)
+    assert steps["chance"]["DeepSpeed"] == pytest.approx(0.460, abs=1e-3)
+    assert math.isnan(steps["chance"]["normal training"])
+
+
+def test_the_noise_floor_is_what_another_engine_alone_changes(folder):
+    trials = load_chains(folder)
+    assert null_deviations(trials, "best_accuracy") == [3.0]  # -2, 1, 4
+    assert "1 step of LeNet changed only who computes" in noise_text(trials)
 
 
 def test_the_papers_run_is_compared_with_where_one_more_seed_would_lie(folder):
@@ -106,7 +133,7 @@ def test_an_incomplete_chain_says_what_is_missing(folder):
         (folder / name / "trial.json").unlink()
     trials = load_chains(folder)
     assert "missing: clipped" in chains_text(trials, "best_accuracy")
-    assert answer_text(trials).startswith("Accuracy. Undecided with SGD: trials are missing.")
+    assert answer_text(trials) == "Undecided with SGD: trials are missing."
     figure = chain_figure(trials, "best_accuracy")
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()][1] == "clipped"
 

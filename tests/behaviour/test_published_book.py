@@ -21,15 +21,16 @@ from site_checks import check_page, serve
 from tables import read_table
 
 from dsstudy.analysis.cells import load_trials
-from dsstudy.analysis.claims.claims import judge_study
+from dsstudy.analysis.claims.claims import judge_studies
 from dsstudy.analysis.load import load_epochs
-from dsstudy.book import Page, book_parts, build_book, page_metadata, study_folders
+from dsstudy.book import Page, book_parts, build_book, study_folders
 from dsstudy.pages.claims import claims_table
+from dsstudy.pages.intro import advices
 from dsstudy.pages.lenet_full import accuracies_table, gaps_table, last_epoch_table
 from dsstudy.pages.study import unfinished_table
 from dsstudy.paper import printed
 from dsstudy.paths import project_root
-from dsstudy.report.origin import SYNTHETIC, origin_box, origin_facts, records_path
+from dsstudy.report.origin import SYNTHETIC, origin_box, records_path
 from dsstudy.spec.engines import ENGINES
 from dsstudy.spec.trial import ARCHITECTURES
 
@@ -42,7 +43,10 @@ T = {
     3: 3.18245,
     4: 2.77645,
     5: 2.57058,
+    6: 2.44691,
     8: 2.30600,
+    12: 2.17881,
+    14: 2.14479,
 }  # quantiles of Student's t, from printed tables
 
 
@@ -137,8 +141,16 @@ def interval(values: list[float]) -> tuple[float, float]:
     return statistics.mean(values) - half, statistics.mean(values) + half
 
 
-def name_of(folder: Path) -> str:
-    return json.loads((folder / "study.json").read_text())["study"]
+def ratio_and_interval(ratios: list[float]) -> list[float]:
+    """Return the geometric mean and, of several, the limits of its interval."""
+    logs = [math.log(ratio) for ratio in ratios]
+    limits = interval(logs) if len(logs) > 1 else ()
+    return [math.exp(log) for log in (statistics.mean(logs), *limits)]
+
+
+def title_of(folder: Path) -> str:
+    study = json.loads((folder / "study.json").read_text())
+    return study.get("title", study["study"])
 
 
 def pages(results: Path) -> list[Page]:
@@ -227,7 +239,7 @@ def test_table2_is_of_exclusive_times_of_the_records_lines(book, results):
                 if not pairs:
                     assert row["DeepSpeed / normal"] == "–"
                     continue
-                expected = [statistics.mean(pairs), *(interval(pairs) if len(pairs) > 1 else ())]
+                expected = ratio_and_interval(pairs)
                 assert numbers(row["DeepSpeed / normal"]) == pytest.approx(expected, abs=0.006)
 
 
@@ -243,34 +255,56 @@ def test_what_adam_adds_is_of_exclusive_times_of_the_records_lines(book, results
                     for setting in printed.SETTINGS[1:]
                 )
                 ratios = [adam[key] / sgd[key] for key in adam if key in sgd]
-                expected = [statistics.mean(ratios)] if ratios else []
-                expected += interval(ratios) if len(ratios) > 1 else ()
+                expected = ratio_and_interval(ratios) if ratios else []
                 assert numbers(text) == pytest.approx(expected, abs=0.006)
 
 
 def test_the_bridges_steps_are_of_the_records_lines(book, results):
     for page, _, records in studies(results, "bridge"):
         labels = records.labels
-        best = {row["name"]: (row["seed"], row["best_accuracy"]) for row in records.rows}
-        chains: dict[str, dict[str, dict]] = {}
-        for name, chain, step in ((n, *one) for n, some in labels.items() for one in some.items()):
-            values = chains.setdefault(chain, {}).setdefault(step, {})
-            values.update([best[name]] if name in best else [])
-        for chain, steps in chains.items():
-            table = shown(book / page, re.sub(r"\W", "_", f"{chain}_best_accuracy"))
-            assert list(table.index) == list(steps)
-            before = first = next(iter(chains[chain.removesuffix(" candidates")].values()))
-            for step, values in steps.items():
-                row = table.loc[step]
-                assert int(row["n"]) == len(values)
-                expected = mean_and_deviation(list(values.values())) if values else []
-                assert numbers(row["measured"]) == pytest.approx(expected, abs=0.0051)
-                against = first if chain.endswith(" candidates") else before
-                gaps = [values[seed] - against[seed] for seed in values if seed in against]
-                expected = [statistics.mean(gaps)] if gaps else []
-                expected += interval(gaps) if len(gaps) > 1 else ()
-                assert numbers(row["change"]) == pytest.approx(expected, abs=0.006)
-                before = values
+        for column, epoch in (("best_accuracy", "best"), ("final_accuracy", "last")):
+            known = {row["name"]: (row["seed"], row[column]) for row in records.rows}
+            chains: dict[str, dict[str, dict]] = {}
+            for name, axes in labels.items():
+                for chain, step in axes.items():
+                    values = chains.setdefault(chain, {}).setdefault(step, {})
+                    values.update([known[name]] if name in known else [])
+            for chain, steps in chains.items():
+                table = shown(book / page, re.sub(r"\W", "_", chain))
+                assert list(table.index) == list(steps)
+                changes = changes_of(steps, chains[chain.removesuffix(" candidates")])
+                shared, freedom = pooled([gaps for gaps in changes.values() if len(gaps) > 1])
+                for step, values in steps.items():
+                    row = table.loc[step]
+                    assert int(row["n"]) == len(values)
+                    expected = mean_and_deviation(list(values.values())) if values else []
+                    assert numbers(row[f"{epoch} epoch"]) == pytest.approx(expected, abs=0.0051)
+                    gaps, text = changes.get(step, [0.0] * len(values)), row[f"change, {epoch}"]
+                    if text == "none: the same numbers":
+                        assert set(gaps) == {0.0}
+                        continue
+                    expected = [statistics.mean(gaps)] if gaps else []
+                    if len(gaps) > 1:
+                        half = T[freedom] * shared / math.sqrt(len(gaps))
+                        expected += [expected[0] - half, expected[0] + half]
+                    assert numbers(text) == pytest.approx(expected, abs=0.006), (chain, step)
+
+
+def changes_of(steps: dict[str, dict], chain: dict[str, dict]) -> dict[str, list[float]]:
+    """Return each step's change against the one before; a candidate's against the chain's first."""
+    changes, before = {}, next(iter(chain.values()))
+    for step, values in steps.items():
+        if values is not before:
+            changes[step] = [values[seed] - before[seed] for seed in values if seed in before]
+        before = values if steps is chain else before
+    return changes
+
+
+def pooled(samples: list[list[float]]) -> tuple[float, int]:
+    """Return the samples' common standard deviation and its degrees of freedom."""
+    freedom = sum(len(one) - 1 for one in samples)
+    squares = sum((len(one) - 1) * statistics.variance(one) for one in samples)
+    return math.sqrt(squares / freedom), freedom
 
 
 PHASES = ("data", "forward", "backward", "communication", "optimizer", "rest")
@@ -410,7 +444,7 @@ def check_ratios(page: Path, records: Records) -> None:
         for model, column in columns.items():
             sides = [rounds.get((name, model), []) for name in (line, "normal")]
             ratios = [one / base for one, base in zip(*sides, strict=False)]
-            expected = [statistics.mean(ratios), *interval(ratios)] if len(ratios) > 1 else ratios
+            expected = ratio_and_interval(ratios) if ratios else []
             assert numbers(row[column]) == pytest.approx(expected, abs=0.0051)
 
 
@@ -421,8 +455,6 @@ def test_every_other_table_is_what_the_records_give(book, results):
             ("study", "unfinished"): unfinished_table(folder),
             **{(page, "provenance"): origin_box(folder) for page in files},
         }
-        if "claims" in files:
-            expected["claims", "claims"] = claims_table(judge_study(folder))
         if "lenet_full" in files:
             expected |= {
                 ("lenet_full", "lenet"): accuracies_table(trials),
@@ -433,6 +465,10 @@ def test_every_other_table_is_what_the_records_give(book, results):
             if styler is not None:
                 fresh = read_table(styler.to_html())
                 pd.testing.assert_frame_equal(shown(book / files[page], table), fresh)
+    claims = claims_table(judge_studies(study_folders(results).values()))
+    pd.testing.assert_frame_equal(
+        shown(book / "claims.html", "claims"), read_table(claims.to_html())
+    )
 
 
 def test_the_box_names_the_records_and_links_to_them(book, results):
@@ -455,7 +491,7 @@ def test_synthetic_numbers_are_only_shown_under_their_banner(book, results):
             banners = [note.text for note in html.select("main [role=note]")]
             assert (SYNTHETIC in banners) == synthetic, (folder.name, page)
         first = BeautifulSoup((book / "intro.html").read_text(), "html.parser").select_one("main")
-        assert (f"{name_of(folder)} (synthetic images)" in first.text) == synthetic
+        assert (f"{title_of(folder)} (synthetic images)" in first.text) == synthetic
     engines = BeautifulSoup((book / "engines.html").read_text(), "html.parser")
     assert SYNTHETIC in [note.text for note in engines.select("main [role=note]")]
 
@@ -487,31 +523,39 @@ def test_the_first_page_says_how_much_there_is(book, results):
         assert (profiled in text) == bool(records.profiles)
 
 
-def first_page(book: Path) -> str:
-    return " ".join(BeautifulSoup((book / "intro.html").read_text(), "html.parser").text.split())
+def words_of(file: Path) -> str:
+    text = BeautifulSoup(file.read_text(), "html.parser").select_one("main").text
+    return " ".join(text.split()).replace("’", "'")
 
 
-def test_the_first_page_gives_the_answers(book, results):
-    first = first_page(book)
-    synthetic = any(row["dataset"] == "synthetic" for _, _, r in studies(results) for row in r.rows)
-    answering = [page for page in pages(results) if page_metadata(page.name).get("answer")]
-    assert "cost_model" in [page.name for page in answering]
+def test_the_answer_is_the_first_thing_on_a_page(book, results):
+    notebooks = project_root() / "notebooks"
+    sources = [(page, notebooks / f"{page.name}.ipynb") for page in pages(results)]
+    answering = [page for page, file in sources if file.exists() and '"answer"' in file.read_text()]
+    assert {"cost_model", "claims", "table1"} <= {page.name for page in answering}
     for page in answering:
         html = BeautifulSoup((book / f"{page.path}.html").read_text(), "html.parser")
-        answer = " ".join(html.select_one("#in-a-sentence .cell_output").text.split())
-        assert len(answer) > 80
-        assert (answer in first) != synthetic
-    for _, folder, _ in studies(results):
-        facts = origin_facts(folder)
-        for fact in ("hardware", "images", "epochs", "seeds", "times", "profiles"):
-            assert facts[fact] == "none" or facts[fact] in first or synthetic
+        first = html.select_one("div.tag_answer .output")
+        assert len(first.text) > 80, page.path
+        assert not [one for one in first.find_all_previous("h2") if one.find_parent("main")]
 
 
-def test_what_the_readme_quotes_is_on_the_first_page(book):
-    first = first_page(book).replace("’", "'")
+def test_the_first_page_advises_from_the_records(book, results):
+    html = BeautifulSoup((book / "intro.html").read_text(), "html.parser")
+    rows = html.select("table.advice tbody tr")
+    assert len(rows) == len(list(advices()))
+    for row in rows:
+        assert row.select_one(".badge").text in ("measured here", "from the paper", "inferred")
+        for link in row.select("a"):
+            assert (book / link["href"]).exists()
+    assert len(words_of(book / "intro.html").split()) < 700
+
+
+def test_what_the_readme_quotes_is_in_the_book(book):
+    pages = [words_of(file) for file in book.glob("**/*.html") if "_" not in file.parent.name]
     readme = (project_root() / "README.md").read_text()
     (section,) = re.findall(r"## What it has found so far\n(.*?)\n## ", readme, re.DOTALL)
     quotes = re.findall(r'"(.+?)"', " ".join(section.split()))
     assert len(quotes) >= 5
     for quote in quotes:
-        assert quote in first
+        assert any(quote in page for page in pages), quote
