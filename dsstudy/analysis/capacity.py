@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dsstudy.analysis.cells import load_labelled, measured_values
-from dsstudy.analysis.intervals import mean_interval
+from dsstudy.analysis.intervals import ratio_interval
 from dsstudy.analysis.load import load_epochs
 from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL
 from dsstudy.spec.model_counts import model_counts
@@ -131,9 +131,9 @@ def time_ratios(trials: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        By ``line`` and ``model``: ``value``, the mean ratio of times measured alone, ``low`` and
-        ``high``, its 95 % interval, and ``n``; ``state``: ``completed``, or why there is no ratio;
-        and ``rough``, the ratio of the trials' own times, which does not count.
+        By ``line`` and ``model``: ``value``, the geometric mean of the ratios of times measured
+        alone, ``low`` and ``high``, its 95 % interval, and ``n``; ``state``: ``completed``, or why
+        there is no ratio; and ``rough``, the ratio of the trials' own times, which does not count.
     """
     rows = {}
     for model in model_sizes(trials).index:
@@ -145,7 +145,7 @@ def time_ratios(trials: pd.DataFrame) -> pd.DataFrame:
 
 def _time_ratio(one: pd.DataFrame, base: pd.DataFrame) -> dict[str, Any]:
     pair = [_alone_rounds(side) for side in (one, base)]
-    found = mean_interval((pair[0] / pair[1]).dropna())
+    found = ratio_interval((pair[0] / pair[1]).dropna())
     own = [side.get("seconds_per_epoch", pd.Series([np.nan])).iloc[0] for side in (one, base)]
     return {**vars(found), "state": _ratio_state(one, base, found.n), "rough": own[0] / own[1]}
 

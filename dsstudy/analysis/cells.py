@@ -4,13 +4,13 @@ In every function, `trials` is a frame from `load_trials` or `dsstudy.load_resul
 ``best_accuracy`` (percent) or ``seconds_per_epoch``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dsstudy.analysis.intervals import Interval, mean_interval
+from dsstudy.analysis.intervals import Interval, mean_interval, ratio_interval
 from dsstudy.analysis.load import load_results
 from dsstudy.errors import InputError
 from dsstudy.paper import printed
@@ -222,23 +222,28 @@ def compare_engines(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        By ``architecture`` and ``setting``: ``value``, the mean over ``n`` pairs of DeepSpeed minus
-        normal (accuracies, in points) or DeepSpeed over normal (seconds); ``low`` and ``high``, its
-        95 % interval; ``verdict`` in words; ``published``, the same from the paper's numbers.
+        By ``architecture`` and ``setting``: ``value``, over ``n`` pairs the mean of DeepSpeed minus
+        normal (accuracies, in points), or the geometric mean of DeepSpeed over normal (seconds);
+        ``low`` and ``high``, its 95 % interval; ``verdict`` in words; ``published``, the same from
+        the paper's numbers.
     """
     published = _between_engines(printed.printed_by_cell(column), column)
     keys = pd.MultiIndex.from_product(
         [study_architectures(trials), printed.SETTINGS], names=["architecture", "setting"]
     )
-    frame, found = _interval_frame(keys, paired_values(trials, column), published)
+    mean = mean_interval if column.endswith("accuracy") else ratio_interval
+    frame, found = _interval_frame(keys, paired_values(trials, column), published, mean)
     return frame.assign(verdict=[_verdict_text(one, column) for one in found])
 
 
 def _interval_frame(
-    keys: pd.MultiIndex, ours: dict[Any, pd.Series], published: dict[Any, pd.Series]
+    keys: pd.MultiIndex,
+    ours: dict[Any, pd.Series],
+    published: dict[Any, pd.Series],
+    mean: Callable[[pd.Series], Interval],
 ) -> tuple[pd.DataFrame, list[Interval]]:
     """Return the mean of our pairs by key, beside the printed one, and as intervals."""
-    found = [mean_interval(ours.get(key, pd.Series(dtype=float))) for key in keys]
+    found = [mean(ours.get(key, pd.Series(dtype=float))) for key in keys]
     theirs = [published[key].iloc[0] for key in keys]
     return pd.DataFrame(map(vars, found), keys).assign(published=theirs), found
 
@@ -261,8 +266,8 @@ def adam_over_sgd(trials: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        By ``architecture`` and ``engine``: ``value``, the mean ratio of Adam's seconds to SGD's
-        over ``n`` pairs of equal seed and round; ``low`` and ``high``, its 95 % interval;
+        By ``architecture`` and ``engine``: ``value``, the geometric mean of Adam's seconds over
+        SGD's in ``n`` pairs of equal seed and round; ``low`` and ``high``, its 95 % interval;
         ``published``, the same from the paper's Table 2.
     """
     ours = _adam_over_sgd(counted_values(trials, "seconds_per_epoch"))
@@ -270,7 +275,7 @@ def adam_over_sgd(trials: pd.DataFrame) -> pd.DataFrame:
     keys = pd.MultiIndex.from_product(
         [study_architectures(trials), printed.PAPER_ENGINES], names=["architecture", "engine"]
     )
-    return _interval_frame(keys, ours, published)[0]
+    return _interval_frame(keys, ours, published, ratio_interval)[0]
 
 
 def _adam_over_sgd(seconds: pd.Series) -> dict[Any, pd.Series]:

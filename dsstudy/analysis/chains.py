@@ -4,12 +4,14 @@ A chain is an axis of the study's matrix; its labels are its steps, in order. Th
 candidates`` holds further trials, each compared with the chain's first step.
 """
 
+import itertools
+import math
 from pathlib import Path
 
 import pandas as pd
 
 from dsstudy.analysis.cells import load_labelled, measured_values
-from dsstudy.analysis.intervals import mean_interval
+from dsstudy.analysis.intervals import LEVEL, chance_of, holm, mean_interval, pooled_deviation
 from dsstudy.errors import InputError
 
 CANDIDATES = " candidates"
@@ -29,7 +31,8 @@ def chain_steps(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
     """Return what each step of a chain measures, and how it changes the step before.
 
     The same seed gives every step the same initial weights and, unless the step changes it, the
-    same order of images. So changes are paired by seed (times: by round).
+    same order of images. So changes are paired by seed (times: by round). As three seeds tell
+    little about how much one change scatters, the changes of a chain share one deviation.
 
     Parameters
     ----------
@@ -45,23 +48,51 @@ def chain_steps(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
     pandas.DataFrame
         By ``step``: ``engine``; ``mean`` and ``deviation`` over the ``n`` values that count;
         ``value``, the mean change over ``pairs`` pairs, with ``low`` and ``high``, its 95 %
-        interval.
+        interval; ``chance``, the probability of such a change if there is none, adjusted by Holm's
+        method for all changes of the study.
     """
     start = chain.removesuffix(CANDIDATES)
-    first = _step_values(trials, start, column)
-    if not first:
+    if start not in chain_names(trials):
         known = ", ".join(chain_names(trials))
         raise InputError(f"the study has no chain {start}: its chains are {known}")
-    _, before = next(iter(first.values()))
+    frames = {name: _chain_frame(trials, name, column) for name in trials["chain"].unique()}
+    chances = holm(pd.concat({name: frame["chance"] for name, frame in frames.items()}))
+    return frames[chain].assign(chance=chances[chain])
+
+
+def _chain_frame(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
+    values, changes = _step_values(trials, chain, column), chain_changes(trials, chain, column)
+    shared = pooled_deviation(changes.values())
     rows = {}
-    for step, (engine, values) in _step_values(trials, chain, column).items():
-        change = mean_interval((values - before).dropna())
-        measured = {"mean": values.mean(), "deviation": values.std(), "n": len(values)}
-        changed = {"value": change.value, "low": change.low, "high": change.high}
-        rows[step] = {"engine": engine, **measured, **changed, "pairs": change.n}
-        if not chain.endswith(CANDIDATES):
-            before = values
+    for step, (engine, measured) in values.items():
+        change = changes.get(step, measured - measured)  # the first step of a chain changes none
+        found = mean_interval(change, shared)
+        compared = found.n > 1 and step in changes
+        rows[step] = {
+            "engine": engine,
+            "mean": measured.mean(),
+            "deviation": measured.std(),
+            "n": len(measured),
+            "value": found.value,
+            "low": found.low,
+            "high": found.high,
+            "pairs": found.n,
+            "chance": chance_of(found, shared) if shared and compared else math.nan,
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
+
+
+def chain_changes(trials: pd.DataFrame, chain: str, column: str) -> dict[str, pd.Series]:
+    """Return the change at each step of a chain after its first, by seed and round.
+
+    Parameters and the steps compared are those of `chain_steps`.
+    """
+    own = {step: values for step, (_, values) in _step_values(trials, chain, column).items()}
+    if chain.endswith(CANDIDATES):
+        first = _step_values(trials, chain.removesuffix(CANDIDATES), column)
+        _, base = next(iter(first.values()))
+        return {step: (values - base).dropna() for step, values in own.items()}
+    return {step: (own[step] - own[before]).dropna() for before, step in itertools.pairwise(own)}
 
 
 def _step_values(trials: pd.DataFrame, chain: str, column: str) -> dict[str, tuple[str, pd.Series]]:
@@ -85,5 +116,47 @@ def is_complete_chain(frame: pd.DataFrame) -> bool:
 
 
 def is_distinguishable(change: pd.Series) -> bool:
-    """Say whether a change's interval excludes zero."""
-    return bool(change["low"] > 0 or change["high"] < 0)
+    """Say whether chance alone would hardly give a change, among as many as the study makes."""
+    return bool(change["chance"] < 1 - LEVEL)
+
+
+def engine_changes(trials: pd.DataFrame, column: str) -> dict[str, pd.Series]:
+    """Return the change from DDP to DeepSpeed, the last step of every chain, by network.
+
+    This is the comparison that the study was made for; all others explore.
+
+    Returns
+    -------
+    dict of str to pandas.Series
+        By architecture: the paired differences of all its chains.
+    """
+    found: dict[str, list[pd.Series]] = {}
+    for chain in chain_names(trials):
+        *_, last = chain_changes(trials, chain, column).values()
+        network = trials.loc[trials["chain"] == chain, "architecture"].iloc[0]
+        found.setdefault(network, []).append(last)
+    return {network: pd.concat(changes) for network, changes in found.items()}
+
+
+def null_deviations(trials: pd.DataFrame, column: str) -> list[float]:
+    """Return how much the changes scatter that should be none: the noise floor.
+
+    LeNet normalises over no batch. So where only the engine or the number of processes changes, it
+    does the same arithmetic in another order; what remains is rounding, grown over the epochs.
+
+    Returns
+    -------
+    list of float
+        The standard deviation over the seeds of each such change.
+    """
+    found = []
+    for chain in chain_names(trials):
+        some = trials[(trials["chain"] == chain) & (trials["architecture"] == "lenet")]
+        engines = some.groupby("step", sort=False)["engine"].first()
+        changes = chain_changes(trials, chain, column)
+        found += [
+            float(changes[step].std())
+            for before, step in itertools.pairwise(engines.index)
+            if engines[before] != engines[step] and len(changes[step]) > 1
+        ]
+    return found

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dsstudy.analysis.cost_model.model import GRADIENT_BYTES, LINKS
-from dsstudy.analysis.intervals import Interval, mean_interval
+from dsstudy.analysis.intervals import Interval, mean_interval, ratio_interval
 from dsstudy.analysis.step_phases import load_profiles
 from dsstudy.errors import InputError, naming_file
 from dsstudy.records.reading import read_lines, read_object
@@ -152,19 +152,8 @@ def _read_timed(one: dict[str, Any], row: dict[str, Any], device: str) -> Timed:
 
 
 def step_ratio(one: Timed, other: Timed) -> Interval:
-    """Return the ratio of one engine's step to another's, paired by round.
-
-    This is the geometric mean, with the interval of its logarithm: so a ratio of 2 is the opposite
-    of a ratio of 1/2, and no limit is below zero.
-    """
-    log = mean_interval(np.log(one.steps / other.steps))
-    return Interval(math.exp(log.value), _exp(log.low), _exp(log.high), log.n)
-
-
-def _exp(number: float) -> float:
-    """Return the exponential, infinite if it overflows, as it may for a few wild rounds."""
-    with np.errstate(over="ignore"):
-        return float(np.exp(number))
+    """Return the ratio of one engine's step to another's, paired by round."""
+    return ratio_interval(one.steps / other.steps)
 
 
 def efficiency(one: Timed, normal: Timed) -> float:

@@ -40,6 +40,20 @@ def timing_machines(results: pd.DataFrame) -> set[str]:
     return set(machines.dropna().map(str))
 
 
+def fewest_devices(results: pd.DataFrame) -> int:
+    """Return the fewest devices of any record: GPUs, or one CPU a host; 1 without records."""
+    places = [place for place in environments(results) if place["hardware"]]
+    counts = [place.get("hosts", 1) * max(1, len(place["hardware"]["gpus"])) for place in places]
+    return min(counts, default=1)
+
+
+def optimizer_steps(results: pd.DataFrame) -> pd.Series:
+    """Return how many optimizer steps each trial with a record makes in all."""
+    known = results[results["environment"].notna()] if "environment" in results else results[:0]
+    images = [place["dataset"]["train_images"] for place in environments(known)]
+    return pd.Series(images, known.index) // known["batch_size"] * known["epochs"]
+
+
 def stand_ins(results: pd.DataFrame) -> list[tuple[str, str]]:
     """Return pairs (architecture, model) in which the model is not the paper's."""
     rows = results.loc[results["model"] != results["architecture"], ["architecture", "model"]]

@@ -15,9 +15,6 @@ from dsstudy.spec.engines import DEEPSPEED, NORMAL
 from dsstudy.spec.model_counts import model_counts
 from dsstudy.spec.trial import Trial
 
-STEPS = printed.TRAIN_IMAGES // printed.BATCH_SIZE
-"""Steps of one of the paper's epochs."""
-
 SLOWER = {DEEPSPEED: ("SGD", "Adam+S"), NORMAL: ("Adam+S", "SGD+S")}
 """By engine, the setting that takes longer in Table 2, and the one that it is compared with."""
 
@@ -45,7 +42,9 @@ def optimizer_gaps(engine: str, settings: Sequence[str] | None = None) -> pd.Dat
         difference in seconds; ``tensors`` of the network.
     """
     slower, base = settings or SLOWER[engine]
-    times = printed.printed_by_cell("seconds_per_epoch").unstack("setting") / STEPS
+    times = (
+        printed.printed_by_cell("seconds_per_epoch").unstack("setting") / printed.STEPS_PER_EPOCH
+    )
     own = times.xs(engine, level="engine")
     sizes = [(name, Trial(model=name).image_size) for name in own.index]
     return pd.DataFrame(

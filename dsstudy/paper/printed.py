@@ -30,6 +30,12 @@ PRECISION = {"deepspeed": "fp16", "normal": "fp32"}
 TRAIN_IMAGES = 50_000
 """CIFAR-10's training set. Source: Krizhevsky, 2009."""
 
+STEPS_PER_EPOCH = TRAIN_IMAGES // BATCH_SIZE
+"""Optimizer steps in an epoch."""
+
+STEPS = STEPS_PER_EPOCH * EPOCHS
+"""Optimizer steps of every trial."""
+
 TEST_IMAGES = 10_000
 """CIFAR-10's test set, on which every accuracy was measured. Source: Krizhevsky, 2009."""
 

@@ -1,11 +1,15 @@
 """How claims are tested: the cells to compare, and the verdicts of comparisons."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from scipy.stats import permutation_test
 
 from dsstudy.analysis.claims.evidence import Evidence, Pair, UndecidedError
+from dsstudy.analysis.intervals import LEVEL
 from dsstudy.paper.printed import NAMES, PANELS, PAPER_ENGINES, SETTINGS
 from dsstudy.spec.engines import DEEPSPEED, NORMAL
 from dsstudy.spec.trial import ARCHITECTURES
@@ -70,16 +74,18 @@ def vote(
     below: float | None = None,
     exceptions: int = 0,
 ) -> Verdict:
-    """Hold if all values, or all but `exceptions`, are beyond a limit by more than their spread."""
+    """Hold if the intervals of all values, or of all but `exceptions`, are beyond a limit."""
     assert (above is None) != (below is None)
-    margin = compared["value"] - above if below is None else below - compared["value"]
-    yes, no = margin > compared["spread"], margin <= -compared["spread"]
-    needed = len(margin) - exceptions
+    if below is None:
+        yes, no = compared["low"] > above, compared["high"] <= above
+    else:
+        yes, no = compared["high"] < below, compared["low"] >= below
+    needed = len(compared) - exceptions
     verdict = HOLDS if yes.sum() >= needed else FAILS if no.sum() > exceptions else OPEN
     unclear = (~yes & ~no).sum()
-    within = f", {unclear} within the spread" if unclear else ""
+    within = f", {unclear} whose interval includes the limit" if unclear else ""
     return Verdict(
-        verdict, f"{yes.sum()} of {len(margin)}{within}: {_listed_values(compared, yes)}."
+        verdict, f"{yes.sum()} of {len(compared)}{within}: {_listed_values(compared, yes)}."
     )
 
 
@@ -105,7 +111,7 @@ def at_least_one(compared: pd.DataFrame, **limit: float) -> Verdict:
 
 
 def none_beyond(compared: pd.DataFrame, **limit: float) -> Verdict:
-    """Hold unless a value is beyond the limit by more than its spread."""
+    """Hold unless a value's interval is beyond the limit."""
     found = at_least_one(compared, **limit)
     return Verdict(FAILS if found.verdict == HOLDS else HOLDS, found.reason)
 
@@ -118,13 +124,26 @@ def both_hold(what: str, first: Verdict, and_what: str, second: Verdict) -> Verd
 
 
 def trend(capacity: pd.Series, benefit: pd.Series, what: str) -> Verdict:
-    """Hold if the benefit rises with capacity: a rank correlation of at least a half."""
-    correlation = f"{capacity.rank().corr(benefit.rank()):+.2f}"
-    listed = ", ".join(f"{NAMES[a]} {benefit[a]:.2f}" for a in capacity.sort_values().index)
-    return Verdict(
-        HOLDS if float(correlation) >= 0.5 else FAILS,
-        f"Rank correlation {correlation}; {what}, from the smallest: {listed}.".replace(" -", " −"),
+    """Hold if the benefit rises with capacity beyond chance; fail if it does not rise at all.
+
+    The test is exact: of all orders of so few networks, at most 5 % may have a rank correlation as
+    high.
+    """
+    found = permutation_test(
+        (capacity.rank(), benefit.rank()),
+        lambda one, other: np.corrcoef(one, other)[0, 1],
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=math.factorial(len(capacity)),
     )
+    sure = found.pvalue <= 1 - LEVEL
+    verdict = HOLDS if sure else FAILS if found.statistic <= 0 else OPEN
+    listed = ", ".join(f"{NAMES[a]} {benefit[a]:.2f}" for a in capacity.sort_values().index)
+    reason = (
+        f"Rank correlation {found.statistic:+.2f}, as high in {found.pvalue:.0%} of all orders; "
+        f"{what}, from the smallest: {listed}."
+    )
+    return Verdict(verdict, reason.replace(" -", " −").replace("%", " %"))
 
 
 # Single claims
@@ -134,9 +153,9 @@ def both_better(study: Evidence) -> Verdict:
     """Hold if DeepSpeed trains a model, not a small one, more accurately and faster."""
     pairs = between_engines(NOT_SMALL)
     gain, ratio = study.gain(pairs), study.ratio(pairs)
-    better, faster = gain["value"] > gain["spread"], ratio["value"] < 1 - ratio["spread"]
+    better, faster = gain["low"] > 0, ratio["high"] < 1
     found = better & faster
-    perhaps = (gain["value"] > -gain["spread"]) & (ratio["value"] < 1 + ratio["spread"])
+    perhaps = (gain["high"] > 0) & (ratio["low"] < 1)
     return Verdict(
         HOLDS if found.any() else OPEN if perhaps.any() else FAILS,
         f"Of {len(found)} pairs DeepSpeed is more accurate in {better.sum()}, faster in "
@@ -158,13 +177,13 @@ def best_against_best(study: Evidence) -> pd.DataFrame:
 
 
 def _vit_ranks(study: Evidence, engine: str, settings: Iterable[str]) -> list[tuple[int, int]]:
-    """Return the ViT's best and worst rank among the seven in each setting, given the spread."""
+    """Return the ViT's best and worst rank among the seven in each setting, given the intervals."""
     ranks = []
     for setting in settings:
         vit = ("vit", engine, setting)
         others = study.gain([(NAMES[a], (a, engine, setting), vit) for a in CNNS])
-        ahead = (others["value"] > others["spread"]).sum()
-        perhaps = (others["value"] > -others["spread"]).sum()
+        ahead = (others["low"] > 0).sum()
+        perhaps = (others["high"] > 0).sum()
         ranks.append((1 + ahead, 1 + max(ahead, perhaps)))
     return ranks
 
@@ -222,9 +241,12 @@ def beyond_scale(study: Evidence) -> Verdict:
 def lead_shrinks(study: Evidence) -> Verdict:
     """Hold if Figure 1a's differences are mostly smaller at the end than at the beginning."""
     early, late = (study.during(*e).gain(panel("a")) for e in ((1, 2), (-2, -1)))
+    smaller = early["value"].abs() - late["value"].abs()
+    half = _half(early).combine(_half(late), max)
     shrunk = early.assign(
-        value=early["value"].abs() - late["value"].abs(),
-        spread=early["spread"].combine(late["spread"], max),
+        value=smaller,
+        low=smaller - half,
+        high=smaller + half,
         text=early["text"] + " to " + late["text"],
     )
     return most_beyond(shrunk, above=0)
@@ -232,8 +254,8 @@ def lead_shrinks(study: Evidence) -> Verdict:
 
 def small_average(changes: pd.DataFrame) -> Verdict:
     """Hold if the changes average less than a point."""
-    mean, spread = changes["value"].mean(), (changes["spread"] ** 2).sum() ** 0.5 / len(changes)
-    verdict = HOLDS if abs(mean) + spread < 1 else FAILS if abs(mean) - spread >= 1 else OPEN
+    mean, half = changes["value"].mean(), (_half(changes) ** 2).sum() ** 0.5 / len(changes)
+    verdict = HOLDS if abs(mean) + half < 1 else FAILS if abs(mean) - half >= 1 else OPEN
     return Verdict(verdict, f"{mean:+.2f} points on average.".replace("-", "−"))
 
 
@@ -245,8 +267,9 @@ def unchanged(study: Evidence) -> Verdict:
         for name, with_it, without in between_settings(engine, "SGD+S", "SGD")
     ]
     changes = study.gain(pairs)
-    sizes = changes["value"].abs()
-    changes = changes.assign(value=sizes, text=sizes.map("{:.2f}".format))
+    sizes, half = changes["value"].abs(), _half(changes)
+    text = sizes.map("{:.2f}".format)
+    changes = changes.assign(value=sizes, low=sizes - half, high=sizes + half, text=text)
     return vote(changes, below=SIGNIFICANT)
 
 
@@ -260,3 +283,8 @@ def speedups(study: Evidence) -> pd.Series:
 def gains_of_panel_a(study: Evidence) -> pd.Series:
     """Return DeepSpeed's accuracy minus normal training's in Figure 1a, by architecture."""
     return study.gain(panel("a"))["value"].set_axis(list(ARCHITECTURES))
+
+
+def _half(compared: pd.DataFrame) -> pd.Series:
+    """Return half the width of each interval."""
+    return (compared["high"] - compared["low"]) / 2

@@ -25,7 +25,7 @@ from dsstudy.spec.trial import ARCHITECTURES, Trial
 def paper_pairs() -> pd.DataFrame:
     """Return the pairs of the paper's Table 2, in the form of `study_pairs`."""
     table = printed.printed_values("seconds_per_epoch")
-    steps = table["value"] / (printed.TRAIN_IMAGES // printed.BATCH_SIZE)
+    steps = table["value"] / printed.STEPS_PER_EPOCH
     return _beside_normal(
         table.assign(
             seconds=steps,
