@@ -7,8 +7,6 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -18,7 +16,6 @@ import papermill
 import yaml
 
 from dsstudy.analysis.cells import in_paper, load_trials
-from dsstudy.analysis.provenance import any_synthetic
 from dsstudy.errors import InputError
 from dsstudy.launching.machine import Machine
 from dsstudy.launching.threads import usable_cores
@@ -26,7 +23,7 @@ from dsstudy.launching.warm_kernels import WarmKernelManager, warm_kernels
 from dsstudy.launching.warm_python import warm_python
 from dsstudy.paths import project_root, results_folder
 from dsstudy.records.study_folder import find_study, study_name
-from dsstudy.report.origin import origin_facts, study_progress_text, study_title
+from dsstudy.report.origin import marked_title
 
 
 class Page(NamedTuple):
@@ -37,6 +34,7 @@ class Page(NamedTuple):
     study: Path | None
     parameters: dict[str, Any]
     suffix: str = ""  # of its title
+    is_section: bool = False  # of the page before
 
 
 def build_book(studies: str | Path, output: str | Path) -> Path:
@@ -99,7 +97,7 @@ def page_metadata(name: str) -> dict[str, Any]:
 
     ``over`` is what the page is over: "study" (any study, or only the one that ``study`` names),
     "all studies" or "nothing". ``cells`` leaves out studies with no trial "in the paper"'s cells,
-    or none "outside the paper". ``answer`` is true if its last cell is shown on the first page too.
+    or none "outside the paper".
     """
     notebook = project_root() / "notebooks" / f"{name}.ipynb"
     if notebook.exists():
@@ -110,35 +108,50 @@ def page_metadata(name: str) -> dict[str, Any]:
 def book_parts(folders: dict[str, Path]) -> list[tuple[str, list[Page]]]:
     """Return the parts of the book over some `study_folders`: caption and pages of each.
 
-    A part of ``_toc.yml`` whose first page is over any study is repeated for each study. In other
-    parts, a page over one study is a chapter, left out if the book lacks that study; of the
-    repeated part, a study with a chapter has the first page only.
+    A chapter of ``_toc.yml`` with sections is repeated, with them, for each study. Other pages over
+    one study are left out if the book lacks that study; a study with such a page of its own has no
+    sections.
     """
-    parts = []
-    for part in yaml.safe_load((project_root() / "book" / "_toc.yml").read_text())["parts"]:
-        caption, names = part["caption"], [chapter["file"] for chapter in part["chapters"]]
-        first = page_metadata(names[0])
-        if first["over"] == "study" and "study" not in first:
-            for target, folder in folders.items():
-                pages = _pages(names, {target: folder}, suffix=f" ({study_name(folder)})")
-                parts.append((f"{caption} {study_title(folder)}", pages))
-        else:
-            parts.append((caption, _pages(names, folders)))
-    chapters = {page.study for _, pages in parts for page in pages if not page.suffix}
-    return [
-        (caption, pages[:1] if pages[0].suffix and pages[0].study in chapters else pages)
-        for caption, pages in parts
-        if pages
+    parts = _contents()["parts"]
+    single = [c["file"] for part in parts for c in part["chapters"] if "sections" not in c]
+    chapters = _pages(single, folders)
+    own = {page.study for page in chapters}
+    found = []
+    for part in parts:
+        pages: list[Page] = []
+        for chapter in part["chapters"]:
+            if "sections" in chapter:
+                for target, folder in folders.items():
+                    sections = [] if folder in own else [one["file"] for one in chapter["sections"]]
+                    pages += _study_pages(chapter["file"], sections, {target: folder})
+            else:
+                pages += [page for page in chapters if page.name == chapter["file"]]
+        if pages:
+            found.append((part["caption"], pages))
+    return found
+
+
+def _contents() -> dict[str, Any]:
+    return yaml.safe_load((project_root() / "book" / "_toc.yml").read_text())
+
+
+def _study_pages(name: str, sections: list[str], folders: dict[str, Path]) -> list[Page]:
+    """Return a study's page, and the pages below it that are about what the study holds."""
+    (folder,) = folders.values()
+    (first,) = _pages([name], folders)
+    return [first._replace(suffix=f": {marked_title(folder)}")] + [
+        page._replace(suffix=f" ({marked_title(folder)})", is_section=True)
+        for page in _pages(sections, folders)
     ]
 
 
-def _pages(names: list[str], folders: dict[str, Path], suffix: str = "") -> list[Page]:
+def _pages(names: list[str], folders: dict[str, Path]) -> list[Page]:
     pages = []
     for name in names:
         about = page_metadata(name)
         if about["over"] == "study":
             pages += [
-                Page(name, str(Path(target, name)), folder, {"study": str(folder)}, suffix)
+                Page(name, str(Path(target, name)), folder, {"study": str(folder)})
                 for target, folder in folders.items()
                 if about.get("study") in (None, study_name(folder))
                 and ("cells" not in about or about["cells"] in _study_cells(folder))
@@ -157,53 +170,28 @@ def _study_cells(folder: Path) -> set[str]:
 
 def _stage(source: Path, folders: dict[str, Path]) -> None:
     """Put the executed notebooks and the table of contents into the book's source."""
-    parts = book_parts(folders)
-    pages = [page for _, pages in parts for page in pages]
+    contents, parts = _contents(), book_parts(folders)
+    pages = _pages([contents["root"]], folders) + [page for _, some in parts for page in some]
     with ThreadPoolExecutor(usable_cores(Machine.here())) as pool:
         list(pool.map(lambda page: _execute(page, source / f"{page.path}.ipynb"), pages))
-    answering = [page for page in pages if page_metadata(page.name).get("answer")]
-    answers = "" if any_synthetic(folders.values()) else _answers_text(source, answering)
-    intro = (source / "intro.md").read_text().replace("<!-- the answers -->\n", answers)
-    (source / "intro.md").write_text(intro + _studies_text(folders))
     if address := binder_address():
         with (source / "own.md").open("a") as own:
             own.write(_binder_text(address))
-    contents = yaml.safe_load((source / "_toc.yml").read_text())
-    contents["parts"] = [{"caption": caption, "chapters": [{"file": page.path} for page in pages]}
-                         for caption, pages in parts]  # fmt: skip
+    contents["parts"] = [
+        {"caption": caption, "chapters": _chapters(pages)} for caption, pages in parts
+    ]
     (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
 
 
-def _answers_text(source: Path, pages: list[Page]) -> str:
-    """List the pages' answers for the first page, those of one study together."""
-    lines = ["## The answers so far\n"]
-    for folder, some in groupby(pages, key=attrgetter("study")):
-        parts = [f"*{study_title(folder)}: {_measured_text(folder)}.*"] if folder else []
-        parts += [_answer_text(source, page.path) for page in some]
-        lines.append("- " + "\\\n  ".join(parts))
-    return "\n".join(lines) + "\n"
-
-
-def _answer_text(source: Path, page: str) -> str:
-    cells = nbformat.read(source / f"{page}.ipynb", as_version=4).cells
-    title = cells[0].source.splitlines()[0].removeprefix("# ")
-    return f"[{title}]({page}.ipynb)\\\n  {cells[-1].outputs[-1].data['text/markdown']}"
-
-
-def _measured_text(folder: Path) -> str:
-    """Say on which hardware and images a study was measured."""
-    facts = origin_facts(folder)
-    named = [name for name in ("epochs", "seeds", "times", "profiles") if facts[name] != "none"]
-    return "; ".join([facts["hardware"], facts["images"], *(f"{n}: {facts[n]}" for n in named)])
-
-
-def _studies_text(folders: dict[str, Path]) -> str:
-    """List the book's studies for its first page: a link to each, and how complete it is."""
-    lines = [
-        f"- [{study_title(folder)}]({Path(target, 'study.ipynb')}): {study_progress_text(folder)}"
-        for target, folder in folders.items()
-    ]
-    return "\n(the-studies)=\n\n## The studies in this book\n\n" + "\n".join(lines) + "\n"
+def _chapters(pages: list[Page]) -> list[dict[str, Any]]:
+    """Return pages as ``_toc.yml`` lists them, each with the sections that follow it."""
+    chapters: list[dict[str, Any]] = []
+    for page in pages:
+        if page.is_section:
+            chapters[-1].setdefault("sections", []).append({"file": page.path})
+        else:
+            chapters.append({"file": page.path})
+    return chapters
 
 
 def _binder_text(address: str) -> str:
@@ -258,6 +246,9 @@ def _execute(page: Page, target: Path) -> None:
     for cell in executed.cells:
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
             cell.metadata.tags.append("remove-cell")  # a path on this machine helps no reader
+        elif cell.cell_type == "code":
+            hidden = "hide-input" if cell.outputs else "hide-cell"
+            cell.metadata.tags = [*cell.metadata.get("tags", []), hidden]
     title, newline, rest = executed.cells[0].source.partition("\n")
     executed.cells[0].source = f"{title}{page.suffix}{newline}{rest}"
     nbformat.write(executed, target)

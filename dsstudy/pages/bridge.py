@@ -1,5 +1,6 @@
 """The chains from normal training to DeepSpeed's: tables, figures and sentences."""
 
+import math
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,11 +15,13 @@ from dsstudy.analysis.chains import (
     chain_gap,
     chain_names,
     chain_steps,
+    engine_changes,
     is_complete_chain,
     is_distinguishable,
+    null_deviations,
 )
 from dsstudy.analysis.chains import load_chains as load_chains  # for the notebook
-from dsstudy.analysis.intervals import prediction_interval
+from dsstudy.analysis.intervals import equality_margin, mean_interval, prediction_interval
 from dsstudy.paper import printed
 from dsstudy.paper.printed import CELL
 from dsstudy.report.figure_style import (
@@ -28,8 +31,14 @@ from dsstudy.report.figure_style import (
     legend_mark,
     name_rows,
 )
-from dsstudy.report.table_style import difference_cell, mean_cell, style_table, wrapping_cell
-from dsstudy.report.wording import bullets_text, interval_text, signed
+from dsstudy.report.table_style import (
+    difference_cell,
+    make_bold,
+    mean_cell,
+    style_table,
+    wrapping_cell,
+)
+from dsstudy.report.wording import bullets_text, count_text, interval_text, signed, span
 from dsstudy.spec.engines import ENGINES
 
 _UNITS = {"best_accuracy": "points", "final_accuracy": "points", "seconds_per_epoch": "s"}
@@ -41,30 +50,43 @@ _TITLES = {
     "seconds_per_epoch": "seconds per epoch",
 }
 
+_EPOCHS = {"best_accuracy": "best", "final_accuracy": "last"}
+
+_MARGIN = 0.5
+"""Points of accuracy that nobody would mind, chosen before looking."""
+
 _INTERVAL_STYLE: dict[str, Any] = {"color": "0.2", "linewidth": 1.5}
 _LABEL = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
 
 
-def chain_table(trials: pd.DataFrame, chain: str, column: str) -> Styler:
-    """Show what each step of a chain, or each candidate, measures and changes."""
-    frame = chain_steps(trials, chain, column)
-    rows = list(frame.itertuples())
-    texts = pd.DataFrame(
-        {
-            "measured": [mean_cell(row.mean, row.deviation, row.n) for row in rows],
-            "change": [difference_cell(row._replace(n=row.pairs)) for row in rows],
-            "n": frame["n"].astype(str),
-        }
-    )
+def chain_table(trials: pd.DataFrame, chain: str) -> Styler:
+    """Show what each step of a chain, or each candidate, reaches and changes.
+
+    By the best epoch, which the paper reports, and by the last.
+    """
+    texts = pd.DataFrame()
+    for column, epoch in _EPOCHS.items():
+        frame = chain_steps(trials, chain, column)
+        rows = list(frame.itertuples())
+        texts[f"{epoch} epoch"] = [mean_cell(row.mean, row.deviation, row.n) for row in rows]
+        texts[f"change, {epoch}"] = [_change_cell(row) for row in rows]
+    texts["n"] = frame["n"].astype(str).to_numpy()
     texts.index = pd.Index([wrapping_cell(step) for step in frame.index])
     name = chain.removesuffix(CANDIDATES)
     base = "the step above" if name == chain else f"the first step of {name}"
     caption = (
-        f"{chain}: {_TITLES[column]}, mean ± standard deviation over n measurements, and the "
-        f"change from {base}, with its 95 % interval."
+        f"{chain}: test accuracy (%) after the best and after the last epoch, mean ± standard "
+        f"deviation over n seeds, and the change from {base}, with its 95 % interval. *: beyond "
+        "chance, among all changes of this page."
     )
-    identifier = "".join(c if c.isalnum() else "_" for c in f"{chain}_{column}")
+    identifier = "".join(c if c.isalnum() else "_" for c in chain)
     return style_table(texts, caption, identifier)
+
+
+def _change_cell(row: Any) -> str:
+    if row.pairs and row.low == row.high == 0:
+        return "none: the same numbers"
+    return difference_cell(row._replace(n=row.pairs), mark="*" * is_distinguishable(row))
 
 
 def chain_figure(trials: pd.DataFrame, column: str) -> Figure:
@@ -156,10 +178,41 @@ def _chain_text(trials: pd.DataFrame, chain: str, column: str) -> str:
     changes = frame.iloc[1:]
     listed = ", ".join(f"“{step}” {signed(row['value'])}" for step, row in changes.iterrows())
     certain = [f"“{step}”" for step, row in changes.iterrows() if is_distinguishable(row)]
+    beyond = ", ".join(certain) or "none"
     return (
         f"**{chain}** goes from {frame['mean'].iloc[0]:.2f} to {frame['mean'].iloc[-1]:.2f}, by "
-        f"{signed(chain_gap(frame))} {_UNITS[column]}: {listed}. The interval excludes zero "
-        f"{'only for ' + ', '.join(certain) if certain else 'for no step'}."
+        f"{signed(chain_gap(frame))} {_UNITS[column]}: {listed}. Beyond chance: {beyond}."
+    )
+
+
+def suspects_table(trials: pd.DataFrame, chain: str) -> Styler:
+    """Show which trainings could have given the paper's number, by the best or last epoch.
+
+    A printed number is one run, so it is compared with the interval for one further seed.
+    """
+    last = trials[trials["chain"] == chain]
+    last = last[last["step"] == last["step"].iloc[-1]]
+    others = trials[trials["chain"] == chain + CANDIDATES]
+    number = _printed_number(last, "best_accuracy") or math.nan
+    texts = pd.DataFrame()
+    bold = pd.DataFrame()
+    for column, epoch in _EPOCHS.items():
+        for step, some in pd.concat([last, others]).groupby("step", sort=False):
+            found = prediction_interval(some[column].dropna())
+            key = wrapping_cell(str(step))
+            texts.loc[key, f"{epoch} epoch"] = f"{found.value:.2f}"
+            texts.loc[key, f"one more seed, {epoch}"] = interval_text(found)
+            texts.loc[key, "n"] = str(found.n)
+            bold.loc[key, f"one more seed, {epoch}"] = found.low <= number <= found.high
+    texts = texts[[*texts.columns.drop("n"), "n"]]
+    caption = (
+        f"What could have given the paper's {number:.2f} %: the mean test accuracy (%) of n seeds, "
+        "and where one more seed would lie (95 %). Bold: the paper's number lies there."
+    )
+    identifier = "".join(c if c.isalnum() else "_" for c in f"{chain}_suspects")
+    return make_bold(
+        style_table(texts, caption, identifier),
+        bold.reindex(columns=texts.columns, fill_value=False),
     )
 
 
@@ -193,12 +246,11 @@ def _chain_beside_paper(trials: pd.DataFrame, chain: str) -> str | None:
 
 def _nearest_text(trials: pd.DataFrame, chain: str, number: float) -> str:
     """Name the step or candidate with the mean nearest to a number, by the best or last epoch."""
-    epochs = {"best_accuracy": "best", "final_accuracy": "last"}
     axes = [name for name in (chain, chain + CANDIDATES) if name in set(trials["chain"])]
     found = pd.concat(
         chain_steps(trials, axis, column).assign(epoch=epoch)
         for axis in axes
-        for column, epoch in epochs.items()
+        for column, epoch in _EPOCHS.items()
     ).query("n > 0")
     near = found.iloc[(found["mean"] - number).abs().argsort()[:1]]
     (row,) = near.itertuples()
@@ -207,46 +259,75 @@ def _nearest_text(trials: pd.DataFrame, chain: str, number: float) -> str:
 
 
 def answer_text(trials: pd.DataFrame) -> str:
-    """Answer the page's question for accuracy and time: the largest step, and DeepSpeed's own."""
-    questions = {"best_accuracy": "Accuracy", "seconds_per_epoch": "Seconds per epoch"}
-    return " ".join(
-        f"{name}. {_column_answer(trials, column)}" for column, name in questions.items()
-    )
-
-
-def _column_answer(trials: pd.DataFrame, column: str) -> str:
-    frames = {chain: chain_steps(trials, chain, column) for chain in chain_names(trials)}
+    """Answer the page's question: what costs the accuracy, and whether DeepSpeed itself does."""
+    names = chain_names(trials)
+    frames = {chain: chain_steps(trials, chain, "best_accuracy") for chain in names}
     known = {chain: frame for chain, frame in frames.items() if is_complete_chain(frame)}
     sentences = []
     if known:
-        own = {chain: frame.iloc[-1] for chain, frame in known.items()}
-        changes = "; ".join(f"{_change_text(row, column)} with {name}" for name, row in own.items())
-        certain = sum(map(is_distinguishable, own.values()))
         sentences = [
             "From normal training to DeepSpeed's, the largest step is "
-            f"{_largest_steps_text(known, column)}.",
-            f"The step from DDP to DeepSpeed, with everything else equal, is {changes}; the "
-            f"interval excludes zero in {certain} of {len(own)} chains.",
+            f"{_largest_steps_text(known)}.",
+            equality_text(trials[trials["chain"].isin(known)]),
         ]
     if missing := [chain for chain in frames if chain not in known]:
         sentences.append(f"Undecided with {', '.join(missing)}: trials are missing.")
     return " ".join(sentences)
 
 
-def _largest_steps_text(frames: dict[str, pd.DataFrame], column: str) -> str:
+def _largest_steps_text(frames: dict[str, pd.DataFrame]) -> str:
     """Name the largest step of each chain, and its share of the chain's gap."""
     found: dict[str, list[str]] = {}
     for chain, frame in frames.items():
         changes = frame.iloc[1:]
         largest = changes.loc[changes["value"].abs().idxmax()]
-        doubt = "" if is_distinguishable(largest) else ", the interval includes zero"
-        share = f"{signed(largest['value'])} of {signed(chain_gap(frame))} {_UNITS[column]}{doubt}"
+        doubt = "" if is_distinguishable(largest) else ", within chance"
+        share = f"{signed(largest['value'])} of {signed(chain_gap(frame))} points{doubt}"
         found.setdefault(str(largest.name), []).append(f"with {chain} ({share})")
     return "; ".join(f"“{step}” {', '.join(where)}" for step, where in found.items())
 
 
-def _change_text(change: pd.Series, column: str) -> str:
-    value = f"{signed(change['value'])} {_UNITS[column]}"
-    if change["pairs"] < 2:
-        return f"{value}, measured once"
-    return f"{value} (95 %: {interval_text(change, signed)})"
+def equality_text(trials: pd.DataFrame) -> str:
+    """Say for each network whether DeepSpeed in place of DDP leaves the accuracy as it is."""
+    changes = engine_changes(trials, "best_accuracy")
+    texts = [_equal_text(printed.NAMES[name], change) for name, change in changes.items()]
+    return f"DeepSpeed in place of DDP, with everything else equal: {'; '.join(texts)}."
+
+
+def _equal_text(network: str, changes: pd.Series) -> str:
+    found, margin = mean_interval(changes, level=0.9), equality_margin(changes)
+    value = f"{network} {signed(found.value)} points"
+    if found.n < 2:
+        return f"{value}, measured once, which decides nothing"
+    pairs = f"{value} over {found.n} pairs (90 %: {interval_text(found, signed)})"
+    if margin < _MARGIN:
+        return f"{pairs}, so the two are equal within {_MARGIN} points"
+    if mean_interval(changes).excludes(0):
+        return f"{pairs}, which is a difference"
+    return f"{pairs}, which shows neither a difference nor equality within {_MARGIN} points"
+
+
+def noise_text(trials: pd.DataFrame) -> str:
+    """Say how much two trainings of the same arithmetic differ: the noise floor."""
+    spans = {epoch: null_deviations(trials, column) for column, epoch in _EPOCHS.items()}
+    if not all(spans.values()):
+        return "The noise floor cannot be told: no step has the same arithmetic in several seeds."
+    best, last = (span(found, ".2f") for found in spans.values())
+    steps = count_text(len(spans["best"]), "step")
+    return (
+        f"{steps} of LeNet changed only who computes, not what is computed. Accuracies still "
+        f"differ: over the seeds the changes deviate by {best} points by the best epoch, and by "
+        f"{last} by the last. A smaller difference means nothing."
+    )
+
+
+def tests_text(trials: pd.DataFrame) -> str:
+    """Say how many changes are tested, and how."""
+    axes = [chain_steps(trials, axis, "best_accuracy") for axis in trials["chain"].unique()]
+    tests = sum(int(frame["chance"].notna().sum()) for frame in axes)
+    return (
+        f"This page tests {tests} changes. Among so many, one or two intervals of 95 % exclude "
+        "zero by chance alone. So “beyond chance” is said only where Holm's method still finds "
+        "less than 5 %, with one deviation for all changes of a chain. The step from DDP to "
+        "DeepSpeed is what the study was made for; all others explore."
+    )

@@ -8,7 +8,6 @@ from pandas.io.formats.style import Styler
 
 from dsstudy.analysis.tensor_law import (
     SLOWER,
-    STEPS,
     fit_gaps,
     gap_correlation,
     left_out_gap_errors,
@@ -101,8 +100,8 @@ def errors_table() -> Styler:
     texts = pd.DataFrame(
         {
             "tensors": gaps["tensors"].astype(str),
-            "Adam+S (s)": (STEPS * gaps["base"]).map("{:.2f}".format),
-            "SGD (s)": (STEPS * gaps["seconds"]).map("{:.2f}".format),
+            "Adam+S (s)": (printed.STEPS_PER_EPOCH * gaps["base"]).map("{:.2f}".format),
+            "SGD (s)": (printed.STEPS_PER_EPOCH * gaps["seconds"]).map("{:.2f}".format),
             **{title: errors[form].map(_error_cell) for form, title in COLUMNS.items()},
         }
     )

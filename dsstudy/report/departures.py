@@ -47,13 +47,12 @@ def _scale_departures(results: pd.DataFrame) -> Iterator[str]:
     if small.any():
         images, epochs = data.loc[small, "train_images"], known.loc[small, "epochs"]
         steps = images // known.loc[small, "batch_size"] * epochs
-        theirs = printed.TRAIN_IMAGES // printed.BATCH_SIZE * printed.EPOCHS
         who = "A trial trains" if small.all() else f"{small.sum()} of {len(small)} trials train"
         yield (
-            f"{who} on {span(images)} images for {span(epochs)} epochs, "
-            f"{span(steps)} steps; in the paper, on {printed.TRAIN_IMAGES:,} images for "
-            f"{printed.EPOCHS} epochs, {theirs:,} steps. So {'these' if small.all() else 'their'} "
-            "numbers show only the beginning of training, and say nothing about the paper's scale."
+            f"{who} on {span(images)} images for {span(epochs)} epochs, {span(steps)} steps; in "
+            f"the paper, on {printed.TRAIN_IMAGES:,} images for {printed.EPOCHS} epochs, "
+            f"{printed.STEPS:,} steps. So {'these' if small.all() else 'their'} numbers show only "
+            "the beginning of training, and say nothing about the paper's scale."
         )
     if (tested < printed.TEST_IMAGES).any():
         yield f"Accuracies are measured on {span(tested)} of {printed.TEST_IMAGES:,} test images."

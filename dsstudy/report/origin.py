@@ -17,7 +17,7 @@ from dsstudy.paper.printed import CELL
 from dsstudy.paths import project_root
 from dsstudy.records.reading import read_lines
 from dsstudy.records.record import Record
-from dsstudy.records.study_folder import read_study_json, records_outside_study, study_name
+from dsstudy.records.study_folder import read_study_json, records_outside_study, study_title
 from dsstudy.report.table_style import style_table
 from dsstudy.report.wording import count_text, join_distinct, span, versions_text
 
@@ -31,9 +31,9 @@ MOST_NAMED = 6
 """Up to this many trials outside the paper's cells are named; more are only counted."""
 
 
-def study_title(folder: Path) -> str:
-    """Return a study's name, marked if its images are synthetic."""
-    return study_name(folder) + " (synthetic images)" * any_synthetic([folder])
+def marked_title(folder: Path) -> str:
+    """Return a study's title, marked if its images are synthetic."""
+    return study_title(folder) + " (synthetic images)" * any_synthetic([folder])
 
 
 def origin_facts(path: str | Path) -> dict[str, str]:

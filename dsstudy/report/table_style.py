@@ -35,9 +35,9 @@ def value_cell(row: Any, digits: str) -> str:
     return f"{row.value:{digits}}{shared}{notes}"
 
 
-def difference_cell(row: Any) -> str:
-    """Write a difference with its interval, if it has one, below it."""
-    return signed(row.value) + (note_below(interval_text(row, signed)) if row.n > 1 else "")
+def difference_cell(row: Any, mark: str = "") -> str:
+    """Write a difference with a mark behind it, and its interval, if it has one, below it."""
+    return signed(row.value) + mark + (note_below(interval_text(row, signed)) if row.n > 1 else "")
 
 
 def wrapping_cell(text: str) -> str:

@@ -46,6 +46,7 @@ def test_paper_has_the_papers_settings():
         assert trial.image_size == (32 if trial.model == "lenet" else 224)
         expected = (2, "fp16", 1.0) if trial.engine == "deepspeed" else (1, "fp32", "none")
         assert (trial.processes, trial.precision, trial.gradient_clipping) == expected
+        assert trial.reshuffle == (trial.engine == "normal")
 
 
 MINIMAL = """\
@@ -64,6 +65,8 @@ matrix:
         (MINIMAL.replace("100", "few"), ":2: train_images=few is not allowed"),
         (MINIMAL.replace("[normal]", "[norml]"), ":4: engine=norml is not allowed"),
         (MINIMAL.replace("matrix:", "matrx:"), ":3: matrx is not a key of a study"),
+        (MINIMAL + "title: [One, Two]\n", ":6: title must be one line of text"),
+        (MINIMAL + "title: |\n  One\n  Two\n", ":6: title must be one line of text"),
         (MINIMAL.replace("[0, 1]", "7"), ":5: seed must be a list of values"),
         (MINIMAL.replace("[0, 1]", "[1, 1]"), "the same trial"),
         (MINIMAL + "  engine: [deepspeed]\n", ":6: engine occurs twice"),

@@ -10,7 +10,7 @@ from dsstudy.analysis.cost_model.model import LINKS, fit_groups, fitted_bandwidt
 from dsstudy.analysis.cost_model.pairs import paper_pairs as paper_pairs  # for the notebook
 from dsstudy.analysis.cost_model.pairs import study_pairs
 from dsstudy.paper import printed
-from dsstudy.report.origin import study_title
+from dsstudy.report.origin import marked_title
 from dsstudy.spec.engines import ENGINES
 
 SETTING = printed.SETTINGS[0]
@@ -22,7 +22,7 @@ Studies = Mapping[str, pd.DataFrame | str]
 
 def load_studies(folders: Sequence[Path]) -> Studies:
     """Return the pairs of each study, or why there are too few."""
-    return {study_title(folder): _pairs_or_reason(folder) for folder in folders}
+    return {marked_title(folder): _pairs_or_reason(folder) for folder in folders}
 
 
 def _pairs_or_reason(folder: Path) -> pd.DataFrame | str:

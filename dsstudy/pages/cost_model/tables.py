@@ -31,7 +31,7 @@ from dsstudy.pages.cost_model.data import (
 )
 from dsstudy.pages.cost_model.text import batch_text, mean_error, worst_text
 from dsstudy.paper import printed
-from dsstudy.report.origin import origin_facts, study_title
+from dsstudy.report.origin import marked_title, origin_facts
 from dsstudy.report.table_style import named_rows, note_below, style_table
 from dsstudy.report.wording import percent_text
 from dsstudy.spec.engines import DEEPSPEED, one_of
@@ -39,7 +39,7 @@ from dsstudy.spec.engines import DEEPSPEED, one_of
 
 def origins_table(folders: Sequence[Path]) -> Styler | None:
     """Show where the times of each study come from."""
-    facts = {study_title(folder): origin_facts(folder) for folder in folders}
+    facts = {marked_title(folder): origin_facts(folder) for folder in folders}
     if not facts:
         return None
     texts = pd.DataFrame(facts).loc[["engines", "image size", "times", "profiles", "versions"]]
@@ -57,7 +57,7 @@ def networks_table(pairs: pd.DataFrame) -> Styler:
         "DeepSpeed (ms)": (1e3 * some["seconds"], ".1f"),
         "TFLOP/s": (some["flops"] / some["normal_seconds"] / 1e12, ".2f"),
     }
-    steps = printed.TRAIN_IMAGES // printed.BATCH_SIZE
+    steps = printed.STEPS_PER_EPOCH
     texts = {name: numbers.map(f"{{:{d}}}".format) for name, (numbers, d) in columns.items()}
     caption = (
         "Counted on the networks: parameters; the gradients that a rank sends in half precision; "
