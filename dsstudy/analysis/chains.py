@@ -7,6 +7,7 @@ candidates`` holds further trials, each compared with the chain's first step.
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -48,8 +49,8 @@ def chain_steps(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
     pandas.DataFrame
         By ``step``: ``engine``; ``mean`` and ``deviation`` over the ``n`` values that count;
         ``value``, the mean change over ``pairs`` pairs, with ``low`` and ``high``, its 95 %
-        interval; ``chance``, the probability of such a change if there is none, adjusted by Holm's
-        method for all changes of the study.
+        interval; ``is_same``, whether no pair differs at all; ``chance``, the probability of such a
+        change if there is none, adjusted by Holm's method for all changes of the study.
     """
     start = chain.removesuffix(CANDIDATES)
     if start not in chain_names(trials):
@@ -77,6 +78,7 @@ def _chain_frame(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
             "low": found.low,
             "high": found.high,
             "pairs": found.n,
+            "is_same": step in changes and bool(change.eq(0).all()),
             "chance": chance_of(found, shared) if shared and compared else math.nan,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
@@ -115,9 +117,9 @@ def is_complete_chain(frame: pd.DataFrame) -> bool:
     return bool(frame["n"].iloc[[0, -1]].min() > 0 and frame["pairs"].min() > 0)
 
 
-def is_distinguishable(change: pd.Series) -> bool:
+def is_distinguishable(change: Any) -> bool:
     """Say whether chance alone would hardly give a change, among as many as the study makes."""
-    return bool(change["chance"] < 1 - LEVEL)
+    return bool(change.chance < 1 - LEVEL)
 
 
 def engine_changes(trials: pd.DataFrame, column: str) -> dict[str, pd.Series]:

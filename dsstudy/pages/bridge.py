@@ -84,7 +84,7 @@ def chain_table(trials: pd.DataFrame, chain: str) -> Styler:
 
 
 def _change_cell(row: Any) -> str:
-    if row.pairs and row.low == row.high == 0:
+    if row.pairs and row.is_same:
         return "none: the same numbers"
     return difference_cell(row._replace(n=row.pairs), mark="*" * is_distinguishable(row))
 
@@ -194,26 +194,23 @@ def suspects_table(trials: pd.DataFrame, chain: str) -> Styler:
     last = last[last["step"] == last["step"].iloc[-1]]
     others = trials[trials["chain"] == chain + CANDIDATES]
     number = _printed_number(last, "best_accuracy") or math.nan
-    texts = pd.DataFrame()
-    bold = pd.DataFrame()
+    steps = pd.concat([last, others]).groupby("step", sort=False)
+    texts, bold = {}, {}
     for column, epoch in _EPOCHS.items():
-        for step, some in pd.concat([last, others]).groupby("step", sort=False):
-            found = prediction_interval(some[column].dropna())
-            key = wrapping_cell(str(step))
-            texts.loc[key, f"{epoch} epoch"] = f"{found.value:.2f}"
-            texts.loc[key, f"one more seed, {epoch}"] = interval_text(found)
-            texts.loc[key, "n"] = str(found.n)
-            bold.loc[key, f"one more seed, {epoch}"] = found.low <= number <= found.high
-    texts = texts[[*texts.columns.drop("n"), "n"]]
+        found = {step: prediction_interval(some[column].dropna()) for step, some in steps}
+        texts[f"{epoch} epoch"] = [f"{one.value:.2f}" for one in found.values()]
+        texts[f"one more seed, {epoch}"] = [interval_text(one) for one in found.values()]
+        bold[f"one more seed, {epoch}"] = [one.low <= number <= one.high for one in found.values()]
+    texts["n"] = [str(one.n) for one in found.values()]
+    rows = [wrapping_cell(str(step)) for step in found]
     caption = (
         f"What could have given the paper's {number:.2f} %: the mean test accuracy (%) of n seeds, "
         "and where one more seed would lie (95 %). Bold: the paper's number lies there."
     )
     identifier = "".join(c if c.isalnum() else "_" for c in f"{chain}_suspects")
-    return make_bold(
-        style_table(texts, caption, identifier),
-        bold.reindex(columns=texts.columns, fill_value=False),
-    )
+    shown = pd.DataFrame(texts, rows)
+    marked = pd.DataFrame(bold, rows).reindex(columns=shown.columns, fill_value=False)
+    return make_bold(style_table(shown, caption, identifier), marked)
 
 
 def beside_paper_text(trials: pd.DataFrame) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from studies import write_record
+from tables import read_table
 
 from dsstudy.analysis.chains import (
     CANDIDATES,
@@ -70,6 +71,23 @@ def test_a_candidate_is_compared_with_the_chains_first_step(folder):
     assert chain_names(trials) == ["SGD"]
     alone = chain_steps(trials, "SGD candidates", "best_accuracy")
     assert list(alone["value"]) == [-5]
+
+
+def test_the_table_shows_both_epochs_and_marks_what_is_beyond_chance(folder):
+    table = read_table(chain_table(load_chains(folder), "SGD").to_html())
+    clipped = table.loc["clipped"]
+    assert (clipped["best epoch"], clipped["last epoch"]) == ("57.00 ± 1.00", "56.00 ± 1.00")
+    assert clipped["change, best"].startswith("−9.00*")
+    assert table.loc["normal training", "change, best"].startswith("+0.00")
+    assert "*" not in table.loc["DeepSpeed", "change, last"]
+
+
+def test_a_change_that_changes_nothing_says_so(folder):
+    trials = load_chains(folder)
+    candidate = trials["step"] == "no momentum"
+    trials.loc[candidate, "best_accuracy"] = 65.0 + trials.loc[candidate, "seed"]
+    table = read_table(chain_table(trials, "SGD candidates").to_html())
+    assert table.loc["no momentum", "change, best"] == "none: the same numbers"
 
 
 def test_a_study_without_labels_is_refused(folder):
