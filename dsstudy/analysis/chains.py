@@ -66,20 +66,19 @@ def _chain_frame(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
     shared = pooled_deviation(changes.values())
     rows = {}
     for step, (engine, measured) in values.items():
-        change = changes.get(step, measured - measured)  # the first step of a chain changes none
+        change = changes.get(step, pd.Series(dtype=float))  # none at the first step of a chain
         found = mean_interval(change, shared)
-        compared = found.n > 1 and step in changes
         rows[step] = {
             "engine": engine,
             "mean": measured.mean(),
             "deviation": measured.std(),
             "n": len(measured),
-            "value": found.value,
+            "value": found.value if step in changes else 0.0,
             "low": found.low,
             "high": found.high,
             "pairs": found.n,
-            "is_same": step in changes and bool(change.eq(0).all()),
-            "chance": chance_of(found, shared) if shared and compared else math.nan,
+            "is_same": found.n > 0 and bool(change.eq(0).all()),
+            "chance": chance_of(found, shared) if shared and found.n > 1 else math.nan,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
 
@@ -114,7 +113,7 @@ def chain_gap(frame: pd.DataFrame) -> float:
 
 def is_complete_chain(frame: pd.DataFrame) -> bool:
     """Say whether both ends of a chain and all its changes were measured."""
-    return bool(frame["n"].iloc[[0, -1]].min() > 0 and frame["pairs"].min() > 0)
+    return bool(frame["n"].iloc[[0, -1]].min() > 0 and frame["pairs"].iloc[1:].min() > 0)
 
 
 def is_distinguishable(change: Any) -> bool:

@@ -84,7 +84,9 @@ def chain_table(trials: pd.DataFrame, chain: str) -> Styler:
 
 
 def _change_cell(row: Any) -> str:
-    if row.pairs and row.is_same:
+    if not row.pairs:
+        return "–"
+    if row.is_same:
         return "none: the same numbers"
     return difference_cell(row._replace(n=row.pairs), mark="*" * is_distinguishable(row))
 
@@ -263,8 +265,7 @@ def answer_text(trials: pd.DataFrame) -> str:
     sentences = []
     if known:
         sentences = [
-            "From normal training to DeepSpeed's, the largest step is "
-            f"{_largest_steps_text(known)}.",
+            _largest_steps_text(known),
             equality_text(trials[trials["chain"].isin(known)]),
         ]
     if missing := [chain for chain in frames if chain not in known]:
@@ -273,15 +274,29 @@ def answer_text(trials: pd.DataFrame) -> str:
 
 
 def _largest_steps_text(frames: dict[str, pd.DataFrame]) -> str:
-    """Name the largest step of each chain, and its share of the chain's gap."""
-    found: dict[str, list[str]] = {}
-    for chain, frame in frames.items():
-        changes = frame.iloc[1:]
-        largest = changes.loc[changes["value"].abs().idxmax()]
-        doubt = "" if is_distinguishable(largest) else ", within chance"
-        share = f"{signed(largest['value'])} of {signed(chain_gap(frame))} points{doubt}"
-        found.setdefault(str(largest.name), []).append(f"with {chain} ({share})")
-    return "; ".join(f"“{step}” {', '.join(where)}" for step, where in found.items())
+    """Name the largest step of most chains, and its share of each chain's gap."""
+    largest = {chain: str(_largest_step(frame).name) for chain, frame in frames.items()}
+    most = max(largest.values(), key=list(largest.values()).count)
+    shares = [_share_text(chain, frames[chain]) for chain, step in largest.items() if step == most]
+    others = [
+        f"with {chain} it is “{step}” ({_share_text(chain, frames[chain])})"
+        for chain, step in largest.items()
+        if step != most
+    ]
+    return (
+        f"**The largest step is “{most}”, in {len(shares)} of {len(frames)} chains**: "
+        f"{'; '.join([*shares, *others])}."
+    )
+
+
+def _largest_step(frame: pd.DataFrame) -> pd.Series:
+    return frame.loc[frame["value"].iloc[1:].abs().idxmax()]
+
+
+def _share_text(chain: str, frame: pd.DataFrame) -> str:
+    largest = _largest_step(frame)
+    doubt = "" if is_distinguishable(largest) else ", within chance"
+    return f"{signed(largest['value'])} of {signed(chain_gap(frame))} points with {chain}{doubt}"
 
 
 def equality_text(trials: pd.DataFrame) -> str:

@@ -1,7 +1,9 @@
 """What a page's numbers were measured on: one line that opens to all that is known."""
 
 import html
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from IPython.display import HTML
 
@@ -23,7 +25,7 @@ def measured_box(path: str | Path) -> HTML:
     results, facts = load_results(path), origin_facts(path)
     sets = [place["dataset"] for place in environments(results)]
     parts = [
-        facts["hardware"],
+        join_distinct(_machine_text(place["hardware"]) for place in environments(results)),
         join_distinct(f"{one['train_images']:,} images of {one['name']}" for one in sets),
         f"epochs: {span(results['epochs'])}",
         f"seeds: {span(results['seed'])}",
@@ -35,3 +37,10 @@ def measured_box(path: str | Path) -> HTML:
         f"<u>More</u></summary>{origin_box(path).to_html()}<p><b>Where this departs from the "
         f"paper.</b></p>{departures or '<p>Nowhere.</p>'}</details>"
     )
+
+
+def _machine_text(hardware: dict[str, Any]) -> str:
+    """Name a machine's processor and GPUs, without its memory, which differs from day to day."""
+    gpus = Counter(gpu["name"] for gpu in hardware["gpus"])
+    devices = ", ".join(f"{count} x {name}" for name, count in gpus.items()) or "no GPU"
+    return f"{hardware['processor']}, {hardware['cores']} cores, {devices}"
