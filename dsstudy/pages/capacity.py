@@ -155,7 +155,7 @@ def _ratio_text(row: pd.Series, level: str = "95 %: ") -> str:
 
 def answer_text(trials: pd.DataFrame) -> str:
     """Say whether DeepSpeed pays for larger models, in time and in memory."""
-    return f"{_time_answer(trials)} {_memory_answer(trials)}"
+    return bullets_text([_time_answer(trials), _memory_answer(trials)])
 
 
 def _time_answer(trials: pd.DataFrame) -> str:
@@ -176,8 +176,8 @@ def _time_answer(trials: pd.DataFrame) -> str:
     )
     paying = (counting["high"] < 1).sum()  # as fast as normal training: 1
     return (
-        f"Time: DeepSpeed pays in {paying or 'none'} of {len(counting)} comparisons with normal "
-        "training (the 95 % interval of the ratio of times is below 1). The ratio of its fastest "
+        f"**Time: DeepSpeed pays in {paying or 'none'} of {len(counting)} comparisons with normal "
+        "training** (the 95 % interval of the ratio of times is below 1). The ratio of its fastest "
         f"way is {smallest} and {largest}: {_trend_text(first, last)}."
     )
 
@@ -203,9 +203,9 @@ def _memory_answer(trials: pd.DataFrame) -> str:
         for other in others
     )
     return (
-        "Memory: a further parameter adds this many bytes to a rank's peak: "
-        f"{_by_way_text(trials, growth)}. DeepSpeed adds least with {best}; by the fitted lines "
-        f"its peak is {limits}."
+        f"**Memory: DeepSpeed adds least with {best}**; by the fitted lines its peak is {limits}. "
+        "A further parameter adds this many bytes to a rank's peak: "
+        f"{_by_way_text(trials, growth)}."
     )
 
 

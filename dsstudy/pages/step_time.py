@@ -10,7 +10,7 @@ from dsstudy.analysis.step_phases import ENGINE_PAIRS, compare_phases, is_shared
 from dsstudy.analysis.step_phases import load_profiles as load_profiles  # for the notebook
 from dsstudy.records.schema import PHASES
 from dsstudy.report.table_style import note_below, style_table
-from dsstudy.report.wording import percent_text, signed
+from dsstudy.report.wording import bullets_text, percent_text, signed
 from dsstudy.spec.engines import ENGINES
 
 SHARED_TIMES = (
@@ -98,7 +98,7 @@ def answer_text(profiles: pd.DataFrame) -> str:
         return "Undecided: no network was profiled with two engines."
     if is_shared(profiles):
         texts.append("These times are preliminary: other programs used the machine meanwhile.")
-    return " ".join(texts)
+    return bullets_text(texts)
 
 
 def _pair_text(profiles: pd.DataFrame, engine: str, base: str) -> str:
@@ -108,8 +108,8 @@ def _pair_text(profiles: pd.DataFrame, engine: str, base: str) -> str:
     ratios = frame["plain_ratio"]
     over = "one comparison" if len(frame) == 1 else f"median of {len(frame)}"
     text = (
-        f"A step with {ENGINES[engine].prose} takes {ratios.median():.2f} times as long "
-        f"as with {ENGINES[base].prose} ({over}; longer in {(ratios > 1).sum()})."
+        f"**A step with {ENGINES[engine].prose} takes {ratios.median():.2f} times as long "
+        f"as with {ENGINES[base].prose}** ({over}; longer in {(ratios > 1).sum()})."
     )
     grown = frame[frame["difference"] > 0]
     if grown.empty:

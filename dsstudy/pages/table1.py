@@ -92,14 +92,14 @@ def accuracies_text(trials: pd.DataFrame) -> str:
     rows = frame[frame["architecture"].isin(both.index.get_level_values("architecture"))]
     last = [values.mean() for values in paired_values(trials, "final_accuracy").values()]
     return (
-        f"{filled} Normal training has the highest mean for {_best_by_normal(rows, 'value')} "
-        f"architectures (in the paper for {_best_by_normal(rows, 'published')}). In the same "
-        f"setting, DeepSpeed's accuracy minus normal training's is "
-        f"{signed(both['value'].mean())} points on average over {len(both)} settings "
+        f"**In the same setting, DeepSpeed's accuracy minus normal training's is "
+        f"{signed(both['value'].mean())} points on average over {len(both)} settings** "
         f"({both['n'].sum()} pairs of trials with equal seeds; in the paper "
         f"{signed(both['published'].mean())} over the same settings, one pair each). By the last "
-        f"epoch instead of the best it is {signed(float(np.mean(last)))} points. "
-        f"Setting by setting: {verdict_counts_text(pairs['verdict'])}."
+        f"epoch instead of the best it is {signed(float(np.mean(last)))} points. Normal training "
+        f"has the highest mean for {_best_by_normal(rows, 'value')} architectures (in the paper "
+        f"for {_best_by_normal(rows, 'published')}). Setting by setting: "
+        f"{verdict_counts_text(pairs['verdict'])}. {filled}"
     )
 
 

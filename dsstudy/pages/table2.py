@@ -56,9 +56,9 @@ def seconds_table(trials: pd.DataFrame) -> Styler:
     caption = (
         "Seconds of training per epoch: mean ± standard deviation over n measurements; a number "
         "without ± is one measurement. The last two columns are DeepSpeed's time divided by normal "
-        "training's (below 1, DeepSpeed is faster); ours is the mean over pairs of measurements, "
-        "with its 95 % interval. The faster of each pair is bold: of single measurements the "
-        "lower, of several only if the interval excludes 1."
+        "training's (below 1, DeepSpeed is faster); ours is the geometric mean over pairs of "
+        "measurements, with its 95 % interval. The faster of each pair is bold: of single "
+        "measurements the lower, of several only if the interval excludes 1."
     )
     return make_bold(
         style_table(named_rows(texts), caption, "table2", align="right"), named_rows(faster)
@@ -75,9 +75,9 @@ def adam_table(trials: pd.DataFrame) -> Styler:
         texts[title, "in the paper"] = [f"{ratio:.2f}" for ratio in side["published"]]
     names = [printed.NAMES[name] for name in study_architectures(trials)]
     caption = (
-        "Seconds per epoch with Adam divided by those with SGD, both with a scheduler: the mean "
-        "over pairs of measurements, and below it its 95 % interval; a number without an interval "
-        "is from one pair."
+        "Seconds per epoch with Adam divided by those with SGD, both with a scheduler: the "
+        "geometric mean over pairs of measurements, and below it its 95 % interval; a number "
+        "without an interval is from one pair."
     )
     return style_table(pd.DataFrame(texts, names), caption, "adam", align="right")
 
@@ -98,8 +98,8 @@ def ratios_text(trials: pd.DataFrame) -> str:
     if ours.empty:
         return "No pair has two times that were measured alone: nothing to compare yet."
     return (
-        f"DeepSpeed's time is {ours.median():.2f} times normal training's at the median of "
-        f"{len(ours)} pairs, and from {ours.min():.2f} to {ours.max():.2f} (in the paper, of the "
+        f"**DeepSpeed's time is {ours.median():.2f} times normal training's at the median of "
+        f"{len(ours)} pairs**, and from {ours.min():.2f} to {ours.max():.2f} (in the paper, of the "
         f"same pairs, {published.median():.2f}, from {published.min():.2f} to "
         f"{published.max():.2f}); below 1 in {(ours < 1).sum()} of {len(ours)} (in the paper in "
         f"{(published < 1).sum()}). Pair by pair: {verdict_counts_text(frame['verdict'])}."
