@@ -45,7 +45,8 @@ def address(book):
 
 
 PAGES = ("intro", "paper", "engines", "data", "study", "table1", "table2", "figure1", "claims",
-         "results", "cost_model", "own", "api", "bibliography", "search")  # fmt: skip
+         "results", "traps", "cost_model", "own", "calculators", "api", "glossary", "bibliography",
+         "search")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -190,7 +191,7 @@ def test_a_study_of_its_own_has_its_pages_and_no_other_study_has_them(tmp_path):
         ["bridge/study"],
     ]
     # The book lacks the other chapters.
-    assert parts[5] == ["bridge/bridge", "tensors", "cost_model"]
+    assert parts[5] == ["bridge/bridge", "tensors", "traps", "cost_model"]
 
 
 def test_a_study_of_own_networks_has_a_page_on_them_and_none_on_the_papers_tables(tmp_path):
