@@ -47,10 +47,11 @@ const calculators = (() => {
     return parameters * (weight / ranks + own) + bucket * gradient;
   }
 
-  // The same and, at stages 1 and 2, the bucket that is there during the pass.
+  // The same, with the bucket that is there for a time: at stages 1 and 2 during the pass, at stage
+  // 0 at its end, where the gradients are copied, 500 million at a time (engine.py, allreduce).
   function passBytes({bucket, ...given}) {
-    const during = given.stage === 1 || given.stage === 2 ? bucket * sizes(given).gradient : 0;
-    return heldBytes({bucket, ...given}) + during;
+    const filled = [Math.min(given.parameters, DEFAULT_BUCKET), bucket, bucket, 0][given.stage];
+    return heldBytes({bucket, ...given}) + filled * sizes(given).gradient;
   }
 
   // The ds_config.json of a trial: deepspeed_config in dsstudy/training/loops/deepspeed.py.
@@ -144,8 +145,9 @@ const calculators = (() => {
         cells.forEach((bytes, place) => { row.cells[place + 1].textContent = bytesText(bytes); });
       });
       const least = passes.indexOf(Math.min(...passes));
-      return `Stage ${least} needs least during the backward pass: ${bytesText(passes[least])} on each rank`
-        + (least ? `, against ${bytesText(passes[0])} without ZeRO.` : ", and that is no ZeRO at all.");
+      const which = least ? `Stage ${least}` : "Stage 0, which is no ZeRO,";
+      const beside = least ? `, against ${bytesText(passes[0])} at stage 0` : "";
+      return `${which} needs least: ${bytesText(passes[least])} on each rank${beside}.`;
     },
 
     config(form, value) {

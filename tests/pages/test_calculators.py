@@ -131,6 +131,16 @@ def test_what_deepspeed_holds_is_what_was_measured(calculators):
     assert ways > 20
 
 
+def test_a_bucket_is_added_where_it_is_not_held(calculators):
+    given = MEMORY | {"parameters": 6e8, "ranks": 2, "bucket": 1e6}
+    for stage, elements in enumerate((5e8, 1e6, 1e6, 0)):
+        held, during = (
+            computed(calculators, name, given | {"stage": stage})
+            for name in ("heldBytes", "passBytes")
+        )
+        assert during - held == 4 * elements
+
+
 CHANGES = (
     {},
     {"optimizer": "adam", "weight_decay": 3e-7, "beta1": 0.8, "beta2": 0.99},
