@@ -72,10 +72,10 @@ def test_engines_are_compared_where_both_were_profiled(profiles):
 def test_the_answer_says_what_each_engine_adds(profiles):
     answer = answer_text(profiles)
     assert (
-        "A step with DDP takes 1.04 times as long as with normal training (median of 2; longer in "
-        "1). Under the profiler, most of the added time is communication in 1."
+        "**A step with DDP takes 1.04 times as long as with normal training** (median of 2; longer "
+        "in 1). Under the profiler, most of the added time is communication in 1."
     ) in answer
-    assert "takes 1.67 times as long as with DDP (one comparison; longer in 1)." in answer
+    assert "takes 1.67 times as long as with DDP** (one comparison; longer in 1)." in answer
     assert answer.endswith("Under the profiler, most of the added time is rest in 1.")
 
 
