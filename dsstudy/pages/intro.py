@@ -196,7 +196,7 @@ def equality_text() -> str:
     """Say whether DeepSpeed itself changes the accuracy."""
     changes = engine_changes(load_chains(published_folder("bridge")), "best_accuracy")["lenet"]
     return (
-        f"In place of DDP, with everything else equal, it changes LeNet's accuracy by "
+        f"In place of DDP, with everything else equal, DeepSpeed changes LeNet's accuracy by "
         f"{signed(changes.mean())} points: equal within {equality_margin(changes):.1f} "
         f"({len(changes)} pairs, at the paper's scale)."
     )
