@@ -99,8 +99,8 @@ def share_text() -> str:
     """Say what timm's speed tells of the number that Table 2 leaves open."""
     speed, peak = arithmetic_speeds().loc[BUSIEST], PEAKS["fp16"]
     return (
-        f"The [cost model](cost_model.ipynb) assumes that each of two cards needs {SHARE:.2f} of "
-        "the arithmetic's time, and Table 2 cannot say whether it does. Timm's "
+        f"The cost model assumes that each of two cards needs {SHARE:.2f} of the arithmetic's "
+        "time, and Table 2 cannot say whether it does. Timm's "
         f"{printed.NAMES[BUSIEST]} does {_span(speed / 1e12, '.0f')} TFLOP/s, "
         f"{_span(100 * speed / peak, '.0f')} % of the card's peak of {peak / 1e12:.0f}.\n\nPut "
         f"into the fits, this speed gives a share of {_span(implied_shares(), '.2f')} (over runs "
