@@ -196,7 +196,7 @@ def test_a_study_of_its_own_has_its_pages_and_no_other_study_has_them(tmp_path):
     ]
     # The book lacks the other chapters.
     why = [page.path for page in parts["Why"]]
-    assert why == ["bridge/bridge", "traps", "cost_model", "tensors"]
+    assert why == ["bridge/bridge", "traps", "cost_model", "headroom", "tensors"]
 
 
 def study_paths(folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dsstudy.analysis.cost_model.model import GRADIENT_BYTES, LINKS
+from dsstudy.analysis.cost_model.model import FITTED_LINK, GRADIENT_BYTES, LINKS
 from dsstudy.analysis.intervals import Interval, mean_interval, ratio_interval
 from dsstudy.analysis.step_phases import load_profiles
 from dsstudy.errors import InputError, naming_file
@@ -25,8 +25,12 @@ from dsstudy.spec.engines import ENGINES, NORMAL
 DEVICES = (1, 2, 4, 8)
 """The numbers of devices to predict for."""
 
-DEFAULT_BANDWIDTH = LINKS["PCIe 4.0 x16"]
-"""Bytes per second between two devices, in one direction, unless the user gives another."""
+KNOWN_LINKS = {"fitted to the paper's two cards": FITTED_LINK}
+KNOWN_LINKS |= {f"the peak of {name}": speed for name, speed in LINKS.items()}
+"""Bytes per second between two devices, in one direction, by what is known of them."""
+
+DEFAULT_BANDWIDTH = FITTED_LINK
+"""Of `KNOWN_LINKS`, unless the user gives another: what cards got, not what a link could give."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,12 @@ def transfer_seconds(found: Comparison, engine: str, devices: int, bandwidth: fl
     precision = found.about["settings"]["precision"] if ENGINES[engine].casts_model else "fp32"
     size = GRADIENT_BYTES[precision] * found.about["parameters"]
     return ENGINES[engine].exchanges * 2 * (devices - 1) / devices * size / bandwidth
+
+
+def link_name(bandwidth: float) -> str | None:
+    """Return what is known of a bandwidth, in the words of `KNOWN_LINKS`."""
+    known = (name for name, speed in KNOWN_LINKS.items() if math.isclose(speed, bandwidth))
+    return next(known, None)
 
 
 def predict_epochs(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> pd.DataFrame:

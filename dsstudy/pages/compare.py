@@ -14,9 +14,11 @@ from dsstudy.analysis.advice import advise
 from dsstudy.analysis.comparison import (
     DEFAULT_BANDWIDTH,
     DEVICES,
+    KNOWN_LINKS,
     Comparison,
     Timed,
     efficiency,
+    link_name,
     measured_break_even,
     predict_epochs,
 )
@@ -107,12 +109,25 @@ def assumptions_text(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) ->
         f"Predicted seconds per epoch on 1, 2, 4 and 8 {device}, which share {large} images per "
         f"step.{measured} Each engine's step was timed on one device with {large} and with {small} "
         "images. A line through both gives the part that grows with the images, which the devices "
-        "share, and the rest, which each device does alone. It is assumed that gradients are sent "
-        f"at {bandwidth / 1e9:.3g} GB/s in a ring, and that nothing overlaps; {ENGINES[DDP].title} "
+        "share, and the rest, which each device does alone.\n\n"
+        f"{_link_text(bandwidth)} It is also assumed that nothing overlaps; {ENGINES[DDP].title} "
         "sends while it computes, so it may be faster. ± is only the spread of the timing and "
-        "does not show how well the assumptions hold: only a measurement on such devices does. "
+        "does not show how well the assumptions hold: only a measurement on such devices does.\n\n"
         "Last column: images per step from which two devices are faster than normal training on "
         "one (any: with every batch; never: with none)."
+    )
+
+
+def _link_text(bandwidth: float) -> str:
+    """Say which link is assumed between the devices, and how to assume another."""
+    known = link_name(bandwidth)
+    others = ", ".join(
+        f"{speed / 1e9:.3g} is {name}" for name, speed in KNOWN_LINKS.items() if name != known
+    )
+    return (
+        f"The link is assumed: gradients are sent in a ring at {bandwidth / 1e9:.3g} GB/s"
+        f"{f', {known}' if known else ''}. To predict with another, give its GB/s as the bandwidth "
+        f"(the option `--bandwidth`, or the notebook's parameter): {others}."
     )
 
 
@@ -179,6 +194,7 @@ def comparison_json(found: Comparison, bandwidth: float = DEFAULT_BANDWIDTH) -> 
             "predictions": predict_epochs(found, bandwidth).to_dict("records"),
             "break_even_images": {e: measured_break_even(found, e, bandwidth) for e in engines},
             "bandwidth": bandwidth,
+            "link": link_name(bandwidth),
             "level": LEVEL,
             "environment": found.environment,
         }

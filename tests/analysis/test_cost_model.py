@@ -10,6 +10,7 @@ from studies import profile_row, trial_of, write_record, write_study
 
 from dsstudy.analysis.claims.evidence import UndecidedError
 from dsstudy.analysis.cost_model.model import (
+    FITTED_LINK,
     FORMS,
     FULL,
     LINE,
@@ -111,6 +112,12 @@ def test_at_break_even_both_sides_take_the_same_time():
     np.testing.assert_allclose(
         break_even_batch(pairs, found, share, fitted), break_even_batch(pairs, found, share)
     )
+
+
+def test_the_link_of_the_papers_cards_is_the_fitted_one():
+    pairs = table2()
+    fitted = fitted_bandwidth(pairs, fit_cost(pairs, SHARED_ARITHMETIC))
+    assert round(fitted / 1e9, 1) == FITTED_LINK / 1e9
 
 
 def test_where_no_arithmetic_is_saved_no_batch_is_large_enough():

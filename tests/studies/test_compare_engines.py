@@ -12,6 +12,7 @@ from studies import profile_row
 
 from dsstudy.analysis.advice import advise
 from dsstudy.analysis.comparison import (
+    DEFAULT_BANDWIDTH,
     efficiency,
     load_comparison,
     measured_break_even,
@@ -20,7 +21,7 @@ from dsstudy.analysis.comparison import (
 from dsstudy.cli import main
 from dsstudy.errors import InputError
 from dsstudy.launching.machine import Gpu, Machine
-from dsstudy.pages.compare import comparison_json, report_text
+from dsstudy.pages.compare import assumptions_text, comparison_json, report_text
 from dsstudy.records.reading import read_lines
 from dsstudy.studies.compare_engines import measure_engines, plan_comparison
 
@@ -294,6 +295,25 @@ def test_more_devices_are_predicted_from_two_batch_sizes(tmp_path):
     # (0.5 ms more rest and 1 ms of gradients) / (0.05 ms saved per image)
     assert measured_break_even(found, "ddp", 4e9) == pytest.approx(30)
     assert efficiency(found.timed[2], found.normal) == pytest.approx(0.7)
+
+
+def test_a_prediction_names_its_link_and_how_to_give_another(tmp_path):
+    found = load_comparison(written(tmp_path, ALONE | TWO))
+    said = assumptions_text(found)
+    assert "at 5.6 GB/s, fitted to the paper's two cards." in said
+    assert "(the option `--bandwidth`, or the notebook's parameter)" in said
+    assert "32 is the peak of PCIe 4.0 x16" in said
+    assert "at 32 GB/s, the peak of PCIe 4.0 x16." in assumptions_text(found, 32e9)
+    assert "at 4 GB/s. To predict" in assumptions_text(found, 4e9)
+    links = [comparison_json(found)["link"], comparison_json(found, 4e9)["link"]]
+    assert links == ["fitted to the paper's two cards", None]
+
+
+def test_the_command_and_the_notebook_predict_with_the_fitted_link():
+    (option,) = (one for one in main.commands["compare"].params if one.name == "bandwidth")
+    assert 1e9 * option.default == pytest.approx(DEFAULT_BANDWIDTH)
+    notebook = Path(__file__).parents[2] / "notebooks" / "compare.ipynb"
+    assert f"bandwidth = {DEFAULT_BANDWIDTH / 1e9} " in notebook.read_text()
 
 
 def test_ranks_on_one_cpu_are_no_devices(tmp_path):

@@ -53,13 +53,20 @@ FORMS = {
 FEWEST = len(TERMS) + 1
 """A fit needs this many steps when any one architecture is left out: more than it has terms."""
 
+PEAKS = {"fp32": 35.6e12, "fp16": 71e12}
+"""Peak floating-point operations per second of an RTX 3090; fp16 with fp32 sums. Source: NVIDIA
+Ampere GA102 GPU Architecture, 2020."""
+
 SHARE = 1 / 4
 """The share of the arithmetic's time for each of the paper's two ranks: half of the images, at
-twice the speed. Source: peak rates of an RTX 3090, 35.6 TFLOP/s in fp32, 71 in fp16 with fp32
-sums (NVIDIA Ampere GA102 GPU Architecture, 2020)."""
+twice the speed, as the `PEAKS` say."""
 
 LINKS = {"PCIe 4.0 x16": 32e9, "NVLink": 56.25e9}
 """Peak bytes per second between two RTX 3090, in one direction. Source: the same."""
+
+FITTED_LINK = 5.6e9
+"""Bytes per second between the paper's two cards by the fit of `SHARED_ARITHMETIC` to its Table 2
+(SGD), to two figures: far below the peaks. A test fits it again."""
 
 GRADIENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 """Bytes that a rank sends per parameter, by precision."""
