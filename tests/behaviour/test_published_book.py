@@ -25,7 +25,7 @@ from dsstudy.analysis.claims.claims import judge_studies
 from dsstudy.analysis.load import load_epochs
 from dsstudy.book import Page, book_parts, build_book, study_folders
 from dsstudy.pages.claims import claims_table
-from dsstudy.pages.intro import advices
+from dsstudy.pages.intro import HERE, INFERRED, PAPER, PUBLIC, advices
 from dsstudy.pages.lenet_full import accuracies_table, gaps_table, last_epoch_table
 from dsstudy.pages.study import unfinished_table
 from dsstudy.paper import printed
@@ -545,7 +545,7 @@ def test_the_first_page_advises_from_the_records(book, results):
     rows = html.select("table.advice tbody tr")
     assert len(rows) == len(list(advices()))
     for row in rows:
-        assert row.select_one(".badge").text in ("measured here", "from the paper", "inferred")
+        assert row.select_one(".badge").text in (HERE, PAPER, PUBLIC, INFERRED)
         for link in row.select("a"):
             assert (book / link["href"]).exists()
     assert len(words_of(book / "intro.html").split()) < 700
