@@ -202,8 +202,15 @@ _STUDIES: dict[Callable[[], Advice], str] = {
 """The study that a row needs."""
 
 _ADVICES = (
-    _one_device, _one_card, _two_devices, _too_large, _small_networks, _transformer, _fast_link, _clipping
-)  # fmt: skip
+    _one_device,
+    _one_card,
+    _two_devices,
+    _too_large,
+    _small_networks,
+    _transformer,
+    _fast_link,
+    _clipping,
+)
 
 
 def equality_text() -> str:
