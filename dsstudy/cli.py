@@ -198,7 +198,7 @@ def profile(file: Path, overrides: tuple[str, ...], only: str, steps: int, round
 @click.option("--data-dir", help="Its full path, or its path below $DSSTUDY_DATA (data/).")
 @click.option("--image-size", help="Side of the square input in pixels.")
 @click.option("--batch-size", help="Images per step, over all devices.  [default: 16]")
-@click.option("--precision", help="fp32 (the default), fp16 or bf16.")
+@click.option("--precision", help="fp32 (the default), tf32, fp16 or bf16.")
 @click.option("--processes", help="At most so many ranks.  [default: all GPUs, or 2 on a CPU]")
 @click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other parameter.")
 @click.option("--steps", default=60, show_default=True, type=click.IntRange(1), help="Per round.")

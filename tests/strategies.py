@@ -133,7 +133,7 @@ PLAUSIBLE = {
     "engine": st.sampled_from(["normal", "deepspeed", "ddp"]),
     "optimizer": st.sampled_from(["sgd", "adam"]),
     "scheduler": st.sampled_from(["none", "warmup", "cyclic"]),
-    "precision": st.sampled_from(["fp32", "fp16", "bf16"]),
+    "precision": st.sampled_from(["fp32", "tf32", "fp16", "bf16"]),
     "processes": st.integers(1, 10**4),
     "zero_stage": st.integers(0, 3),
     "bucket_size": count,

@@ -151,7 +151,7 @@ def _setting_doubts(found: Comparison) -> Iterator[str]:
             "do."
         )
         yield from _thread_doubts(found)
-    if found.about["settings"]["precision"] != "fp32":
+    if found.about["settings"]["precision"] in ("fp16", "bf16"):
         casting = one_of(engine.title for engine in ENGINES.values() if engine.casts_model)
         yield (
             f"With {casting} the whole model is in this precision; the other engines only compute "

@@ -131,6 +131,7 @@ def _precision_problems(trial: Trial, placement: Placement) -> list[str]:
     machine, cuda = placement.machine, placement.device == "cuda"
     possible = {
         "fp32": True,
+        "tf32": cuda and all(gpu.bf16 for gpu in machine.gpus),  # both came with Ampere
         "fp16": bool(machine.gpus) if cuda else machine.cpu_fp16,
         "bf16": all(gpu.bf16 for gpu in machine.gpus) if cuda else True,
     }

@@ -90,8 +90,10 @@ class Trial(BaseModel):
     scheduler: Literal["none", "warmup", "cyclic"] = _parameter(
         "none", "none, warmup or cyclic", "the schedule of the learning rate"
     )
-    precision: Literal["fp32", "fp16", "bf16"] = _parameter(
-        "fp32", "fp32, fp16 or bf16", "the floating-point type of the arithmetic"
+    precision: Literal["fp32", "tf32", "fp16", "bf16"] = _parameter(
+        "fp32",
+        "fp32, tf32 (fp32 with factors rounded to ten bits), fp16 or bf16",
+        "the floating-point type of the arithmetic",
     )
     processes: Count = _parameter(1, _COUNT, "training processes (ranks), one GPU each")
     zero_stage: int = _parameter(

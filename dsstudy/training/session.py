@@ -23,7 +23,12 @@ from dsstudy.training.checkpoint import State, checkpoint_name, write_checkpoint
 from dsstudy.training.memory import held_memory, peak_memory, reset_peak_memory
 from dsstudy.training.models import error_reason, is_own_model
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPES = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
 
 PROGRESS_SECONDS = 0.25
 """How often progress is reported; reading the loss more often would slow down a GPU."""
@@ -85,6 +90,7 @@ class Session:
             from dsstudy.training.tensorboard_log import EventLog  # slow to import
 
             self._events = EventLog(record, self.steps_per_epoch)
+        _round_factors(trial.precision == "tf32")
         self._dtype = DTYPES[trial.precision if ENGINES[trial.engine].casts_model else "fp32"]
         reset_peak_memory(device)
 
@@ -370,3 +376,13 @@ def synchronize(device: torch.device) -> None:
 
 def _finite_or_none(number: float) -> float | None:
     return number if np.isfinite(number) else None
+
+
+def _round_factors(yes: bool) -> None:
+    """Let a GPU round the factors of fp32 products to TF32, or forbid it.
+
+    By itself PyTorch does so in convolutions and not in matrix products, so that its fp32 is
+    neither. These are its older switches: the newer one, ``torch.backends.fp32_precision``, makes
+    ``torch.backends.cudnn.flags`` raise an error (findings/true_fp32_breaks_cudnn_flags.sh).
+    """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = yes

@@ -24,6 +24,8 @@ WORKSTATION = Machine(
     ("machine", "parameters", "sentence"),
     [
         (LAPTOP, {"device": "cuda"}, "device=cuda is not possible without a GPU"),
+        (LAPTOP, {"precision": "tf32"}, "not possible on this CPU: set precision to fp32 or bf16"),
+        (WORKSTATION, {"precision": "tf32"}, "set precision to fp32 or fp16"),
         (LAPTOP, {"precision": "fp16"}, "set precision to fp32 or bf16"),
         (LAPTOP, {"engine": "deepspeed", "processes": 8}, "more than this machine's 4 CPU cores"),
         (replace(LAPTOP, compiler=False), {"engine": "deepspeed"}, "set engine to normal or ddp"),

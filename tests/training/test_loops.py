@@ -211,6 +211,14 @@ def test_evaluation_in_train_mode_mixes_the_classes_of_an_image_folder():
     assert predicted.tolist() == labels.tolist()
 
 
+def test_fp32_on_a_gpu_is_fp32_in_convolutions_too(short):
+    """By itself PyTorch rounds the factors of a convolution, and not those of a matrix product."""
+    torch.backends.cudnn.allow_tf32 = True
+    run_trial(short())
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_bf16_trains(short):
     record = run_trial(short(precision="bf16"))
     assert record.result()["status"] == "completed"

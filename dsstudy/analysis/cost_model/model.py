@@ -68,7 +68,7 @@ FITTED_LINK = 5.6e9
 """Bytes per second between the paper's two cards by the fit of `SHARED_ARITHMETIC` to its Table 2
 (SGD), to two figures: far below the peaks. A test fits it again."""
 
-GRADIENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+GRADIENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
 """Bytes that a rank sends per parameter, by precision."""
 
 
