@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -174,6 +176,9 @@ def _stage(source: Path, folders: dict[str, Path]) -> None:
     pages = _pages([contents["root"]], folders) + [page for _, some in parts for page in some]
     with ThreadPoolExecutor(usable_cores(Machine.here())) as pool:
         list(pool.map(lambda page: _execute(page, source / f"{page.path}.ipynb"), pages))
+    config = (source / "_config.yml").read_text()
+    config = config.replace("VERSION", version("dsstudy")).replace("DATE", str(date.today()))
+    (source / "_config.yml").write_text(config)
     if address := binder_address():
         with (source / "own.md").open("a") as own:
             own.write(_binder_text(address))

@@ -115,6 +115,9 @@ def test_the_table_of_trials_sorts_and_filters(explorer: Page):
     explorer.get_by_role("searchbox").first.fill("resnet18")
     assert set(column(explorer, "model")) == {"resnet18"}
     assert "of 6 entries" in explorer.locator(".dt-info").inner_text()
+    explorer.get_by_role("searchbox").first.fill("resnet18 deepspeed")
+    assert set(column(explorer, "engine")) == {"deepspeed"}
+    explorer.get_by_role("searchbox").first.fill("resnet18")
     header = explorer.locator("#trials_wrapper thead th", has_text="engine").first
     header.locator(".dtcc-button").click()
     explorer.get_by_role("button", name="deepspeed", exact=True).click()

@@ -296,6 +296,8 @@ def _verdict_text(found: Interval, column: str) -> str:
         return "no pair"
     if found.n == 1:
         return f"{single}: no interval"
+    if found.low == found.high == 0 and column == "best_accuracy":
+        return "the same in every pair"
     if not found.excludes(0 if column == "best_accuracy" else 1):
         return f"undecided: the interval includes {middle}"
     return above if found.value > (0 if column == "best_accuracy" else 1) else below

@@ -218,6 +218,7 @@ def _column_options(trials: pd.DataFrame) -> Iterable[dict[str, Any]]:
         yield {
             "targets": index,
             "visible": name in SHOWN_COLUMNS,
+            "searchable": name != "versions",  # every trial has a version of every engine
             "columnControl": [["searchList" if ticked else "search"]],
         }
         if not is_text:
