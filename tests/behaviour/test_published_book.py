@@ -524,8 +524,12 @@ def test_the_first_page_says_how_much_there_is(book, results):
 
 
 def words_of(file: Path) -> str:
-    text = BeautifulSoup(file.read_text(), "html.parser").select_one("main").text
-    return " ".join(text.split()).replace("’", "'")
+    """Return what a page says, without its code and what is around the page."""
+    page = BeautifulSoup(file.read_text(), "html.parser")
+    page = page.select_one("article.bd-article") or page
+    for code in page.select(".cell_input"):
+        code.decompose()
+    return " ".join(page.text.split()).replace("’", "'")
 
 
 def test_the_answer_is_the_first_thing_on_a_page(book, results):
@@ -535,7 +539,7 @@ def test_the_answer_is_the_first_thing_on_a_page(book, results):
     assert {"cost_model", "claims", "table1"} <= {page.name for page in answering}
     for page in answering:
         html = BeautifulSoup((book / f"{page.path}.html").read_text(), "html.parser")
-        first = html.select_one("div.tag_answer .output")
+        first = html.select_one("div.tag_answer .cell_output")
         assert len(first.text) > 80, page.path
         assert not [one for one in first.find_all_previous("h2") if one.find_parent("main")]
 
