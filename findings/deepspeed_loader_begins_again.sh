@@ -10,7 +10,10 @@
 # Remedy: look at the batch before the loop, or at a DataLoader of one's own.
 # Source: deepspeed/runtime/dataloader.py (DeepSpeedDataLoader.__iter__ returns self).
 # Versions: deepspeed 0.19.8, torch 2.14.1, Python 3.11, no GPU.
-@RUN@
+# Run to its end on 28 November 2026; exit 0, and the program printed:
+#   torch      4 steps of 4: 0 1 | 2 3 | 4 5 | 6 7
+#   DeepSpeed  6 steps of 4: 4 0 | 7 3 | 2 5 | 7 3 | 2 5 | 1 6
+#   As stated: torch's loop makes its 4 steps, DeepSpeed's goes on from the second batch and makes 6.
 set -euo pipefail
 
 export DS_BUILD_OPS=0 DS_ACCELERATOR=cpu OMP_NUM_THREADS=1 PIP_DISABLE_PIP_VERSION_CHECK=1

@@ -11,7 +11,11 @@
 # Source: deepspeed/runtime/dataloader.py (DeepSpeedDataLoader.__init__, __iter__); torch's DistributedSampler: without
 # set_epoch "the same ordering will be always used".
 # Versions: deepspeed 0.19.8, torch 2.14.1, Python 3.11, no GPU.
-@RUN@
+# Run to its end on 28 November 2026; exit 0, and the program printed:
+#   torch, shuffle=True     epoch 1: 2 0 | 5 3 | 1 4 | 7 6   epoch 2: 0 3 | 7 1 | 6 2 | 5 4   epoch 3: 5 7 | 1 6 | 2 0 | 3 4
+#   DeepSpeed's             epoch 1: 4 0 | 7 3 | 2 5 | 1 6   epoch 2: 4 0 | 7 3 | 2 5 | 1 6   epoch 3: 4 0 | 7 3 | 2 5 | 1 6
+#   DeepSpeed's, set_epoch  epoch 1: 4 0 | 7 3 | 2 5 | 1 6   epoch 2: 5 4 | 2 6 | 7 3 | 1 0   epoch 3: 0 4 | 7 2 | 6 5 | 1 3
+#   As stated: DeepSpeed's loader shuffles once, and repeats that order in every epoch.
 set -euo pipefail
 
 export DS_BUILD_OPS=0 DS_ACCELERATOR=cpu OMP_NUM_THREADS=1 PIP_DISABLE_PIP_VERSION_CHECK=1

@@ -13,7 +13,13 @@
 # Remedy: the older pair, torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False, breaks neither.
 # Source: torch/backends/cudnn/__init__.py (set_flags); "TensorFloat-32 (TF32) on Ampere" in PyTorch's CUDA notes.
 # Versions: torch 2.14.1, Python 3.11, no GPU.
-@RUN@
+# Run to its end on 28 November 2026; exit 0, and the program printed:
+#   nothing                  cudnn.flags(): works         get_float32_matmul_precision(): works
+#   new, ieee                cudnn.flags(): RuntimeError  get_float32_matmul_precision(): works
+#   new, ieee, convolutions  cudnn.flags(): RuntimeError  get_float32_matmul_precision(): works
+#   new, tf32                cudnn.flags(): works         get_float32_matmul_precision(): RuntimeError
+#   old, False               cudnn.flags(): works         get_float32_matmul_precision(): works
+#   As stated: true fp32 by the new switch breaks cudnn.flags(), TF32 by it the other; the old pair breaks neither.
 set -euo pipefail
 
 export OMP_NUM_THREADS=1 PIP_DISABLE_PIP_VERSION_CHECK=1
