@@ -238,23 +238,36 @@ def _chain_beside_paper(trials: pd.DataFrame, chain: str) -> str | None:
     if not ours.excludes(number):
         return f"{text}. The paper's number is inside, so its training may well be the same."
     return (
-        f"{text}. The paper's number is outside, so no step of this chain explains it. Nearest to "
-        f"it of all that was tried: {_nearest_text(trials, chain, number)}."
+        f"{text}. The paper's number is outside, so no step of this chain explains it. "
+        f"{_explanation_text(trials, chain, number)}"
     )
 
 
-def _nearest_text(trials: pd.DataFrame, chain: str, number: float) -> str:
-    """Name the step or candidate with the mean nearest to a number, by the best or last epoch."""
+def _explanation_text(trials: pd.DataFrame, chain: str, number: float) -> str:
+    """Name the candidates whose best and last epochs enclose a number, or else the nearest."""
     axes = [name for name in (chain, chain + CANDIDATES) if name in set(trials["chain"])]
-    found = pd.concat(
-        chain_steps(trials, axis, column).assign(epoch=epoch)
-        for axis in axes
-        for column, epoch in _EPOCHS.items()
-    ).query("n > 0")
+    best, last = (
+        pd.concat(chain_steps(trials, axis, column) for axis in axes).query("n > 0")
+        for column in _EPOCHS
+    )
+    enclosing = best[(best["mean"] >= number) & (last["mean"] <= number)]
+    if not enclosing.empty:
+        names = " and ".join(
+            f"“{step}” ({last.loc[step, 'mean']:.2f} % and {row['mean']:.2f} %, n = {row['n']})"
+            for step, row in enclosing.iterrows()
+        )
+        return (
+            f"Of all that was tried, it lies between the last and the best epoch of {names} only."
+        )
+    epochs = [frame.assign(epoch=epoch) for frame, epoch in ((best, "best"), (last, "last"))]
+    found = pd.concat(epochs)
     near = found.iloc[(found["mean"] - number).abs().argsort()[:1]]
     (row,) = near.itertuples()
     mean = mean_cell(row.mean, row.deviation, row.n)
-    return f"“{row.Index}” with {mean} % in its {row.epoch} epoch (n = {row.n})"
+    return (
+        f"Nearest to it of all that was tried: “{row.Index}” with {mean} % in its {row.epoch} "
+        f"epoch (n = {row.n})."
+    )
 
 
 def answer_text(trials: pd.DataFrame) -> str:

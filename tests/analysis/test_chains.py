@@ -143,6 +143,12 @@ def test_the_papers_run_is_compared_with_where_one_more_seed_would_lie(folder):
     last = trials["step"] == "DeepSpeed"
     trials.loc[last, "best_accuracy"] = 63.0 + trials.loc[last, "seed"]
     text = beside_paper_text(trials)
+    enclosed = (
+        "between the last and the best epoch of “DeepSpeed” (57.00 % and 64.00 %, n = 3) only"
+    )
+    assert enclosed in text
+    trials.loc[last, "final_accuracy"] = trials.loc[last, "best_accuracy"]
+    text = beside_paper_text(trials)
     assert "is outside, so no step of this chain explains it" in text
     assert text.endswith("tried: “clipped” with 57.00 ± 1.00 % in its best epoch (n = 3).")
 
