@@ -47,6 +47,7 @@ T = {
     8: 2.30600,
     12: 2.17881,
     14: 2.14479,
+    16: 2.11991,
 }  # quantiles of Student's t, from printed tables
 
 
