@@ -86,8 +86,9 @@ def _one_device() -> Advice:
     return Advice(
         "one GPU, and the model fits",
         "plain PyTorch, in bf16, with as large a batch as fits",
-        f"On one device a step under DeepSpeed takes {span(ratios['value'], '.2f')} times as long "
-        f"({len(ratios)} cases, on a CPU).",
+        f"On one device a step under DeepSpeed is measurably faster in "
+        f"{(ratios['high'] < 1).sum() or 'none'} of {len(ratios)} cases, slower in "
+        f"{(ratios['low'] > 1).sum()} ({span(ratios['value'], '.2f')} times as long; on a CPU).",
         HERE,
         "one_device",
         "one-device",
