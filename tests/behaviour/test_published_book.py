@@ -542,7 +542,7 @@ def test_the_answer_is_the_first_thing_on_a_page(book, results):
         html = BeautifulSoup((book / f"{page.path}.html").read_text(), "html.parser")
         first = html.select_one("div.tag_answer .cell_output")
         assert len(first.text) > 80, page.path
-        assert not [one for one in first.find_all_previous("h2") if one.find_parent("main")]
+        assert not [one for one in first.find_all_previous("h2") if one.find_parent("article")]
 
 
 def test_the_first_page_advises_from_the_records(book, results):
