@@ -29,7 +29,7 @@ from dsstudy.analysis.one_device import step_ratios
 from dsstudy.analysis.step_phases import compare_phases, load_profiles
 from dsstudy.paper import printed
 from dsstudy.paths import published_folder
-from dsstudy.records.study_folder import study_name, study_title
+from dsstudy.records.study_folder import find_study, study_name, study_title
 from dsstudy.report.origin import any_synthetic, study_progress_text
 from dsstudy.report.table_style import note_below
 from dsstudy.report.wording import bullets_text, signed, span
@@ -51,7 +51,8 @@ class Advice(NamedTuple):
 
 def advice_table(studies: Sequence[str | Path]) -> HTML:
     """Show what to do in which case; `studies` are those of the book, whose pages are linked."""
-    rows = "".join(_row(one, [study_name(Path(study)) for study in studies]) for one in advices())
+    names = [study_name(find_study(study)) for study in studies]
+    rows = "".join(_row(one, names) for one in advices())
     titles = "".join(f"<th>{title}</th>" for title in ("If you have", "do this", "because"))
     return HTML(
         f'<table class="advice" id="T_advice"><thead><tr>{titles}</tr></thead>'
@@ -226,7 +227,7 @@ def equality_text() -> str:
 
 def studies_text(studies: Sequence[str | Path]) -> str:
     """List the book's studies, and how complete each is."""
-    folders = [Path(study) for study in studies]
+    folders = [find_study(study) for study in studies]
     mark = " (synthetic images)"
     return bullets_text(
         f"**{study_title(folder)}**{mark * any_synthetic([folder])}: {study_progress_text(folder)}"
