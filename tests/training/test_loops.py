@@ -13,8 +13,8 @@ from dsstudy.images.data import Split
 from dsstudy.launching.machine import Machine
 from dsstudy.launching.run import run_trial
 from dsstudy.training.checkpoint import newest_checkpoints
-from dsstudy.training.models import count_model
 from dsstudy.training.memory import held_memory
+from dsstudy.training.models import count_model
 from dsstudy.training.session import evaluate
 
 SMALL_VIT = {"model": "timm/vit_tiny_patch16_224", "image_size": 16}
