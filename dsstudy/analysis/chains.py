@@ -52,20 +52,29 @@ def chain_steps(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
         interval; ``is_same``, whether no pair differs at all; ``chance``, the probability of such a
         change if there is none, adjusted by Holm's method for all changes of the study.
     """
-    start = chain.removesuffix(CANDIDATES)
-    if start not in chain_names(trials):
+    if chain not in set(trials["chain"]):
         known = ", ".join(chain_names(trials))
-        raise InputError(f"the study has no chain {start}: its chains are {known}")
-    frames = {name: _chain_frame(trials, name, column) for name in trials["chain"].unique()}
+        raise InputError(f"the study has no chain {chain}: its chains are {known}")
+    return all_chain_steps(trials, column)[chain]
+
+
+def all_chain_steps(trials: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
+    """Return `chain_steps` of every chain and of all candidates, by name."""
+    values = _step_values(trials, column)
+    frames = {name: _chain_frame(values, name) for name in values}
     chances = holm(pd.concat({name: frame["chance"] for name, frame in frames.items()}))
-    return frames[chain].assign(chance=chances[chain])
+    return {name: frame.assign(chance=chances[name]) for name, frame in frames.items()}
 
 
-def _chain_frame(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
-    values, changes = _step_values(trials, chain, column), chain_changes(trials, chain, column)
+_StepValues = dict[str, dict[str, tuple[str, pd.Series]]]
+"""By chain and step: the engine, and the values that count, by seed and round."""
+
+
+def _chain_frame(values: _StepValues, chain: str) -> pd.DataFrame:
+    changes = _chain_changes(values, chain)
     shared = pooled_deviation(changes.values())
     rows = {}
-    for step, (engine, measured) in values.items():
+    for step, (engine, measured) in values[chain].items():
         change = changes.get(step, pd.Series(dtype=float))  # none at the first step of a chain
         found = mean_interval(change, shared)
         rows[step] = {
@@ -83,26 +92,25 @@ def _chain_frame(trials: pd.DataFrame, chain: str, column: str) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
 
 
-def chain_changes(trials: pd.DataFrame, chain: str, column: str) -> dict[str, pd.Series]:
+def _chain_changes(values: _StepValues, chain: str) -> dict[str, pd.Series]:
     """Return the change at each step of a chain after its first, by seed and round.
 
-    Parameters and the steps compared are those of `chain_steps`.
+    Candidates are compared with the first step of their chain.
     """
-    own = {step: values for step, (_, values) in _step_values(trials, chain, column).items()}
+    own = {step: measured for step, (_, measured) in values[chain].items()}
     if chain.endswith(CANDIDATES):
-        first = _step_values(trials, chain.removesuffix(CANDIDATES), column)
-        _, base = next(iter(first.values()))
-        return {step: (values - base).dropna() for step, values in own.items()}
+        _, base = next(iter(values[chain.removesuffix(CANDIDATES)].values()))
+        return {step: (measured - base).dropna() for step, measured in own.items()}
     return {step: (own[step] - own[before]).dropna() for before, step in itertools.pairwise(own)}
 
 
-def _step_values(trials: pd.DataFrame, chain: str, column: str) -> dict[str, tuple[str, pd.Series]]:
-    """Return every step's engine, and its values that count, by seed and round."""
-    found = {}
-    for step, some in trials[trials["chain"] == chain].groupby("step", sort=False):
+def _step_values(trials: pd.DataFrame, column: str) -> _StepValues:
+    found: _StepValues = {}
+    for (chain, step), some in trials.groupby(["chain", "step"], sort=False):
         measured = measured_values(some, column)
         counting = measured[measured["state"] == "completed"].set_index(["seed", "round"])
-        found[str(step)] = str(some["engine"].iloc[0]), counting["value"]
+        place = found.setdefault(str(chain), {})
+        place[str(step)] = str(some["engine"].iloc[0]), counting["value"]
     return found
 
 
@@ -131,9 +139,10 @@ def engine_changes(trials: pd.DataFrame, column: str) -> dict[str, pd.Series]:
     dict of str to pandas.Series
         By architecture: the paired differences of all its chains.
     """
+    values = _step_values(trials, column)
     found: dict[str, list[pd.Series]] = {}
     for chain in chain_names(trials):
-        *_, last = chain_changes(trials, chain, column).values()
+        *_, last = _chain_changes(values, chain).values()
         network = trials.loc[trials["chain"] == chain, "architecture"].iloc[0]
         found.setdefault(network, []).append(last)
     return {network: pd.concat(changes) for network, changes in found.items()}
@@ -150,14 +159,15 @@ def null_deviations(trials: pd.DataFrame, column: str) -> list[float]:
     list of float
         The standard deviation over the seeds of each such change.
     """
+    values = _step_values(trials, column)
+    lenet = set(trials.loc[trials["architecture"] == "lenet", "chain"])
     found = []
-    for chain in chain_names(trials):
-        some = trials[(trials["chain"] == chain) & (trials["architecture"] == "lenet")]
-        engines = some.groupby("step", sort=False)["engine"].first()
-        changes = chain_changes(trials, chain, column)
+    for chain in (name for name in chain_names(trials) if name in lenet):
+        engines = {step: engine for step, (engine, _) in values[chain].items()}
+        changes = _chain_changes(values, chain)
         found += [
             float(changes[step].std())
-            for before, step in itertools.pairwise(engines.index)
+            for before, step in itertools.pairwise(engines)
             if engines[before] != engines[step] and len(changes[step]) > 1
         ]
     return found

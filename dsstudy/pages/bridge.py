@@ -12,6 +12,7 @@ from pandas.io.formats.style import Styler
 
 from dsstudy.analysis.chains import (
     CANDIDATES,
+    all_chain_steps,
     chain_gap,
     chain_names,
     chain_steps,
@@ -79,8 +80,7 @@ def chain_table(trials: pd.DataFrame, chain: str) -> Styler:
         f"deviation over n seeds, and the change from {base}, with its 95 % interval. *: beyond "
         "chance, among all changes of this page."
     )
-    identifier = "".join(c if c.isalnum() else "_" for c in chain)
-    return style_table(texts, caption, identifier)
+    return style_table(texts, caption, _identifier(chain))
 
 
 def _change_cell(row: Any) -> str:
@@ -97,11 +97,10 @@ def chain_figure(trials: pd.DataFrame, column: str) -> Figure:
     A step's bar reaches from the mean of the step before to its own, in the colour of its engine.
     The line over its end is the 95 % interval of the change. Diamonds are the paper's numbers.
     """
-    names = chain_names(trials)
-    frames = {name: chain_steps(trials, name, column) for name in names}
+    frames = _chain_frames(trials, column)
     heights = [len(frame) + 1 for frame in frames.values()]
     figure, grid = plt.subplots(
-        len(names),
+        len(frames),
         1,
         figsize=(9, 0.8 + 0.42 * sum(heights)),
         squeeze=False,
@@ -169,11 +168,17 @@ def _printed_number(step: pd.DataFrame, column: str) -> float | None:
 
 def chains_text(trials: pd.DataFrame, column: str) -> str:
     """Say how much each step contributes to the gap of its chain."""
-    return bullets_text(_chain_text(trials, name, column) for name in chain_names(trials))
+    frames = _chain_frames(trials, column)
+    return bullets_text(_chain_text(name, frame, column) for name, frame in frames.items())
 
 
-def _chain_text(trials: pd.DataFrame, chain: str, column: str) -> str:
-    frame = chain_steps(trials, chain, column)
+def _chain_frames(trials: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
+    """Return the steps of the chains, without candidates."""
+    found = all_chain_steps(trials, column)
+    return {name: found[name] for name in chain_names(trials)}
+
+
+def _chain_text(chain: str, frame: pd.DataFrame, column: str) -> str:
     if not is_complete_chain(frame):
         missing = ", ".join(frame.index[frame["n"] == 0])
         return f"**{chain}** is incomplete; missing: {missing}."
@@ -192,8 +197,7 @@ def suspects_table(trials: pd.DataFrame, chain: str) -> Styler:
 
     A printed number is one run, so it is compared with the interval for one further seed.
     """
-    last = trials[trials["chain"] == chain]
-    last = last[last["step"] == last["step"].iloc[-1]]
+    last = _last_step(trials, chain)
     others = trials[trials["chain"] == chain + CANDIDATES]
     number = _printed_number(last, "best_accuracy") or math.nan
     steps = pd.concat([last, others]).groupby("step", sort=False)
@@ -209,10 +213,20 @@ def suspects_table(trials: pd.DataFrame, chain: str) -> Styler:
         f"What could have given the paper's {number:.2f} %: the mean test accuracy (%) of n seeds, "
         "and where one more seed would lie (95 %). Bold: the paper's number lies there."
     )
-    identifier = "".join(c if c.isalnum() else "_" for c in f"{chain}_suspects")
     shown = pd.DataFrame(texts, rows)
     marked = pd.DataFrame(bold, rows).reindex(columns=shown.columns, fill_value=False)
-    return make_bold(style_table(shown, caption, identifier), marked)
+    return make_bold(style_table(shown, caption, _identifier(f"{chain}_suspects")), marked)
+
+
+def _last_step(trials: pd.DataFrame, chain: str) -> pd.DataFrame:
+    """Return the trials of a chain's last step."""
+    some = trials[trials["chain"] == chain]
+    return some[some["step"] == some["step"].iloc[-1]]
+
+
+def _identifier(text: str) -> str:
+    """Make the name of a table out of words."""
+    return "".join(c if c.isalnum() else "_" for c in text)
 
 
 def beside_paper_text(trials: pd.DataFrame) -> str:
@@ -225,8 +239,7 @@ def beside_paper_text(trials: pd.DataFrame) -> str:
 
 
 def _chain_beside_paper(trials: pd.DataFrame, chain: str) -> str | None:
-    last = trials[trials["chain"] == chain]
-    last = last[last["step"] == last["step"].iloc[-1]]
+    last = _last_step(trials, chain)
     number = _printed_number(last, "best_accuracy")
     if number is None:
         return None
@@ -245,9 +258,12 @@ def _chain_beside_paper(trials: pd.DataFrame, chain: str) -> str | None:
 
 def _explanation_text(trials: pd.DataFrame, chain: str, number: float) -> str:
     """Name the candidates whose best and last epochs enclose a number, or else the nearest."""
-    axes = [name for name in (chain, chain + CANDIDATES) if name in set(trials["chain"])]
     best, last = (
-        pd.concat(chain_steps(trials, axis, column) for axis in axes).query("n > 0")
+        pd.concat(
+            frame
+            for name, frame in all_chain_steps(trials, column).items()
+            if name.removesuffix(CANDIDATES) == chain
+        ).query("n > 0")
         for column in _EPOCHS
     )
     enclosing = best[(best["mean"] >= number) & (last["mean"] <= number)]
@@ -272,8 +288,7 @@ def _explanation_text(trials: pd.DataFrame, chain: str, number: float) -> str:
 
 def answer_text(trials: pd.DataFrame) -> str:
     """Answer the page's question: what costs the accuracy, and whether DeepSpeed itself does."""
-    names = chain_names(trials)
-    frames = {chain: chain_steps(trials, chain, "best_accuracy") for chain in names}
+    frames = _chain_frames(trials, "best_accuracy")
     known = {chain: frame for chain, frame in frames.items() if is_complete_chain(frame)}
     sentences = []
     if known:
@@ -348,8 +363,8 @@ def noise_text(trials: pd.DataFrame) -> str:
 
 def tests_text(trials: pd.DataFrame) -> str:
     """Say how many changes are tested, and how."""
-    axes = [chain_steps(trials, axis, "best_accuracy") for axis in trials["chain"].unique()]
-    tests = sum(int(frame["chance"].notna().sum()) for frame in axes)
+    frames = all_chain_steps(trials, "best_accuracy").values()
+    tests = sum(int(frame["chance"].notna().sum()) for frame in frames)
     return (
         f"This page tests {tests} changes. Among so many, one or two intervals of 95 % exclude "
         "zero by chance alone. So “beyond chance” is said only where Holm's method still finds "
