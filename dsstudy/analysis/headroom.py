@@ -7,15 +7,12 @@ SGD as in timm's benchmark.
 import pandas as pd
 
 from dsstudy.analysis.cost_model.model import SHARED_ARITHMETIC, fit_cost, fit_groups
-from dsstudy.analysis.cost_model.pairs import paper_pairs
+from dsstudy.analysis.cost_model.pairs import SETTING, pairs_of_setting, paper_pairs
 from dsstudy.paper import printed
 from dsstudy.paper.public import load_timm_rates, load_two_card_rates
 from dsstudy.spec.engines import DEEPSPEED, NORMAL
 from dsstudy.spec.model_counts import model_counts
 from dsstudy.spec.trial import ARCHITECTURES
-
-SETTING = printed.SETTINGS[0]
-"""The setting of Table 2 that timm's speeds are compared with."""
 
 PARAMETERS = {"resnet50": 25_557_032, "vgg16": 138_357_544}
 """Parameters of the networks on two cards. Source: torchvision's models with 1,000 outputs."""
@@ -112,8 +109,7 @@ def two_card_gains() -> pd.DataFrame:
 
 def fitted_exchange() -> float:
     """Return the seconds per parameter that the fit to Table 2 finds for the same."""
-    fits = {setting: pairs for _, setting, pairs in fit_groups(paper_pairs())}
-    return float(fit_cost(fits[SETTING], SHARED_ARITHMETIC)["gradient"])
+    return float(fit_cost(pairs_of_setting(paper_pairs()), SHARED_ARITHMETIC)["gradient"])
 
 
 def _low_high(rows: pd.DataFrame, column: str) -> pd.DataFrame:

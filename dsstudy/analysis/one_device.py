@@ -38,6 +38,10 @@ def step_ratios(trials: pd.DataFrame) -> pd.DataFrame:
             found = ratio_interval((seconds[engine] / seconds[NORMAL]).dropna())
             milliseconds = 1e3 * seconds[NORMAL].mean() / steps
             rows[(*row, engine)] = {**vars(found), "normal_ms": milliseconds}
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    frame.index = pd.MultiIndex.from_tuples(frame.index, names=[*ROW, "engine"])
-    return frame
+    index = pd.MultiIndex.from_tuples(list(rows), names=[*ROW, "engine"])
+    return pd.DataFrame(list(rows.values()), index, ["value", "low", "high", "n", "normal_ms"])
+
+
+def of_engine(ratios: pd.DataFrame, engine: str) -> pd.DataFrame:
+    """Return the rows of one engine, perhaps none."""
+    return ratios[ratios.index.get_level_values("engine") == engine]

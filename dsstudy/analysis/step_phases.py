@@ -7,11 +7,10 @@ from typing import Any
 import pandas as pd
 
 from dsstudy.errors import InputError, naming_file, one_line
-from dsstudy.paper import printed
+from dsstudy.paper.printed import network_label
 from dsstudy.records.reading import read_lines
 from dsstudy.records.schema import PHASES
 from dsstudy.spec.engines import DDP, DEEPSPEED, ENGINES, NORMAL
-from dsstudy.spec.model_counts import short_model
 from dsstudy.spec.trial import ARCHITECTURES
 
 ENGINE_PAIRS = ((DDP, NORMAL), (DEEPSPEED, NORMAL), (DEEPSPEED, DDP))
@@ -66,20 +65,13 @@ def _profile_columns(row: dict[str, Any]) -> dict[str, Any]:
     }
     whole, median = sum(phases.values()), statistics.median(plain)
     return phases | {
-        "label": _network_label(row),
+        "label": network_label(row["architecture"], row["model"]),
         "profiled": whole,
         "plain": median,
         "low": min(plain),
         "high": max(plain),
         "overhead": whole / median - 1,
     }
-
-
-def _network_label(row: dict[str, Any]) -> str:
-    name = printed.NAMES.get(row["architecture"], row["architecture"])
-    if row["model"] == row["architecture"]:
-        return name
-    return f"{name} ({short_model(row['model'])})"
 
 
 def _profile_order(row: dict[str, Any]) -> tuple[int, str, int, int]:

@@ -21,16 +21,16 @@ from dsstudy.analysis.cost_model.model import (
     fit_cost,
     fitted_bandwidth,
 )
-from dsstudy.analysis.cost_model.pairs import paper_pairs
+from dsstudy.analysis.cost_model.pairs import pairs_of_setting, paper_pairs
 from dsstudy.analysis.headroom import card_speeds, speed_ratios
 from dsstudy.analysis.intervals import equality_margin
 from dsstudy.analysis.load import load_results
-from dsstudy.analysis.one_device import step_ratios
+from dsstudy.analysis.one_device import of_engine, step_ratios
 from dsstudy.analysis.step_phases import compare_phases, load_profiles
 from dsstudy.paper import printed
 from dsstudy.paths import published_folder
-from dsstudy.records.study_folder import find_study, study_name, study_title
-from dsstudy.report.origin import any_synthetic, study_progress_text
+from dsstudy.records.study_folder import find_study, study_name
+from dsstudy.report.origin import marked_title, study_progress_text
 from dsstudy.report.table_style import note_below
 from dsstudy.report.wording import bullets_text, signed, span
 from dsstudy.spec.engines import DDP, DEEPSPEED, NORMAL
@@ -83,10 +83,10 @@ def advices() -> Iterator[Advice]:
 
 
 def _one_device() -> Advice:
-    ratios = _deepspeed(step_ratios(load_results(published_folder("one-device"))))
+    ratios = of_engine(step_ratios(load_results(published_folder("one-device"))), DEEPSPEED)
     return Advice(
         "one GPU, and the model fits",
-        "plain PyTorch, in bf16, with as large a batch as fits",
+        "plain PyTorch",
         f"On one device a step under DeepSpeed is measurably faster in "
         f"{(ratios['high'] < 1).sum() or 'none'} of {len(ratios)} cases, slower in "
         f"{(ratios['low'] > 1).sum()} ({span(ratios['value'], '.2f')} times as long; on a CPU).",
@@ -124,8 +124,7 @@ def _two_devices() -> Advice:
 
 
 def _small_networks() -> Advice:
-    table = printed.printed_by_cell("seconds_per_epoch").unstack("engine")
-    ratios = (table[DEEPSPEED] / table[NORMAL]).drop("vit", level="architecture")
+    ratios = _paper_ratios().drop("vit", level="architecture")
     return Advice(
         "a convolutional network, small batches, two GPUs on PCIe",
         "one of the two GPUs, or larger batches",
@@ -137,8 +136,7 @@ def _small_networks() -> Advice:
 
 
 def _transformer() -> Advice:
-    table = printed.printed_by_cell("seconds_per_epoch").unstack("engine")
-    ratios = (table[DEEPSPEED] / table[NORMAL]).xs("vit", level="architecture")
+    ratios = _paper_ratios().xs("vit", level="architecture")
     return Advice(
         "a Vision Transformer, two GPUs",
         "half precision on one GPU first",
@@ -150,7 +148,7 @@ def _transformer() -> Advice:
 
 
 def _fast_link() -> Advice:
-    some = paper_pairs().query("setting == 'SGD'").set_index("architecture")
+    some = pairs_of_setting(paper_pairs())
     found = fit_cost(some, SHARED_ARITHMETIC)
     slow = break_even_batch(some, found, SHARE)["resnet18"]
     fast = break_even_batch(some, found, SHARE, LINKS["NVLink"])["resnet18"]
@@ -227,13 +225,11 @@ def equality_text() -> str:
 
 def studies_text(studies: Sequence[str | Path]) -> str:
     """List the book's studies, and how complete each is."""
-    folders = [find_study(study) for study in studies]
-    mark = " (synthetic images)"
-    return bullets_text(
-        f"**{study_title(folder)}**{mark * any_synthetic([folder])}: {study_progress_text(folder)}"
-        for folder in folders
-    )
+    folders = map(find_study, studies)
+    return bullets_text(f"**{marked_title(one)}**: {study_progress_text(one)}" for one in folders)
 
 
-def _deepspeed(ratios: pd.DataFrame) -> pd.DataFrame:
-    return ratios[ratios.index.get_level_values("engine") == DEEPSPEED]
+def _paper_ratios() -> pd.Series:
+    """Return the seconds of DeepSpeed's two GPUs over those of one GPU, as printed."""
+    seconds = printed.printed_by_cell("seconds_per_epoch").unstack("engine")
+    return seconds[DEEPSPEED] / seconds[NORMAL]

@@ -7,20 +7,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from dsstudy.analysis.one_device import of_engine
 from dsstudy.analysis.one_device import step_ratios as step_ratios  # for the notebook
-from dsstudy.paper import printed
+from dsstudy.paper.printed import network_label
 from dsstudy.report.figure_style import ENGINE_COLORS, add_legend, engine_mark, name_rows
 from dsstudy.report.table_style import ratio_cell, style_table
 from dsstudy.report.wording import span
 from dsstudy.spec.engines import DEEPSPEED, ENGINES
-from dsstudy.spec.model_counts import short_model
 
 OPTIMIZER_NAMES = {"sgd": "SGD", "adam": "Adam"}
 
 
 def answer_text(ratios: pd.DataFrame) -> str:
     """Say whether DeepSpeed makes a step on one device faster."""
-    found = _of_engine(ratios, DEEPSPEED)
+    found = of_engine(ratios, DEEPSPEED)
     found = found[found["n"] > 1]
     if found.empty:
         return "Undecided: no step was timed alone with both engines on one device."
@@ -71,13 +71,7 @@ def ratios_table(ratios: pd.DataFrame) -> Styler:
     return style_table(pd.DataFrame.from_dict(rows, orient="index"), caption, "one_device")
 
 
-def _of_engine(ratios: pd.DataFrame, engine: str) -> pd.DataFrame:
-    return ratios[ratios.index.get_level_values("engine") == engine]
-
-
 def _row_name(row: Any) -> str:
     architecture, model, batch_size, optimizer = row
-    name = printed.NAMES.get(architecture, architecture)
-    if model != architecture:
-        name = short_model(model)
+    name = network_label(architecture, model)
     return f"{name}, {OPTIMIZER_NAMES[optimizer]}, {batch_size} images"

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from dsstudy.spec.engines import DEEPSPEED, ENGINES, NORMAL
-from dsstudy.spec.model_counts import model_counts
+from dsstudy.spec.model_counts import model_counts, short_model
 from dsstudy.spec.trial import ARCHITECTURES, Trial
 
 if TYPE_CHECKING:
@@ -115,6 +115,12 @@ def printed_by_cell(column: str) -> "pandas.Series[float]":
 def cell_label(architecture: str, engine: str, setting: str) -> str:
     """Name a trial for readers: "DeepSpeed LeNet, SGD+S"."""
     return f"{NAMES[engine]} {NAMES[architecture]}, {setting}"
+
+
+def network_label(architecture: str, model: str) -> str:
+    """Name a network by its architecture, and by the model if another one stands in for it."""
+    name = NAMES.get(architecture, architecture)
+    return name if model == architecture else f"{name} ({short_model(model)})"
 
 
 def _row_cell(row: dict[str, str]) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from dsstudy.analysis.claims.evidence import NEAR_CHANCE
 from dsstudy.analysis.load import load_results
-from dsstudy.analysis.provenance import environments, stand_ins
+from dsstudy.analysis.provenance import environments, optimizer_steps, stand_ins
 from dsstudy.paper import printed
 from dsstudy.report.wording import span
 from dsstudy.spec.engines import DEEPSPEED
@@ -46,7 +46,7 @@ def _scale_departures(results: pd.DataFrame) -> Iterator[str]:
     small = (data["train_images"] < printed.TRAIN_IMAGES) | (known["epochs"] < printed.EPOCHS)
     if small.any():
         images, epochs = data.loc[small, "train_images"], known.loc[small, "epochs"]
-        steps = images // known.loc[small, "batch_size"] * epochs
+        steps = optimizer_steps(known)[small]
         who = "A trial trains" if small.all() else f"{small.sum()} of {len(small)} trials train"
         yield (
             f"{who} on {span(images)} images for {span(epochs)} epochs, {span(steps)} steps; in "

@@ -41,6 +41,14 @@ def test_an_engine_is_compared_with_normal_training_round_by_round(ratios):
     assert list(lenet["n"]) == [2, 2]
 
 
+def test_without_times_nothing_is_decided(tmp_path):
+    write_record(tmp_path, Trial(model="lenet"))
+    none = step_ratios(load_results(tmp_path))
+    assert answer_text(none).startswith("Undecided: no step was timed alone")
+    assert ratios_table(none).to_html()
+    assert ratios_figure(none).axes
+
+
 def test_the_page_says_what_deepspeed_adds(ratios):
     answer = answer_text(ratios)
     assert answer.startswith("**No: in none of 2 cases is a step measurably faster.** Under")

@@ -11,7 +11,13 @@ import pandas as pd
 
 from dsstudy.analysis.cells import counted_values, drop_untimed, load_trials
 from dsstudy.analysis.claims.evidence import UndecidedError
-from dsstudy.analysis.cost_model.model import FEWEST, GRADIENT_BYTES, TERMS, fewest_left
+from dsstudy.analysis.cost_model.model import (
+    FEWEST,
+    GRADIENT_BYTES,
+    TERMS,
+    fewest_left,
+    fit_groups,
+)
 from dsstudy.analysis.provenance import environments, timing_machines
 from dsstudy.errors import InputError
 from dsstudy.paper import printed
@@ -20,6 +26,14 @@ from dsstudy.records.reading import read_lines
 from dsstudy.spec.engines import NORMAL
 from dsstudy.spec.model_counts import COUNTED_CLASSES, Counts, model_counts
 from dsstudy.spec.trial import ARCHITECTURES, Trial
+
+SETTING = printed.SETTINGS[0]
+"""The setting of Table 2 that is shown in full."""
+
+
+def pairs_of_setting(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs of `SETTING`, by architecture."""
+    return next(some for _, setting, some in fit_groups(pairs) if setting == SETTING)
 
 
 def paper_pairs() -> pd.DataFrame:

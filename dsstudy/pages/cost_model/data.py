@@ -9,12 +9,8 @@ from dsstudy.analysis.claims.evidence import UndecidedError
 from dsstudy.analysis.cost_model.model import LINKS, fit_groups, fitted_bandwidth
 from dsstudy.analysis.cost_model.pairs import paper_pairs as paper_pairs  # for the notebook
 from dsstudy.analysis.cost_model.pairs import study_pairs
-from dsstudy.paper import printed
 from dsstudy.report.origin import marked_title
 from dsstudy.spec.engines import ENGINES
-
-SETTING = printed.SETTINGS[0]
-"""The setting of Table 2 that is shown in full."""
 
 Studies = Mapping[str, pd.DataFrame | str]
 """By a study's name: its pairs, from `study_pairs`, or why there are too few."""
@@ -35,11 +31,6 @@ def _pairs_or_reason(folder: Path) -> pd.DataFrame | str:
 def bandwidths(some: pd.DataFrame, found: pd.Series) -> dict[str, float]:
     """Return the bandwidths for which break-even is shown, in bytes per second."""
     return {"as fitted": fitted_bandwidth(some, found), **LINKS}
-
-
-def pairs_of_setting(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs of `SETTING`, by architecture."""
-    return next(some for _, setting, some in fit_groups(pairs) if setting == SETTING)
 
 
 def convolutional(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,8 @@ from dsstudy.analysis.cost_model.model import (
     left_out_errors,
     step_parts,
 )
-from dsstudy.pages.cost_model.data import Studies, bandwidths, pairs_of_setting
+from dsstudy.analysis.cost_model.pairs import pairs_of_setting
+from dsstudy.pages.cost_model.data import Studies, bandwidths
 from dsstudy.paper import printed
 from dsstudy.report.figure_style import ENGINE_COLORS, SETTING_MARKERS, add_legend
 from dsstudy.spec.engines import DEEPSPEED, ENGINES

@@ -21,12 +21,11 @@ from dsstudy.analysis.cost_model.model import (
     fitted_bandwidth,
     left_out_errors,
 )
+from dsstudy.analysis.cost_model.pairs import SETTING, pairs_of_setting
 from dsstudy.pages.cost_model.data import (
-    SETTING,
     Studies,
     bandwidths,
     convolutional,
-    pairs_of_setting,
     study_fits,
 )
 from dsstudy.pages.cost_model.text import batch_text, mean_error, worst_text

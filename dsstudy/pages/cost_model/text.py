@@ -23,11 +23,10 @@ from dsstudy.analysis.cost_model.model import (
     left_out_errors,
     step_parts,
 )
+from dsstudy.analysis.cost_model.pairs import SETTING, pairs_of_setting
 from dsstudy.pages.cost_model.data import (
-    SETTING,
     Studies,
     convolutional,
-    pairs_of_setting,
     study_fits,
 )
 from dsstudy.paper import printed
